@@ -1,0 +1,308 @@
+"""Cells as immutable values: ops, edges, strings, matrices and path analysis (no torch).
+
+A cell has ``num_nodes`` nodes in order; node 0 is its input and the last node its output. A forward edge
+``i<-j`` (j < i) acts within a time step, a backward edge (j > i) carries a value to the next step.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import networkx
+
+
+class Op(StrEnum):
+    """An operation on an edge, declared in the order in which pruning breaks ties (first goes first).
+
+    >>> Op("conv3x3").is_conv, Op.SKIP > Op.CONV3X3
+    (True, True)
+    """
+
+    ZEROIZE = "zeroize"
+    AVGPOOL3X3 = "avgpool3x3"
+    MAXPOOL3X3 = "maxpool3x3"
+    CONV1X1 = "conv1x1"
+    CONV3X3 = "conv3x3"
+    SKIP = "skip"
+
+    @property
+    def is_conv(self) -> bool:
+        """True for the ops that hold a LIF layer, a convolution and a batch normalisation."""
+        return self in (Op.CONV1X1, Op.CONV3X3)
+
+    @classmethod
+    def _missing_(cls, value: object) -> Op:
+        near = difflib.get_close_matches(str(value), list(cls), n=1)
+        hint = f" Did you mean {near[0]!s}?" if near else ""
+        raise ValueError(f"unknown op {value!r}; expected one of {', '.join(cls)}.{hint}")
+
+
+_TIE_ORDER = {op: rank for rank, op in enumerate(Op)}
+_MATRIX_OPS = (Op.ZEROIZE, Op.SKIP, Op.CONV1X1, Op.CONV3X3, Op.AVGPOOL3X3)  # SNASNet's codes 0..4
+
+
+def tie_rank(op: Op) -> int:
+    """Rank of an op when scores tie: the lowest is pruned first."""
+    return _TIE_ORDER[op]
+
+
+class Edge(NamedTuple):
+    """A directed edge, written ``target<-source``.
+
+    >>> str(Edge.parse("3<-0")), Edge(0, 2).is_backward
+    ('3<-0', True)
+    """
+
+    target: int
+    source: int
+
+    @property
+    def is_backward(self) -> bool:
+        """True if the value travels to the next time step."""
+        return self.source > self.target
+
+    @classmethod
+    def parse(cls, text: str) -> Edge:
+        """Read ``'target<-source'``; ``ValueError`` if the text has another form."""
+        match = re.fullmatch(r"(\d+)<-(\d+)", text)
+        if not match:
+            raise ValueError(f"malformed edge {text!r}; expected 'target<-source' such as '3<-0'.")
+        return cls(int(match[1]), int(match[2]))
+
+    def __str__(self) -> str:
+        return f"{self.target}<-{self.source}"
+
+
+@cache
+def cell_edges(num_nodes: int, backward: bool = True) -> tuple[Edge, ...]:
+    """All edges of a cell: the forward ones by (target, source), then the backward ones.
+
+    >>> [str(edge) for edge in cell_edges(3)]
+    ['1<-0', '2<-0', '2<-1', '0<-1', '0<-2', '1<-2']
+    """
+    if not isinstance(num_nodes, int) or num_nodes < 2:
+        raise ValueError(f"a cell needs num_nodes >= 2 (an integer), got {num_nodes!r}.")
+    forward = tuple(Edge(i, j) for i in range(num_nodes) for j in range(i))
+    return forward + tuple(Edge(i, j) for i in range(num_nodes) for j in range(i + 1, num_nodes) if backward)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One op per edge: ``Cell(4, ops)`` with the ops in the order of ``cell_edges(4, backward)``.
+
+    A cell with only its forward ops is forward-only. ``str`` gives a one-line form, one ``+`` group per
+    node and a ``/`` before the backward edges; ``Cell.parse`` reads it back.
+
+    >>> cell = Cell.parse("|conv3x3~0|+|skip~0|conv3x3~1|/|skip~1|zeroize~2|+|conv3x3~2|")
+    >>> str(cell.op(Edge(1, 2))), cell.backward, Cell.parse(str(cell)) == cell
+    ('conv3x3', True, True)
+    """
+
+    num_nodes: int
+    ops: tuple[Op, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ops", tuple(Op(op) for op in self.ops))
+        counts = [len(cell_edges(self.num_nodes, backward)) for backward in (False, True)]
+        if len(self.ops) not in counts:
+            raise ValueError(
+                f"a cell of {self.num_nodes} nodes has {counts[0]} (forward only) or {counts[1]} ops, got "
+                f"{len(self.ops)}."
+            )
+
+    @property
+    def backward(self) -> bool:
+        """True if the cell has backward edges, even if all of them are zeroized."""
+        return len(self.ops) > len(cell_edges(self.num_nodes, False))
+
+    @property
+    def edges(self) -> tuple[Edge, ...]:
+        """The edges in the order of ``ops``."""
+        return cell_edges(self.num_nodes, self.backward)
+
+    @cached_property
+    def edge_ops(self) -> dict[Edge, Op]:
+        """The op of each edge."""
+        return dict(zip(self.edges, self.ops, strict=True))
+
+    @classmethod
+    def from_edges(cls, edge_ops: Mapping[Edge | str, Op | str], *, num_nodes: int, backward: bool = True) -> Cell:
+        """A cell from ``{edge: op}``; edges left out are zeroized, unknown ones are a ``ValueError``."""
+        named = {Edge.parse(edge) if isinstance(edge, str) else Edge(*edge): Op(op) for edge, op in edge_ops.items()}
+        edges = cell_edges(num_nodes, backward)
+        if unknown := [str(edge) for edge in named if edge not in edges]:
+            raise ValueError(f"no edge {unknown[0]!r} here; expected one of {', '.join(map(str, edges))}.")
+        return cls(num_nodes, tuple(named.get(edge, Op.ZEROIZE) for edge in edges))
+
+    @classmethod
+    def parse(cls, text: str) -> Cell:
+        """Read the string form, or a SNASNet matrix such as ``'0303 0030 2002 0200'``.
+
+        Raises ``ValueError`` naming the group or entry that is malformed.
+        """
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError(f"a cell string is text such as '|conv3x3~0|' (two nodes, forward only), got {text!r}.")
+        if re.fullmatch(r"[\d\s]+", text):
+            return cls.from_matrix([[int(code) for code in row] for row in text.split()])
+        forward, slash, backward = text.strip().partition("/")
+        groups = forward.split("+") + (backward.split("+") if slash else [])
+        num_nodes = forward.count("+") + 2
+        targets = [*range(1, num_nodes), *(range(num_nodes - 1) if slash else ())]
+        if len(groups) != len(targets):
+            raise ValueError(
+                f"malformed cell {text!r}: {num_nodes} nodes need {len(targets)} groups, got {len(groups)}."
+            )
+        ops: list[Op] = []
+        for position, (target, group) in enumerate(zip(targets, groups, strict=True)):
+            sources = range(target) if position < num_nodes - 1 else range(target + 1, num_nodes)
+            ops += _parse_group(group, target, sources)
+        return cls(num_nodes, tuple(ops))
+
+    @classmethod
+    def from_matrix(cls, matrix: object) -> Cell:
+        """A cell from a SNASNet matrix (row = from, column = to; codes 0..4 as in arXiv 2201.10355's code).
+
+        Codes: 0 zeroize, 1 skip, 2 conv1x1, 3 conv3x3, 4 avgpool3x3. ``ValueError`` if the matrix is not
+        square, has an entry on the diagonal or another code.
+        """
+        try:
+            array = np.asarray(matrix)
+        except ValueError:
+            array = np.empty(0)
+        square = array.ndim == 2 and array.shape[0] == array.shape[1] >= 2
+        if not square or not np.issubdtype(array.dtype, np.integer):
+            raise ValueError(f"a SNASNet matrix is square and of integers, n >= 2, got {matrix!r}.")
+        if array.diagonal().any() or array.min() < 0 or array.max() >= len(_MATRIX_OPS):
+            raise ValueError(f"a SNASNet matrix has codes 0..4 and a zero diagonal, got {array.tolist()}.")
+        edges = cell_edges(len(array))
+        return cls(len(array), tuple(_MATRIX_OPS[array[edge.source, edge.target]] for edge in edges))
+
+    def to_matrix(self) -> np.ndarray:
+        """The SNASNet matrix, int64 [num_nodes, num_nodes]; ``ValueError`` if an op has no code there."""
+        matrix = np.zeros((self.num_nodes, self.num_nodes), np.int64)
+        for edge, op in self.edge_ops.items():
+            if op not in _MATRIX_OPS:
+                raise ValueError(f"{op} on edge {edge} has no SNASNet code; codes exist for {', '.join(_MATRIX_OPS)}.")
+            matrix[edge.source, edge.target] = _MATRIX_OPS.index(op)
+        return matrix
+
+    def __str__(self) -> str:
+        groups: dict[tuple[bool, int], str] = {}
+        for edge, op in self.edge_ops.items():
+            key = (edge.is_backward, edge.target)
+            groups[key] = groups.get(key, "|") + f"{op}~{edge.source}|"
+        parts = ["+".join(text for (back, _), text in groups.items() if back is kind) for kind in (False, True)]
+        return "/".join(parts if self.backward else parts[:1])
+
+    def op(self, edge: Edge) -> Op:
+        """The op of an edge; zeroize for a backward edge of a forward-only cell."""
+        if edge not in cell_edges(self.num_nodes):
+            raise ValueError(f"no edge {edge} in a cell of {self.num_nodes} nodes.")
+        return self.edge_ops.get(edge, Op.ZEROIZE)
+
+    def replace(self, edge: Edge, op: Op | str) -> Cell:
+        """This cell with another op on one edge (a forward-only cell stays so)."""
+        if edge not in self.edge_ops:
+            raise ValueError(f"no edge {edge} in this cell; expected one of {', '.join(map(str, self.edges))}.")
+        return Cell(self.num_nodes, tuple(Op(op) if e == edge else o for e, o in self.edge_ops.items()))
+
+    @property
+    def reaching_nodes(self) -> frozenset[int]:
+        """Nodes whose value reaches the output over edges of both kinds, unrolled in time."""
+        return self._closure(self.num_nodes - 1, lambda edge: (edge.target, edge.source))
+
+    @property
+    def fed_nodes(self) -> frozenset[int]:
+        """Nodes that the input reaches over edges of both kinds, unrolled in time."""
+        return self._closure(0, lambda edge: (edge.source, edge.target))
+
+    @property
+    def dead_nodes(self) -> frozenset[int]:
+        """Nodes off every path from input to output.
+
+        Those in ``reaching_nodes`` are computed all the same: a convolution without spikes still emits the
+        bias of its batch normalisation.
+        """
+        return frozenset(range(self.num_nodes)) - (self.reaching_nodes & self.fed_nodes)
+
+    @property
+    def live_edges(self) -> tuple[Edge, ...]:
+        """The edges a network has to compute: not zeroized, and their target reaches the output."""
+        reaching = self.reaching_nodes
+        return tuple(e for e, op in self.edge_ops.items() if op is not Op.ZEROIZE and e.target in reaching)
+
+    @property
+    def num_convs(self) -> int:
+        """Number of convolutions on live edges."""
+        return sum(self.edge_ops[edge].is_conv for edge in self.live_edges)
+
+    def conv_path_lengths(self) -> tuple[int, int] | None:
+        """Fewest and most convolutions on a forward path from input to output, or None without a path.
+
+        >>> Cell.parse("|conv3x3~0|+|skip~0|conv3x3~1|").conv_path_lengths()
+        (0, 2)
+        """
+        lengths: dict[int, tuple[int, int]] = {0: (0, 0)}
+        for node in range(1, self.num_nodes):
+            found = []
+            for source in range(node):
+                op = self.edge_ops[Edge(node, source)]
+                if op is not Op.ZEROIZE and source in lengths:
+                    found.append([length + op.is_conv for length in lengths[source]])
+            if found:
+                lengths[node] = (min(low for low, _ in found), max(high for _, high in found))
+        return lengths.get(self.num_nodes - 1)
+
+    def without_dangling(self) -> Cell:
+        """Zeroize the edges of inner nodes that have no incoming or no outgoing edge, until none is left."""
+        ops = dict(self.edge_ops)
+        while True:
+            used = [edge for edge, op in ops.items() if op is not Op.ZEROIZE]
+            whole = {e.target for e in used} & {e.source for e in used} | {0, self.num_nodes - 1}
+            dangling = [edge for edge in used if not whole.issuperset(edge)]
+            if not dangling:
+                return Cell(self.num_nodes, tuple(ops.values()))
+            ops.update(dict.fromkeys(dangling, Op.ZEROIZE))
+
+    def to_networkx(self) -> networkx.DiGraph:
+        """The non-zeroized edges as a ``DiGraph`` with ``op``, ``backward`` and ``live`` on each edge."""
+        import networkx
+
+        graph, live = networkx.DiGraph(cell=str(self)), set(self.live_edges)
+        graph.add_nodes_from((node, {"dead": node in self.dead_nodes}) for node in range(self.num_nodes))
+        for edge, op in self.edge_ops.items():
+            if op is not Op.ZEROIZE:
+                graph.add_edge(edge.source, edge.target, op=str(op), backward=edge.is_backward, live=edge in live)
+        return graph
+
+    def _closure(self, start: int, orient) -> frozenset[int]:
+        steps = [orient(edge) for edge, op in self.edge_ops.items() if op is not Op.ZEROIZE]
+        reached, frontier = {start}, {start}
+        while frontier:
+            frontier = {to for come, to in steps if come in frontier} - reached
+            reached |= frontier
+        return frozenset(reached)
+
+
+def _parse_group(group: str, target: int, sources: range) -> list[Op]:
+    """The ops of one ``|op~source|op~source|`` group, checked against the sources it must name."""
+    entries = group.strip().strip("|").split("|")
+    expected = "|" + "".join(f"<op>~{source}|" for source in sources)
+    if not (group.strip().startswith("|") and group.strip().endswith("|")) or len(entries) != len(sources):
+        raise ValueError(f"malformed group {group!r} of node {target}; expected {expected}.")
+    ops = []
+    for entry, source in zip(entries, sources, strict=True):
+        name, _, where = entry.partition("~")
+        if where != str(source):
+            raise ValueError(f"malformed entry {entry!r} in group {group!r} of node {target}; expected {expected}.")
+        ops.append(Op(name))
+    return ops

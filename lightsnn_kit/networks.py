@@ -1,0 +1,307 @@
+"""The networks, top to bottom: LIF layers, a cell's time step, the macro network, supernet and discrete network.
+
+Definitions are LightSNN's (arXiv 2503.21846) with the cell semantics of SNASNet (arXiv 2201.10355). Layouts: static
+images ``[N, C, H, W]``, event frames ``[T, N, C, H, W]``; logits ``[N, num_classes]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from spikingjelly.activation_based import functional, layer, neuron, surrogate
+from torch import Tensor, nn
+
+from .cells import Cell, Edge, Op
+from .spaces import CellSpace, OpMask
+
+FedBack = Sequence[Tensor | None] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """Sizes and neuron settings of the macro network; ``ValueError`` if they cannot be built.
+
+    >>> NetworkConfig(input_shape=(1, 8, 8), num_classes=10, width=8).features
+    64
+    """
+
+    input_shape: tuple[int, int, int]  # channels, height, width of one frame
+    num_classes: int
+    width: int = 16  # C: channels of cell 1; the paper has 256 (CIFAR10) and 128
+    num_steps: int = 5  # T for static images; event data bring one frame per step
+    hidden: int = 1024  # H: neurons of the hidden layer
+    votes: int = 10  # V: outputs averaged per class (CIFAR100: 5)
+    pool: str = "max"  # LightSNN; SNASNet pools by averaging ("avg")
+    last_pool: int = 2  # p: pooling after cell 2
+    dropout: float = 0.5  # one mask per sample for all steps
+    tau: float = 4 / 3  # membrane time constant in steps
+    v_threshold: float = 1.0
+    input_centre: tuple[float, ...] = (0.0,)  # subtracted from the raw input, per channel or one for all
+    input_scale: float = 1.0  # then multiplied: data stay in their stored form everywhere else
+    events: bool = False  # input is [T, N, C, H, W]; adds a max pool after the stem
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "input_shape", tuple(self.input_shape))
+        object.__setattr__(self, "input_centre", tuple(float(c) for c in self.input_centre))
+        sizes = ("num_classes", "width", "num_steps", "hidden", "votes", "last_pool")
+        for name, value in [*((n, getattr(self, n)) for n in sizes), *(("input_shape", s) for s in self.input_shape)]:
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} must be a positive integer, got {value!r}.")
+        if len(self.input_shape) != 3 or len(self.input_centre) not in (1, self.input_shape[0]):
+            raise ValueError(
+                f"input_shape is (C, H, W) with 1 or C centres; got {self.input_shape}, {self.input_centre}."
+            )
+        if self.pool not in ("max", "avg"):
+            raise ValueError(f"pool must be 'max' (LightSNN) or 'avg' (SNASNet), got {self.pool!r}.")
+        if not (self.tau > 1 and self.v_threshold > 0 and 0 <= self.dropout < 1):
+            raise ValueError(
+                f"need tau > 1, v_threshold > 0, 0 <= dropout < 1; got {self.tau}, {self.v_threshold}, {self.dropout}."
+            )
+        if min(self.final_size) < 1:
+            raise ValueError(
+                f"input {self.input_shape} is too small: pooling leaves {self.final_size}; use a smaller last_pool."
+            )
+
+    @property
+    def final_size(self) -> tuple[int, int]:
+        """Height and width in front of the classifier."""
+        shrink = (2 if self.events else 1, 2, self.last_pool)
+        height, width = self.input_shape[1:]
+        for factor in shrink:
+            height, width = height // factor, width // factor
+        return height, width
+
+    @property
+    def features(self) -> int:
+        """Inputs of the hidden layer: 2C · height · width after the last pooling."""
+        return 2 * self.width * self.final_size[0] * self.final_size[1]
+
+
+def make_lif(config: NetworkConfig) -> neuron.LIFNode:
+    """A LIF layer: v += (x − v)/tau; spike = v ≥ v_threshold; v = 0 where it spiked (LightSNN, section III)."""
+    return neuron.LIFNode(
+        tau=config.tau,
+        decay_input=True,
+        v_threshold=config.v_threshold,
+        v_reset=0.0,
+        surrogate_function=surrogate.ATan(),
+        detach_reset=True,
+    )
+
+
+def reset_state(network: nn.Module) -> None:
+    """Set every membrane potential and dropout mask of the network back to its start."""
+    functional.reset_net(network)
+
+
+def _conv_bn(op: Op, channels: int) -> nn.Sequential:
+    kernel = 3 if op is Op.CONV3X3 else 1
+    conv = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(channels))
+
+
+def _make_op(op: Op, channels: int) -> nn.Module:
+    """The module of a non-zeroized op, without the LIF layer of a convolution."""
+    if op.is_conv:
+        return _conv_bn(op, channels)
+    pools = {Op.AVGPOOL3X3: nn.AvgPool2d, Op.MAXPOOL3X3: nn.MaxPool2d}
+    return pools[op](3, stride=1, padding=1) if op in pools else nn.Identity()
+
+
+class CellModule(nn.Module):
+    """One time step of a cell (abstract): with feedback f (None stands for zeros) and z_j = x_j + f_j,
+
+    x_0 = input, x_i = Σ_{j<i} op_ij(z_j), next f_i = Σ_{j>i} op_ij(z_j); returns (x_last, all f).
+    Subclasses say what edges read from a node (``read``) and what an edge yields (``edge_value``).
+    """
+
+    skips_last_feedback = False  # a supernet's LIF layers are counted at every step, also those nobody reads
+
+    def __init__(self, num_nodes: int, edges: Sequence[Edge], nodes: Sequence[int]) -> None:
+        super().__init__()
+        self.num_nodes, self.nodes = num_nodes, frozenset(nodes)
+        self.forward_edges = [[e for e in edges if e.target == i and not e.is_backward] for i in range(num_nodes)]
+        self.backward_edges = [[e for e in edges if e.target == i and e.is_backward] for i in range(num_nodes)]
+
+    def read(self, node: int, value: Tensor) -> object:
+        """What the edges out of a node read, given z of that node."""
+        raise NotImplementedError
+
+    def edge_value(self, edge: Edge, source: object, **options) -> Tensor | None:
+        """The value of an edge, None for zero."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, fed_back: FedBack, *, last_step: bool = False, **options) -> tuple[Tensor, FedBack]:
+        """Run one step (``last_step``: nobody will read the feedback)."""
+
+        def total(edges: Sequence[Edge]) -> Tensor | None:
+            values = [self.edge_value(edge, sources[edge.source], **options) for edge in edges]
+            values = [value for value in values if value is not None]
+            return sum(values[1:], start=values[0]) if values else None
+
+        sources: dict[int, object] = {}
+        output = x
+        for node in sorted(self.nodes):
+            value = x if node == 0 else total(self.forward_edges[node])
+            output = torch.zeros_like(x) if value is None else value
+            f = fed_back[node] if fed_back else None
+            sources[node] = self.read(node, output if f is None else output + f)
+        if last_step and self.skips_last_feedback and not self.training:
+            return output, None
+        return output, [total(edges) for edges in self.backward_edges]
+
+
+class SpikingCell(CellModule):
+    """A discrete cell: only what reaches the output exists, with one LIF layer per node that feeds convolutions."""
+
+    skips_last_feedback = True  # in evaluation mode; in training each BN sees every step
+
+    def __init__(self, cell: Cell, channels: int, config: NetworkConfig) -> None:
+        super().__init__(cell.num_nodes, cell.live_edges, cell.reaching_nodes)
+        # No learnable parameters: all LIF layers fed by one node are the same layer.
+        spiking = sorted({edge.source for edge in cell.live_edges if cell.op(edge).is_conv})
+        self.lif = nn.ModuleDict({str(node): make_lif(config) for node in spiking})
+        self.ops = nn.ModuleDict({str(edge): _make_op(cell.op(edge), channels) for edge in cell.live_edges})
+        self.reads_spikes = frozenset(edge for edge in cell.live_edges if cell.op(edge).is_conv)
+
+    def read(self, node: int, value: Tensor) -> tuple[Tensor, Tensor | None]:
+        return value, self.lif[str(node)](value) if str(node) in self.lif else None
+
+    def edge_value(self, edge: Edge, source: tuple[Tensor, Tensor | None]) -> Tensor:
+        return self.ops[str(edge)](source[edge in self.reads_spikes])
+
+
+class SuperCell(CellModule):
+    """A cell with every op of a space on every edge, mixed with equal weights over those alive in a mask.
+
+    Every convolution has a LIF layer of its own, as the papers describe it.
+    """
+
+    def __init__(self, space: CellSpace, channels: int, config: NetworkConfig) -> None:
+        super().__init__(space.num_nodes, space.edges, range(space.num_nodes))
+        self.ops = nn.ModuleDict()
+        for edge in space.edges:
+            for op in space.ops:
+                if op is not Op.ZEROIZE:
+                    body = _make_op(op, channels)
+                    self.ops[f"{edge}:{op}"] = nn.Sequential(make_lif(config), *body) if op.is_conv else body
+
+    def read(self, node: int, value: Tensor) -> Tensor:
+        return value
+
+    def edge_value(self, edge: Edge, source: Tensor, mask: OpMask, feedback: bool = True) -> Tensor | None:
+        alive = mask.alive_on(edge)
+        values = [self.ops[f"{edge}:{op}"](source) for op in alive if op is not Op.ZEROIZE]
+        if not values or (edge.is_backward and not feedback):  # feedback=False: computed, counted, never read
+            return None
+        if len(alive) > 1:
+            values = [value * (1 / len(alive)) for value in values]
+        return sum(values[1:], start=values[0])
+
+
+class SpikingNetwork(nn.Module):
+    """The macro network around two cells (LightSNN, section III); logits are the mean over steps and votes.
+
+    ``forward`` resets the state on entry unless ``reset=False``; further options go to the cells (a supernet
+    needs ``mask=``). Build it with ``build_network`` or ``build_supernet``.
+    """
+
+    def __init__(self, config: NetworkConfig, make_cell: Callable[[int], CellModule], design: Cell | CellSpace) -> None:
+        super().__init__()
+        c, pool = config.width, nn.MaxPool2d if config.pool == "max" else nn.AvgPool2d
+        self.config, self.design = config, design
+        self.register_buffer("input_centre", torch.tensor(config.input_centre).view(-1, 1, 1), persistent=False)
+        self.stem = nn.Sequential(nn.Conv2d(config.input_shape[0], c, 3, padding=1, bias=False), nn.BatchNorm2d(c))
+        if config.events:
+            self.stem.append(nn.MaxPool2d(2))
+        self.cell1 = make_cell(c)
+        down_conv = nn.Conv2d(c, 2 * c, 3, padding=1, bias=False)
+        self.down = nn.Sequential(nn.BatchNorm2d(c), make_lif(config), down_conv, nn.BatchNorm2d(2 * c), pool(2))
+        self.cell2 = make_cell(2 * c)
+        self.last = nn.Sequential(nn.BatchNorm2d(2 * c), make_lif(config), pool(config.last_pool), nn.Flatten())
+        self.classifier = nn.Sequential(
+            layer.Dropout(config.dropout),
+            nn.Linear(config.features, config.hidden, bias=False),
+            make_lif(config),
+            nn.Linear(config.hidden, config.num_classes * config.votes),
+        )
+
+    def forward(self, x: Tensor, *, reset: bool = True, **options) -> Tensor:
+        """Logits [N, num_classes] for raw inputs [N, C, H, W] or event frames [T, N, C, H, W]."""
+        self._check_input(x)
+        if reset:
+            reset_state(self)
+        drive = None if self.config.events else self._drive(x)
+        num_steps = len(x) if self.config.events else self.config.num_steps
+        fed_back1 = fed_back2 = None
+        logits = 0
+        for t in range(num_steps):
+            y = self._drive(x[t]) if drive is None else drive  # [N, C, H, W]
+            y, fed_back1 = self.cell1(y, fed_back1, last_step=t == num_steps - 1, **options)
+            y, fed_back2 = self.cell2(self.down(y), fed_back2, last_step=t == num_steps - 1, **options)
+            votes = self.classifier(self.last(y))  # [N, num_classes * V]
+            logits = logits + votes.unflatten(1, (self.config.num_classes, self.config.votes)).mean(2)
+        return logits / num_steps
+
+    def _drive(self, frame: Tensor) -> Tensor:
+        """The stem's output for raw input: normalisation belongs to the network."""
+        return self.stem((frame.to(self.input_centre.dtype) - self.input_centre) * self.config.input_scale)
+
+    def _check_input(self, x: Tensor) -> None:
+        layout = "[T, N, C, H, W]" if self.config.events else "[N, C, H, W]"
+        if x.dim() != 4 + self.config.events or tuple(x.shape[-3:]) != self.config.input_shape or 0 in x.shape:
+            raise ValueError(
+                f"expected input {layout} with (C, H, W) = {self.config.input_shape}, got {tuple(x.shape)}."
+            )
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of learnable parameters."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+@torch.no_grad()
+def init_weights(network: nn.Module, generator: torch.Generator) -> None:
+    """Draw the weights: convolutions Kaiming-uniform with a = 2, linear N(0, 0.01), BN 1/0 (SNASNet's choice)."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_uniform_(module.weight, a=2, generator=generator)
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, 0, 0.01, generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def _build(
+    config: NetworkConfig, make_cell: Callable[[int], CellModule], design: Cell | CellSpace, seed: int
+) -> SpikingNetwork:
+    with torch.random.fork_rng(devices=[]):  # torch's layers draw weights of their own when made; keep the caller's RNG
+        network = SpikingNetwork(config, make_cell, design)
+    init_weights(network, torch.Generator().manual_seed(seed))
+    return network
+
+
+def build_network(cell: Cell | str, config: NetworkConfig, *, seed: int = 0) -> SpikingNetwork:
+    """The discrete network of a cell (a ``Cell``, its string or a SNASNet matrix string).
+
+    >>> config = NetworkConfig(input_shape=(1, 8, 8), num_classes=10, width=8, hidden=32)
+    >>> network = build_network("0303 0030 2002 0200", config)
+    >>> network(torch.zeros(5, 1, 8, 8)).shape
+    torch.Size([5, 10])
+    """
+    cell = Cell.parse(cell) if isinstance(cell, str) else cell
+    return _build(config, lambda channels: SpikingCell(cell, channels, config), cell, seed)
+
+
+def build_supernet(space: CellSpace, config: NetworkConfig, *, seed: int = 0) -> SpikingNetwork:
+    """The network with every op of a space on every edge; call it with ``mask=`` (and ``feedback=False``).
+
+    >>> from .spaces import SPACES
+    >>> config = NetworkConfig(input_shape=(1, 8, 8), num_classes=10, width=8, hidden=32)
+    >>> supernet = build_supernet(SPACES["lightsnn"], config)
+    >>> supernet(torch.zeros(5, 1, 8, 8), mask=SPACES["lightsnn"].full_mask()).shape
+    torch.Size([5, 10])
+    """
+    return _build(config, lambda channels: SuperCell(space, channels, config), space, seed)
