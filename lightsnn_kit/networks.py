@@ -14,6 +14,7 @@ from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import Tensor, nn
 
 from .cells import Cell, Edge, Op
+from .lattice import make_exact
 from .spaces import CellSpace, OpMask
 
 FedBack = Sequence[Tensor | None] | None
@@ -230,26 +231,30 @@ class SpikingNetwork(nn.Module):
 
     def forward(self, x: Tensor, *, reset: bool = True, **options) -> Tensor:
         """Logits [N, num_classes] for raw inputs [N, C, H, W] or event frames [T, N, C, H, W]."""
-        self._check_input(x)
+        self.check_input(x)
         if reset:
             reset_state(self)
-        drive = None if self.config.events else self._drive(x)
+        drive = None if self.config.events else self.drive(x)
         num_steps = len(x) if self.config.events else self.config.num_steps
         fed_back1 = fed_back2 = None
         logits = 0
         for t in range(num_steps):
-            y = self._drive(x[t]) if drive is None else drive  # [N, C, H, W]
+            y = self.drive(x[t]) if drive is None else drive  # [N, C, H, W]
             y, fed_back1 = self.cell1(y, fed_back1, last_step=t == num_steps - 1, **options)
             y, fed_back2 = self.cell2(self.down(y), fed_back2, last_step=t == num_steps - 1, **options)
             votes = self.classifier(self.last(y))  # [N, num_classes * V]
             logits = logits + votes.unflatten(1, (self.config.num_classes, self.config.votes)).mean(2)
         return logits / num_steps
 
-    def _drive(self, frame: Tensor) -> Tensor:
+    def drive(self, frame: Tensor) -> Tensor:
         """The stem's output for raw input: normalisation belongs to the network."""
-        return self.stem((frame.to(self.input_centre.dtype) - self.input_centre) * self.config.input_scale)
+        centred = (
+            frame.to(self.input_centre.dtype) - self.input_centre
+        )  # scaled after the convolution: integers stay so
+        return self.stem[1:](self.stem[0](centred) * self.config.input_scale)
 
-    def _check_input(self, x: Tensor) -> None:
+    def check_input(self, x: Tensor) -> None:
+        """``ValueError`` if x is not a batch of raw inputs for this network."""
         layout = "[T, N, C, H, W]" if self.config.events else "[N, C, H, W]"
         if x.dim() != 4 + self.config.events or tuple(x.shape[-3:]) != self.config.input_shape or 0 in x.shape:
             raise ValueError(
@@ -295,8 +300,11 @@ def build_network(cell: Cell | str, config: NetworkConfig, *, seed: int = 0) -> 
     return _build(config, lambda channels: SpikingCell(cell, channels, config), cell, seed)
 
 
-def build_supernet(space: CellSpace, config: NetworkConfig, *, seed: int = 0) -> SpikingNetwork:
+def build_supernet(space: CellSpace, config: NetworkConfig, *, seed: int = 0, init: str = "lattice") -> SpikingNetwork:
     """The network with every op of a space on every edge; call it with ``mask=`` (and ``feedback=False``).
+
+    ``init='lattice'``: integer weights, scores with the same bits everywhere (see ``lattice``);
+    ``'kaiming'``: real weights, exact statistics; ``'stock'``: real weights in torch's and spikingjelly's own layers.
 
     >>> from .spaces import SPACES
     >>> config = NetworkConfig(input_shape=(1, 8, 8), num_classes=10, width=8, hidden=32)
@@ -304,4 +312,10 @@ def build_supernet(space: CellSpace, config: NetworkConfig, *, seed: int = 0) ->
     >>> supernet(torch.zeros(5, 1, 8, 8), mask=SPACES["lightsnn"].full_mask()).shape
     torch.Size([5, 10])
     """
-    return _build(config, lambda channels: SuperCell(space, channels, config), space, seed)
+    if init not in ("lattice", "kaiming", "stock"):
+        raise ValueError(f"init must be 'lattice', 'kaiming' or 'stock', got {init!r}.")
+    network = _build(config, lambda channels: SuperCell(space, channels, config), space, seed)
+    if init != "stock":
+        generator = torch.Generator().manual_seed(seed)
+        make_exact(network, generator, init=init, input_scale=config.input_scale)
+    return network

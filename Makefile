@@ -1,0 +1,43 @@
+# One command each; `make` alone lists them. PYTHON=python3.11 make setup chooses the interpreter.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup lab demo test lint notebooks
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.lightsnn_kit_ready
+
+help:  ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## create .venv and install everything (once; again when the requirements change)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "need Python 3.11 or later, but $(PYTHON) is $$($(PYTHON) -V 2>&1); try PYTHON=python3.11 make setup"; exit 1; }
+	@echo "[1/3] virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@echo "[2/3] installing (1.6 GB with a CPU-only torch, 6 GB with CUDA; minutes)"
+	@$(PY) -m pip install --disable-pip-version-check -c constraints.txt -e ".[test]" \
+	  | awk '/^Collecting /{print "      " $$2} /Downloading .*[0-9][0-9]\.[0-9]+ MB|^(Building|Installing) /{print "      " substr($$0, 1, 90)} {fflush()}'
+	@echo "[3/3] checking that the packages load"
+	@$(PY) -c 'import spikingjelly.activation_based.neuron, torch, lightsnn_kit; print("      torch", torch.__version__, "CUDA" if torch.cuda.is_available() else "CPU")'
+	@touch $@
+
+lab: $(READY)  ## open JupyterLab on the notebooks
+	$(PY) -m jupyter lab notebooks
+
+demo: $(READY)  ## search, train, evaluate and report on real digits; results in runs/demo
+	$(PY) -m lightsnn_kit demo
+
+test: $(READY)  ## run the quick tests and every notebook in quick mode
+	$(PY) -m pytest -m "not slow and not browser"
+
+lint: $(READY)  ## check style and format, notebooks included
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+notebooks: $(READY)  ## run every notebook headless in quick mode
+	$(PY) -m pytest -m notebooks

@@ -1,0 +1,95 @@
+"""Command line: ``python -m lightsnn_kit demo`` and ``python -m lightsnn_kit run NOTEBOOK ... --run runs/NAME``."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from .runs import ParameterError, RunError, RunFolder, plan_notebooks, run_notebook, unused_path
+from .runs import project_root as root
+
+NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+DEMO_STAGES = ("search", "train", "evaluate", "report")  # in this order: each reads what the ones before it wrote
+DEMO_PARAMETERS = {"dataset": "digits", "width": 8, "num_steps": 4, "seed": 0, "quick": False}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit status: 0, 2 for an error told in one message, 130 if interrupted."""
+    options = _parser().parse_args(arguments)
+    try:
+        _demo(options) if options.command == "demo" else _run(options)
+    except RunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; finished stages are kept: `run` with the same --run goes on from them", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> None:
+    wanted = root() / options.run
+    folder = unused_path(wanted)
+    if folder != wanted:
+        print(f"{_shown(wanted)} exists and is kept; this run goes to {_shown(folder)}")
+    notebooks = [NOTEBOOKS / f"{name}.ipynb" for name in DEMO_STAGES]
+    outputs = _execute(notebooks, DEMO_PARAMETERS | dict(options.parameters), folder)
+    print(f"report:  {_shown(outputs[-1].with_suffix('.html'))}\nresults: {_shown(folder / 'results.json')}")
+
+
+def _run(options: argparse.Namespace) -> None:
+    _execute([Path(name) for name in options.notebooks], dict(options.parameters), root() / options.run)
+
+
+def _execute(notebooks: Sequence[Path], parameters: dict[str, object], folder: Path) -> list[Path]:
+    run_dir = folder.relative_to(root()) if folder.is_relative_to(root()) else folder
+    if "run_dir" in parameters:
+        raise ParameterError("run_dir is not given with -p; use --run.")
+    steps = plan_notebooks(notebooks, parameters | {"run_dir": run_dir.as_posix()}, optional=("run_dir",))
+    RunFolder.open(folder)
+    outputs, start = [], time.perf_counter()
+    for number, (notebook, values) in enumerate(steps, start=1):
+        print(f"[{number}/{len(steps)}] {notebook.stem}", flush=True)
+        begun = time.perf_counter()
+        outputs.append(run_notebook(notebook, output=folder / notebook.name, parameters=values))
+        print(f"      {time.perf_counter() - begun:.0f} s, {_shown(outputs[-1])} and .html", flush=True)
+    print(f"all done in {time.perf_counter() - start:.0f} s")
+    return outputs
+
+
+def _shown(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _parameter(text: str) -> tuple[str, object]:
+    """Read ``name=value``; the value is a Python literal, or true, false, null, or else text."""
+    name, equals, value = text.partition("=")
+    if not (name.isidentifier() and equals):
+        raise argparse.ArgumentTypeError(f"expected name=value such as width=8, but got {text!r}")
+    words = {"true": True, "false": False, "null": None}
+    try:
+        return name, words[value] if value in words else ast.literal_eval(value)
+    except (SyntaxError, ValueError):
+        return name, value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m lightsnn_kit", description="Run notebooks as checked functions.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    demo = commands.add_parser("demo", help="search, train, evaluate and report on real 8x8 digits (minutes, CPU)")
+    demo.add_argument("--run", default="runs/demo", help="new run folder (default: %(default)s, or the next free name)")
+    run = commands.add_parser("run", help="run notebooks one after another in one run folder")
+    run.add_argument("notebooks", nargs="+", metavar="NOTEBOOK", help="path of an .ipynb file")
+    run.add_argument("--run", required=True, help="run folder, passed to the notebooks as run_dir")
+    for command in (demo, run):
+        options = {"dest": "parameters", "action": "append", "type": _parameter, "default": [], "metavar": "NAME=VALUE"}
+        command.add_argument("-p", **options, help="a notebook parameter, such as -p width=16 -p quick=true")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,402 @@
+"""The CPU back end of the fast scorer: int8 convolutions by oneDNN, everything else in a few passes over memory.
+
+Work is split by samples over threads that each run their convolutions on one core; they meet only where batch
+statistics need the whole batch, and what they add up there is integers.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from . import _cpu_kernels as kernels
+from ._engine import ConvKey, Engine, Recorder, conv_modules, scale_of
+from ._plan import CellPlan
+from .cells import Op
+from .lattice import EXACT_LIMIT, WEIGHT_MAX, LatticeConv2d, exact_lif, grid_affine, running_affine
+
+TILE = 1024  # floats worked on at a time: they stay in the first-level cache
+BLOCK = 2**18  # results of a convolution (float32) before they are summed: they stay in the second-level cache
+INT16_LIMIT = 2**15
+
+
+def _packed_weight(weight: Tensor) -> Tensor:
+    scales = torch.ones(len(weight))
+    padding = [weight.shape[2] // 2] * 2
+    return torch.ops.onednn.qconv_prepack(weight.to(torch.int8), scales, 1.0, 0, [1, 1], padding, [1, 1], 1, None)
+
+
+def _int8_conv(spikes: Tensor, packed: Tensor, channels: int, kernel: int) -> Tensor:
+    one, zero = torch.ones(channels), torch.zeros(channels, dtype=torch.int32)
+    padding = [kernel // 2] * 2
+    return torch.ops.onednn.qconv2d_pointwise(
+        spikes, 1.0, 0, packed, one, zero, None, [1, 1], padding, [1, 1], 1, 1.0, 0, torch.float32, "none", [], ""
+    )
+
+
+@cache
+def int8_works() -> bool:
+    """True if oneDNN's int8 convolution is there and gives the integers of float64 on a small case with full weights."""
+    generator = torch.Generator().manual_seed(0)
+    spikes = torch.randint(0, 2, (2, 64, 5, 6), generator=generator, dtype=torch.uint8)
+    spikes = spikes.contiguous(memory_format=torch.channels_last)
+    for kernel in (1, 3):
+        weight = torch.randint(-WEIGHT_MAX, WEIGHT_MAX + 1, (48, 64, kernel, kernel), generator=generator)
+        weight[0], weight[1] = WEIGHT_MAX, -WEIGHT_MAX
+        expected = F.conv2d(spikes.double(), weight.double(), padding=kernel // 2)
+        try:
+            got = _int8_conv(spikes, _packed_weight(weight), 48, kernel)
+        except (AttributeError, NotImplementedError, RuntimeError):
+            return False
+        if not torch.equal(got.double(), expected):
+            return False
+    return True
+
+
+@dataclass
+class Group:
+    """Convolutions of one kernel size that read the same spikes: one call, their channels side by side."""
+
+    keys: tuple[ConvKey, ...]
+    convs: list[nn.Conv2d]
+    norms: list[nn.Module]
+    int8: bool
+    weight: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        weight = torch.cat([conv.weight.detach() for conv in self.convs])
+        self.channels, self.kernel = weight.shape[0], weight.shape[2]
+        self.weight = _packed_weight(weight) if self.int8 else weight.contiguous(memory_format=torch.channels_last)
+
+    def __call__(self, spikes: np.ndarray) -> np.ndarray:
+        """Raw sums float32 [pixels, channels] of spikes uint8 [B, H, W, C]."""
+        x = torch.from_numpy(spikes).permute(0, 3, 1, 2)
+        if self.int8:
+            out = _int8_conv(x, self.weight, self.channels, self.kernel)
+        else:
+            out = F.conv2d(x.float(), self.weight, padding=self.kernel // 2)
+        return out.permute(0, 2, 3, 1).contiguous().view(-1, self.channels).numpy()
+
+
+class CellBuffers:
+    """The arrays of one cell, kept between candidates; pages that are never touched cost nothing."""
+
+    def __init__(self, num_nodes: int, batch: int, size: tuple[int, int], channels: int, dtype: type) -> None:
+        self.shape, self.channels, self.num_nodes = (batch, *size, channels), channels, num_nodes
+        self.image = size[0] * size[1] * channels  # floats per sample
+        floats = batch * self.image
+        self.planes = np.empty((num_nodes * (num_nodes + 1) + 1, floats), np.float32)  # values, pooled values, input
+        self.conv = np.empty((2 * num_nodes * num_nodes, floats), dtype)
+        self.v = np.empty((num_nodes + 1, floats), np.float32)
+        self.spikes = np.empty(floats, np.uint8)
+        self.coefficients: dict[ConvKey, tuple[int, float, np.ndarray, np.ndarray]] = {}  # slot, scale, a, b
+        self.free: list[int] = []
+
+    @property
+    def input_plane(self) -> int:
+        return len(self.planes) - 1
+
+    def plane(self, node: int, op: Op) -> int:
+        """Index of a node's value (skip) or of one of its poolings."""
+        kinds = (Op.SKIP, Op.AVGPOOL3X3, Op.MAXPOOL3X3)
+        return node + self.num_nodes * kinds.index(op)
+
+    def images(self, array: np.ndarray, lo: int, hi: int) -> np.ndarray:
+        """Samples [lo, hi) of a plane, a v or a spike buffer as [B, H, W, C]."""
+        return array[lo * self.image : hi * self.image].reshape(hi - lo, *self.shape[1:])
+
+
+class CpuEngine(Engine):
+    """int8 where the processor and torch have it (checked once, see ``int8_works``), exact float32 otherwise."""
+
+    def __init__(self, supernet, batches: tuple[Tensor, ...], *, bn: str, int8: bool | None = None) -> None:
+        super().__init__(supernet, batches, bn=bn)
+        lattice = isinstance(supernet.down[2], LatticeConv2d)
+        self.int8 = lattice and (int8_works() if int8 is None else int8)
+        self.name = "fast (int8)" if self.int8 else "fast (float32)"
+        self.per_unit = np.float32(0 if lattice else 1 / supernet.last[0].grid)
+        self.groups: dict[tuple, Group] = {}
+        self.cell_buffers: tuple[CellBuffers, CellBuffers] | None = None
+        self.down = self._group(("down",), [supernet.down[2]], [supernet.down[3]])
+        weight = supernet.classifier[1].weight.detach()  # columns from [C, H, W] to the planes' [H, W, C]
+        self.hidden_weight = weight.unflatten(1, (2 * self.config.width, *self.config.final_size)).permute(0, 2, 3, 1)
+        self.hidden_weight = self.hidden_weight.reshape(len(weight), -1).T.contiguous()
+        if lattice:
+            self.hidden_weight = self.hidden_weight.to(torch.int8)
+
+    # -- a pass ------------------------------------------------------------------------------------------------
+
+    def start(self, plan: CellPlan, batch_size: int, size: tuple[int, int], recorder: Recorder) -> None:
+        self.plan, self.batch_size, self.recorder = plan, batch_size, recorder
+        self.workers = max(1, min(torch.get_num_threads(), batch_size))
+        half = (size[0] // 2, size[1] // 2)
+        shapes = [(batch_size, *size), (batch_size, *half)]
+        if self.cell_buffers is None or [b.shape[:3] for b in self.cell_buffers] != shapes:
+            width, nodes = self.config.width, self.cells[0].num_nodes
+            self.cell_buffers = tuple(
+                CellBuffers(nodes, batch_size, s[1:], c, self._conv_type(cell))
+                for s, c, cell in zip(shapes, (width, 2 * width), self.cells, strict=True)
+            )
+            floats = batch_size * size[0] * size[1] * 2 * width
+            self.down_conv = np.empty((1, floats), self._conv_type(None))
+        for buffers in self.cell_buffers:
+            buffers.free = list(range(len(buffers.conv)))[::-1]
+            buffers.coefficients.clear()
+
+    def _conv_type(self, cell: nn.Module | None) -> type:
+        """int16 where the largest sum that the actual weights allow fits, else float32."""
+        convs = [self.supernet.down[2]] if cell is None else [m for m in cell.modules() if isinstance(m, nn.Conv2d)]
+        if not all(isinstance(conv, LatticeConv2d) for conv in convs):
+            return np.float32
+        weights = [conv.weight.detach().flatten(1) for conv in convs]
+        bound = max(max(w.clamp_min(0).sum(1).max(), -w.clamp_max(0).sum(1).min()) for w in weights)
+        assert bound < EXACT_LIMIT  # check_supported has seen to it
+        return np.int16 if bound < INT16_LIMIT else np.float32
+
+    def cell_step(self, cell: int, x: Tensor | None, *, first: bool, last: bool) -> None:
+        buffers, plan = self.cell_buffers[cell], self.plan
+        if x is not None:
+            buffers.planes[buffers.input_plane] = x.reshape(-1).numpy()
+        for node in plan.nodes:
+            self._node(cell, node, first=first, last=last)
+
+    def _node(self, cell: int, node: int, *, first: bool, last: bool) -> None:
+        buffers, plan = self.cell_buffers[cell], self.plan
+        terms = self._terms(buffers, node, first)
+        names, pooled = self.layer_names(cell, node), plan.pooled(node)
+        reads = [t for side in (plan.forward, plan.backward) for groups in side.values() for g in groups for t in g]
+        stored = node == buffers.num_nodes - 1 or any(t.edge.source == node and not t.op.is_conv for t in reads)
+        target = self._target(buffers, buffers.plane(node, Op.SKIP) if stored else -1, node, bool(names), first)
+        groups = self._groups(cell, plan.convs(node, last_step=last)) if names else []
+        self._release(buffers, node, first)
+        slots = [np.array([buffers.free.pop() for _ in group.keys]) for group in groups]
+        totals = self._totals([len(s) * buffers.channels for s in slots])
+        packed = self._packed(buffers.image) if names else None
+
+        def work(worker: int, lo: int, hi: int) -> None:
+            kernels.integrate(lo * buffers.image, hi * buffers.image, terms, buffers.conv, buffers.planes, target)
+            for op in pooled:
+                self._pool(buffers, node, op, lo, hi)
+            if packed is not None:
+                spikes = buffers.images(buffers.spikes, lo, hi)
+                self._pack(spikes, packed[lo:hi])
+                for group, where, total in zip(groups, slots, totals[worker], strict=True):
+                    pixel = lo * buffers.image // buffers.channels
+                    kernels.collect(group(spikes), pixel, where, buffers.conv, self.per_unit, total)
+
+        self._each_block(work, buffers.image * max([len(s) for s in slots], default=1))
+        for i, (group, where) in enumerate(zip(groups, slots, strict=True)):
+            self._normalise(buffers, group, where, sum(t[i] for t in totals))
+        if packed is not None:
+            self._record(names, packed, buffers.image)
+
+    def _terms(self, buffers: CellBuffers, node: int, first: bool) -> kernels.Terms:
+        rows: list[tuple[float, np.ndarray, np.ndarray]] = []
+        program, weights = [], []
+        if node == 0:
+            program, weights = [(kernels.PLANE, buffers.input_plane, 0, 1, 0)], [1.0]
+        sides = [self.plan.forward.get(node, ()) if node else (), () if first else self.plan.backward.get(node, ())]
+        for side, groups in enumerate(sides):
+            for group in groups:
+                for position, term in enumerate(group):
+                    weights.append(term.weight)
+                    opens = int(position == 0)
+                    if term.op.is_conv:
+                        slot, *row = buffers.coefficients[term.edge, term.op]
+                        program.append((kernels.CONV, slot, len(rows), opens, side))
+                        rows.append(row)
+                    else:
+                        plane = buffers.plane(term.edge.source, term.op)
+                        program.append((kernels.PLANE, plane, 0, opens, side))
+        repeat = max(1, TILE // buffers.channels)
+        none = np.zeros((1, repeat * buffers.channels), np.float32)
+        return kernels.Terms(
+            np.array(program, np.int64).reshape(-1, 5),
+            np.array(weights, np.float32),
+            np.array([row[0] for row in rows] or [0], np.float32),
+            np.array([np.tile(row[1], repeat) for row in rows]) if rows else none,
+            np.array([np.tile(row[2], repeat) for row in rows]) if rows else none,
+        )
+
+    def _target(self, buffers: CellBuffers, plane: int, state: int, fires: bool, first: bool) -> kernels.Target:
+        decay, threshold = 1 / self.config.tau, self.config.v_threshold
+        return kernels.Target(plane, fires, first, buffers.v[state], buffers.spikes, decay, threshold)
+
+    def _release(self, buffers: CellBuffers, node: int, first: bool) -> None:
+        """Slots read by this node for the last time may be written again once it is summed.
+
+        They are handed out for the node's own convolutions, which a worker writes only after it has summed the same
+        samples.
+        """
+        for side in (self.plan.forward, self.plan.backward):
+            if side is self.plan.backward and first:
+                continue
+            for key in [(t.edge, t.op) for group in side.get(node, ()) for t in group if t.op.is_conv]:
+                buffers.free.append(buffers.coefficients.pop(key)[0])
+
+    def _groups(self, cell: int, keys: tuple[ConvKey, ...]) -> list[Group]:
+        groups = []
+        for op in (Op.CONV3X3, Op.CONV1X1):
+            if chosen := tuple(key for key in keys if key[1] is op):
+                convs, norms = zip(*(conv_modules(self.cells[cell], key) for key in chosen), strict=True)
+                groups.append(self._group((cell, *chosen), list(convs), list(norms)))
+        return groups
+
+    def _group(self, name: tuple, convs: list[nn.Conv2d], norms: list[nn.Module]) -> Group:
+        if name not in self.groups:
+            self.groups[name] = Group(name[1:] or name, convs, norms, self.int8)
+        return self.groups[name]
+
+    def _normalise(self, buffers: CellBuffers, group: Group, slots: np.ndarray, totals: np.ndarray) -> None:
+        count = self.batch_size * buffers.image // buffers.channels
+        for k, (key, conv, norm) in enumerate(zip(group.keys, group.convs, group.norms, strict=True)):
+            part = totals[:, k * buffers.channels : (k + 1) * buffers.channels]
+            a, b = self._affine(norm, part, count)
+            buffers.coefficients[key] = (int(slots[k]), scale_of(conv), a, b)
+
+    def _affine(self, norm: nn.Module, totals: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        if self.bn == "running":
+            a, b = running_affine(norm)
+        else:
+            total, squares = torch.from_numpy(np.ascontiguousarray(totals))
+            a, b = grid_affine(norm, total, squares, count)
+        return a.numpy(), b.numpy()
+
+    def _pool(self, buffers: CellBuffers, node: int, op: Op, lo: int, hi: int) -> None:
+        pool = F.avg_pool2d if op is Op.AVGPOOL3X3 else F.max_pool2d
+        value = torch.from_numpy(buffers.images(buffers.planes[node], lo, hi)).permute(0, 3, 1, 2)
+        out = buffers.images(buffers.planes[buffers.plane(node, op)], lo, hi)
+        out[...] = pool(value, 3, 1, 1).permute(0, 2, 3, 1).numpy()
+
+    # -- between and behind the cells ----------------------------------------------------------------------------
+
+    def _output_fire(self, cell: int, norm: nn.Module, name: str, first: bool, after) -> None:
+        """BN and LIF on a cell's output; ``after(worker, lo, hi, spikes)`` runs for every block of samples."""
+        buffers = self.cell_buffers[cell]
+        output = buffers.plane(buffers.num_nodes - 1, Op.SKIP)
+        totals, unit = self._totals([buffers.channels]), np.float32(1 / norm.grid)
+
+        def sums(worker: int, lo: int, hi: int) -> None:
+            span = slice(lo * buffers.image, hi * buffers.image)
+            kernels.sum_plane(buffers.planes[output, span], buffers.channels, unit, totals[worker][0])
+
+        if self.bn == "batch":
+            self._each_block(sums, buffers.image)
+        count = self.batch_size * buffers.image // buffers.channels
+        a, b = self._affine(norm, sum(t[0] for t in totals), count)
+        repeat = max(1, TILE // buffers.channels)
+        tiled = np.tile(a, repeat)[None], np.tile(b, repeat)[None]
+        program = np.array([[kernels.CONV, output, 0, 1, 0]], np.int64)
+        ones = np.ones(1, np.float32)
+        terms = kernels.Terms(program, ones, ones, *tiled)
+        target = self._target(buffers, -1, buffers.num_nodes, True, first)
+        packed = self._packed(buffers.image)
+
+        def work(worker: int, lo: int, hi: int) -> None:
+            kernels.integrate(lo * buffers.image, hi * buffers.image, terms, buffers.planes, buffers.planes, target)
+            spikes = buffers.images(buffers.spikes, lo, hi)
+            self._pack(spikes, packed[lo:hi])
+            after(worker, lo, hi, spikes)
+
+        self._each_block(work, 2 * buffers.image)
+        self._record((name,), packed, buffers.image)
+
+    def downsample(self, *, first: bool) -> None:
+        norm, _, conv, norm2, _ = self.supernet.down
+        one, two = self.cell_buffers
+        channels, slot = two.channels, np.zeros(1, np.int64)
+        totals = self._totals([channels])
+
+        def convolve(worker: int, lo: int, hi: int, spikes: np.ndarray) -> None:
+            pixel = lo * one.image // one.channels
+            kernels.collect(self.down(spikes), pixel, slot, self.down_conv, self.per_unit, totals[worker][0])
+
+        self._output_fire(0, norm, "down.1", first, convolve)
+        gain, shift = self._affine(norm2, sum(t[0] for t in totals), self.batch_size * one.image // one.channels)
+        sums = self.down_conv.reshape(self.batch_size, *one.shape[1:3], channels)
+        out = two.images(two.planes[two.input_plane], 0, self.batch_size)
+        average = self.config.pool == "avg"
+
+        def pool(worker: int, lo: int, hi: int) -> None:
+            for i in range(lo, hi):
+                kernels.pool_pairs(sums[i], np.float32(scale_of(conv)), gain, shift, out[i], average)
+
+        self._each_block(pool, one.image)
+
+    def classify(self, *, first: bool) -> None:
+        norm, linear, p = self.supernet.last[0], self.supernet.classifier[1], self.config.last_pool
+        height, width = self.config.final_size
+        buffers = self.cell_buffers[1]
+        features = np.empty((self.batch_size, height, width, buffers.channels), np.int8)
+
+        def pool(worker: int, lo: int, hi: int, spikes: np.ndarray) -> None:
+            windows = spikes[:, : height * p, : width * p].reshape(hi - lo, height, p, width, p, -1)
+            if self.config.pool == "max":
+                features[lo:hi] = windows.max((2, 4))
+            else:
+                features[lo:hi] = windows.sum((2, 4), dtype=np.int8)
+
+        self._output_fire(1, norm, "last.1", first, pool)
+        flat = torch.from_numpy(features.reshape(self.batch_size, -1))
+        area = p * p if self.config.pool == "avg" else 1
+        x = self._linear(flat, area) * scale_of(linear)
+        v = torch.zeros_like(x) if first else self.hidden_v
+        spikes, self.hidden_v = exact_lif(x, v, self.config.tau, self.config.v_threshold)
+        shared = spikes @ spikes.T
+        self.recorder.add(("classifier.2",), spikes.shape[1], shared.diagonal(), shared)
+
+    def _linear(self, features: Tensor, area: int) -> Tensor:
+        if self.hidden_weight.dtype == torch.int8 and self.int8:
+            return torch._int_mm(features, self.hidden_weight).float() / area
+        return (features.float() / area) @ self.hidden_weight.float()
+
+    # -- samples over threads ------------------------------------------------------------------------------------
+
+    def _each_block(self, work, floats_per_sample: int) -> None:
+        """Call ``work(worker, lo, hi)`` for blocks of samples, each worker on one share of the batch."""
+        block = max(1, BLOCK // floats_per_sample)
+        bounds = np.linspace(0, self.batch_size, self.workers + 1).astype(int)
+
+        def share(worker: int) -> None:
+            for lo in range(bounds[worker], bounds[worker + 1], block):
+                work(worker, lo, min(lo + block, bounds[worker + 1]))
+
+        if self.workers == 1:
+            share(0)
+        else:
+            list(_pool(self.workers).map(share, range(self.workers)))
+
+    def _totals(self, sizes: list[int]) -> list[list[np.ndarray]]:
+        return [[np.zeros((2, size), np.int64) for size in sizes] for _ in range(self.workers)]
+
+    def _packed(self, num_neurons: int) -> np.ndarray:
+        return np.zeros((self.batch_size, -(-num_neurons // 64) * 8), np.uint8)
+
+    @staticmethod
+    def _pack(spikes: np.ndarray, packed: np.ndarray) -> None:
+        bits = np.packbits(spikes.reshape(len(spikes), -1), axis=1)
+        packed[:, : bits.shape[1]] = bits
+
+    def _record(self, names: tuple[str, ...], packed: np.ndarray, num_neurons: int) -> None:
+        words, shared = packed.view(np.uint64), np.empty((self.batch_size, self.batch_size), np.int64)
+        tasks = range(self.workers)
+        run = map if self.workers == 1 else _pool(self.workers).map
+        list(run(lambda worker: kernels.shared_spikes(words, worker, self.workers, shared), tasks))
+        counts = torch.from_numpy(shared.diagonal().copy())
+        self.recorder.add(names, num_neurons, counts, torch.from_numpy(shared))
+
+
+@cache
+def _pool(workers: int) -> ThreadPoolExecutor:
+    """Threads whose torch operations run on one core each; the caller's setting stays as it was."""
+    threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="lightsnn", initializer=torch.set_num_threads, initargs=(1,))
+    list(pool.map(lambda _: __import__("time").sleep(0.01), range(workers)))  # starts every thread
+    torch.set_num_threads(threads)  # setting it in a thread also sets what threads made later start with
+    return pool

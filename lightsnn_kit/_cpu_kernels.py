@@ -1,0 +1,178 @@
+"""Compiled loops of the int8 engine: one pass over memory each, without the interpreter lock.
+
+Planes are float32 [pixels · channels] with the channels of a pixel side by side. Every float operation here is one
+that ``lattice`` and ``networks`` do too, in the same order; numba contracts no multiplication with an addition.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+PLANE, CONV = 0, 1
+jit = njit(nogil=True, cache=True, error_model="numpy")
+
+
+class Terms(NamedTuple):
+    """What is summed into a node; coefficients are repeated over a tile of whole pixels.
+
+    ``program`` int64 [terms, 5]: kind, index of the plane or convolution, row of its coefficients, whether the term
+    opens an edge, whether it is fed back. An edge sums its terms, a node its edges, then feedback is added.
+    """
+
+    program: np.ndarray
+    weights: np.ndarray  # float32 [terms]
+    scales: np.ndarray  # float32 [rows]
+    gains: np.ndarray  # float32 [rows, tile]
+    shifts: np.ndarray  # float32 [rows, tile]
+
+
+class Target(NamedTuple):
+    """Where a node's value goes: a plane (−1: nowhere), the neurons' v and spikes, exact sums."""
+
+    plane: int
+    fires: bool
+    first: bool  # v is zero, whatever the buffer holds
+    v: np.ndarray  # float32 [pixels · channels]
+    spikes: np.ndarray  # uint8, same size
+    decay: float
+    threshold: float
+
+
+@intrinsic
+def _popcount(typing_context, word):
+    """Number of set bits of a uint64, by the processor's instruction where it has one."""
+
+    def generate(context, builder, signature, args):
+        function = builder.module.declare_intrinsic("llvm.ctpop", [ir.IntType(64)])
+        return builder.call(function, args)
+
+    return types.uint64(types.uint64), generate
+
+
+@jit
+def _fire(x, lo, n, target):
+    v, spikes = target.v[lo : lo + n], target.spikes[lo : lo + n]
+    decay, threshold = np.float32(target.decay), np.float32(target.threshold)
+    if target.first:
+        v[:] = np.float32(0)
+    for i in range(n):
+        charged = v[i] + (x[i] - v[i]) * decay
+        fired = charged >= threshold
+        spikes[i] = np.uint8(fired)
+        v[i] = np.float32(0) if fired else charged
+
+
+@jit
+def _add_term(edge, values, w, opens):
+    if opens:
+        for i in range(len(values)):
+            edge[i] = values[i] * w
+    else:
+        for i in range(len(values)):
+            edge[i] += values[i] * w
+
+
+@jit
+def _add_conv(edge, values, terms, row, w, opens):
+    s, a, b = terms.scales[row], terms.gains[row], terms.shifts[row]
+    if opens:
+        for i in range(len(values)):
+            edge[i] = (np.float32(values[i]) * s * a[i] + b[i]) * w
+    else:
+        for i in range(len(values)):
+            edge[i] += (np.float32(values[i]) * s * a[i] + b[i]) * w
+
+
+@jit
+def integrate(lo, hi, terms, conv, planes, target):
+    """Sum the terms for floats [lo, hi) of a node (whole pixels), keep the value and let its neurons fire."""
+    tile = terms.gains.shape[1]
+    edge, sums = np.empty(tile, np.float32), np.empty((2, tile), np.float32)
+    for base in range(lo, hi, tile):
+        n = min(tile, hi - base)
+        edges = np.zeros(2, np.int64)
+        for k in range(len(terms.program)):
+            kind, index, row, opens, side = terms.program[k]
+            if kind == CONV:
+                _add_conv(edge, conv[index, base : base + n], terms, row, terms.weights[k], opens)
+            else:
+                _add_term(edge, planes[index, base : base + n], terms.weights[k], opens)
+            if k + 1 == len(terms.program) or terms.program[k + 1, 3]:
+                _add_term(sums[side], edge[:n], np.float32(1), edges[side] == 0)
+                edges[side] += 1
+        x = sums[0]
+        if edges[0] == 0:
+            x[:n] = np.float32(0)
+        if edges[1]:
+            _add_term(x, sums[1, :n], np.float32(1), False)
+        if target.plane >= 0:
+            planes[target.plane, base : base + n] = x[:n]
+        if target.fires:
+            _fire(x, base, n, target)
+
+
+@jit
+def sum_plane(values, channels, per_unit, totals):
+    """Add round(x · per_unit) and its square to ``totals`` int64 [2, channels]."""
+    for base in range(0, len(values), channels):
+        for c in range(channels):
+            q = np.int64(np.rint(values[base + c] * per_unit))
+            totals[0, c] += q
+            totals[1, c] += q * q
+
+
+@jit
+def collect(values, pixel, slots, conv, per_unit, totals):
+    """Sort a block of results [pixels, slots · channels] into its slots, starting at ``pixel``, and sum it exactly.
+
+    ``totals`` int64 [2, slots · channels]; ``per_unit`` 0 says that the values are integers already.
+    """
+    channels = values.shape[1] // len(slots)
+    for r in range(values.shape[0]):
+        row = values[r]
+        for k in range(len(slots)):
+            part = conv[slots[k], (pixel + r) * channels : (pixel + r + 1) * channels]
+            for c in range(channels):
+                part[c] = row[k * channels + c]
+        if per_unit == 0:
+            for j in range(len(row)):
+                q = np.int64(row[j])
+                totals[0, j] += q
+                totals[1, j] += q * q
+        else:
+            for j in range(len(row)):
+                q = np.int64(np.rint(row[j] * per_unit))
+                totals[0, j] += q
+                totals[1, j] += q * q
+
+
+@jit
+def pool_pairs(conv, scale, gain, shift, out, average):
+    """BN then 2x2 pooling of raw sums, one image: ``conv`` [H, W, C] -> ``out`` [H // 2, W // 2, C]."""
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            for c in range(out.shape[2]):
+                y00 = np.float32(conv[2 * i, 2 * j, c]) * scale * gain[c] + shift[c]
+                y01 = np.float32(conv[2 * i, 2 * j + 1, c]) * scale * gain[c] + shift[c]
+                y10 = np.float32(conv[2 * i + 1, 2 * j, c]) * scale * gain[c] + shift[c]
+                y11 = np.float32(conv[2 * i + 1, 2 * j + 1, c]) * scale * gain[c] + shift[c]
+                if average:
+                    out[i, j, c] = (y00 + y01 + y10 + y11) / np.float32(4)
+                else:
+                    out[i, j, c] = max(max(y00, y01), max(y10, y11))
+
+
+@jit
+def shared_spikes(packed, first, step, shared):
+    """Spikes in common of every pair of rows of ``packed`` uint64 [B, words]: rows ``first``, ``first + step``, …"""
+    for i in range(first, len(packed), step):
+        for j in range(i + 1):
+            total = np.uint64(0)
+            for k in range(packed.shape[1]):
+                total += _popcount(packed[i, k] & packed[j, k])
+            shared[i, j] = shared[j, i] = np.int64(total)

@@ -1,0 +1,187 @@
+"""Firing rates, spikes, synaptic operations and the literature's energy estimate of a network on given samples.
+
+Operations are counted by spikingjelly's ``op_counter`` while the network runs. Spikes are not SynOps: a spike costs as
+many additions as it has targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+import torch
+from spikingjelly.activation_based.op_counter import BaseCounter, DispatchCounterMode, MACCounter, SimpleEnergyProfiler
+from torch import Tensor, nn
+
+from .networks import SpikingNetwork, reset_state
+from .scoring import record_spikes
+
+PJ_PER_MAC = 4.6  # multiply and add, 32-bit float, 45 nm: 3.7 + 0.9 pJ (Horowitz, ISSCC 2014)
+PJ_PER_SYNOP = 0.9  # add, 32-bit float, 45 nm (same source)
+BREAK_EVEN_FIRING_RATE = 0.06  # about; T = 5; above it an SNN takes more energy than its ANN (arXiv 2409.08290)
+
+aten = torch.ops.aten
+# spikingjelly 2.0.0 looks at values: analog input that happens to be all 0 or 1 (blank images, silent spikes after
+# average pooling) counts as spikes, so results would depend on the batch; weights that happen to be all 0 or 1 change
+# its counts, too. Which input is analog is known from the structure, and these rules count it whatever the values are.
+_DENSE_RULES = {
+    aten.convolution.default: lambda args, kwargs, out: out.numel() * args[1][0].numel(),
+    aten.mm.default: lambda args, kwargs, out: out.numel() * args[1].shape[0],
+}
+
+
+@dataclass(frozen=True)
+class LayerActivity:
+    """One LIF layer (rates, spikes) or one layer of weights (SynOps, or MACs where its input is analog), per sample."""
+
+    name: str
+    firing_rate: float | None = None  # spikes per neuron and step; None for weights
+    firing_rate_per_step: tuple[float, ...] = ()
+    spikes: float = 0.0
+    synops: float = 0.0
+    macs: float = 0.0
+
+
+@dataclass(frozen=True)
+class EnergyReport:
+    """Activity by layer and in total, per sample (mean over the samples); ``print`` shows a table and assumptions."""
+
+    layers: tuple[LayerActivity, ...]
+    num_samples: int
+    num_steps: int
+    firing_rate: float  # spikes per neuron and step over all LIF layers
+    spikes: float
+    synops: float
+    macs: float
+    energy_pj: float  # 4.6 · MACs + 0.9 · SynOps
+    spikingjelly_energy_pj: float  # a different model, mostly memory traffic
+    assumptions: tuple[str, ...]
+    break_even_firing_rate: float = BREAK_EVEN_FIRING_RATE
+
+    def to_dict(self) -> dict:
+        """The report as numbers, text, tuples and dicts, for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        lines = [f"{'per sample':<24}{'firing rate':>12}{'spikes':>12}{'SynOps':>14}{'MACs':>14}"]
+        total = LayerActivity("total", self.firing_rate, (), self.spikes, self.synops, self.macs)
+        for row in (*self.layers, total):
+            rate = "" if row.firing_rate is None else f"{row.firing_rate:.2%}"
+            lines.append(f"{row.name:<24}{rate:>12}{row.spikes:>12,.1f}{row.synops:>14,.1f}{row.macs:>14,.1f}")
+        lines += [
+            f"energy {self.energy_pj / 1e3:,.3f} nJ per sample",
+            f"       {self.spikingjelly_energy_pj / 1e3:,.3f} nJ per sample in spikingjelly's model, mostly memory traffic",
+            f"firing rate {self.firing_rate:.2%}; published break-even about {self.break_even_firing_rate:.0%} at T = 5",
+        ]
+        return "\n".join([*lines, "assumptions:", *(f"- {sentence}" for sentence in self.assumptions)])
+
+
+@torch.no_grad()
+def measure_energy(network: SpikingNetwork, x: Tensor, *, batch_size: int = 256) -> EnergyReport:
+    """Run a discrete network on raw samples in evaluation mode and count; modes and weights stay as they were.
+
+    E = 4.6 pJ · MACs (layers with analog input) + 0.9 pJ · SynOps, SynOps = Σ_l spikes into layer l × fan-out: the
+    convention of the SNN literature. ``x`` [N, C, H, W] or event frames [T, N, C, H, W]. Raises ``ValueError`` for
+    another shape, NaN, or a batch size below 1.
+
+    >>> from .networks import NetworkConfig, build_network
+    >>> network = build_network("00 00", NetworkConfig(input_shape=(1, 8, 8), num_classes=2, width=2, hidden=8))
+    >>> report = measure_energy(network, torch.zeros(3, 1, 8, 8))
+    >>> report.macs, report.macs == 8 * 8 * 2 * 9  # the stem's 3x3 convolution to 2 channels, once per sample
+    (1152.0, True)
+    """
+    _check(x, batch_size)
+    dense, profiler = MACCounter(extra_rules=_DENSE_RULES), SimpleEnergyProfiler()
+    profiler.bind_model(network)
+    spikes: dict[str, list[int]] = {}  # of each LIF layer, call by call
+    neurons: dict[str, int] = {}
+
+    def count(name: str, output: Tensor) -> None:
+        spikes.setdefault(name, []).append(int(output.count_nonzero()))
+        neurons[name] = output[0].numel()
+
+    with _evaluation(network), record_spikes(network, on_spikes=count), profiler, DispatchCounterMode([dense]):
+        for batch in x.split(batch_size, dim=-4):
+            network(batch.to(network.input_centre.device))
+    reset_state(network)  # the last batch's membranes need no memory
+    samples, steps = x.shape[-4], len(x) if network.config.events else network.config.num_steps
+    rows = {name: _lif_row(name, calls, neurons[name] * samples, samples, steps) for name, calls in spikes.items()}
+    rows |= _weight_rows(network, dense, profiler.synop_counter, samples)
+    layers = tuple(rows[name] for name, _ in network.named_modules() if name in rows)
+    synops, macs = sum(row.synops for row in layers), sum(row.macs for row in layers)
+    return EnergyReport(
+        layers=layers,
+        num_samples=samples,
+        num_steps=steps,
+        firing_rate=sum(map(sum, spikes.values())) / (sum(neurons.values()) * samples * steps),
+        spikes=sum(row.spikes for row in layers),
+        synops=synops,
+        macs=macs,
+        energy_pj=PJ_PER_MAC * macs + PJ_PER_SYNOP * synops,
+        spikingjelly_energy_pj=profiler.get_report().energy_total_pj / samples,
+        assumptions=_assumptions(network, profiler.mac_counter, samples),
+    )
+
+
+def _lif_row(name: str, calls: list[int], neurons: int, samples: int, steps: int) -> LayerActivity:
+    """``calls``: spikes of each call, batch by batch and step by step; ``neurons``: of all samples together."""
+    rates = tuple(sum(calls[step::steps]) / neurons for step in range(steps))
+    return LayerActivity(name, sum(rates) / steps, rates, spikes=sum(calls) / samples)
+
+
+def _analog_layers(network: SpikingNetwork) -> set[str]:
+    """Layers of weights whose input is no spike train: the stem, and the hidden layer after average pooling."""
+    averaged = network.config.pool == "avg" and network.config.last_pool > 1
+    return {"stem.0", "classifier.1"} if averaged else {"stem.0"}
+
+
+def _scope(network: SpikingNetwork, name: str) -> str:
+    return f"{type(network).__name__}.{name}"  # what spikingjelly calls a module
+
+
+def _weight_rows(
+    network: SpikingNetwork, dense: BaseCounter, synops: BaseCounter, samples: int
+) -> dict[str, LayerActivity]:
+    analog, rows = _analog_layers(network), {}
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            counter = dense if name in analog else synops
+            count = sum(counter.records[_scope(network, name)].values()) / samples
+            rows[name] = LayerActivity(name, **{"macs" if name in analog else "synops": count})
+    return rows
+
+
+def _assumptions(network: SpikingNetwork, macs: BaseCounter, samples: int) -> tuple[str, ...]:
+    norms = sum(sum(macs.records[_scope(network, name)].values()) for name in ("down.0", "last.0")) / samples
+    often = "once per frame" if network.config.events else "once per sample, not once per step"
+    return (
+        f"45 nm, 32-bit floats: {PJ_PER_MAC} pJ per MAC, {PJ_PER_SYNOP} pJ per SynOp (Horowitz, ISSCC 2014); "
+        f"arithmetic only, no memory traffic.",
+        f"MACs: {' and '.join(sorted(_analog_layers(network)))}, whose input is analog, dense; the stem {often}.",
+        "A SynOp is one weight added for one spike; at image borders only targets that exist count.",
+        f"Batch normalisation is not counted: after a convolution it folds into the weights; the two in front of a "
+        f"LIF layer ({norms:,.0f} MACs per sample) fold into its threshold and a constant current.",
+        "Membrane updates, sums of edges, pooling, biases and the mean over votes are not counted.",
+        "The break-even is a published figure for T = 5 (arXiv 2409.08290), not one of this network.",
+    )
+
+
+@contextmanager
+def _evaluation(network: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def _check(x: Tensor, batch_size: int) -> None:
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size must be a positive integer, got {batch_size!r}.")
+    if x.dim() < 4:
+        raise ValueError(f"expected samples [N, C, H, W] or event frames [T, N, C, H, W], got shape {tuple(x.shape)}.")
+    if x.is_floating_point() and not x.isfinite().all():
+        raise ValueError("the samples hold NaN or infinite values; clean the data first.")

@@ -1,0 +1,125 @@
+"""Kernels between samples' spike patterns: Hamming, SAHD, and their log-determinant, from exact integer counts.
+
+SAHD is the sparsity-aware Hamming distance of LightSNN (arXiv 2503.21846) and SNASNet (arXiv 2201.10355).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+MAX_NEURONS = 2**24  # float32 counts are exact below
+
+
+def hamming(spikes: Tensor) -> Tensor:
+    """Hamming distances between binary patterns [B, N]: int64 [B, B], from N − (c·cᵀ + (1−c)·(1−c)ᵀ).
+
+    Raises ``ValueError`` for another shape, values other than 0 and 1, or N ≥ 2²⁴ (no longer exact).
+
+    >>> hamming(torch.tensor([[1, 0, 1], [1, 1, 0]])).tolist()
+    [[0, 2], [2, 0]]
+    """
+    if spikes.dim() != 2 or not 0 < spikes.shape[1] < MAX_NEURONS or not ((spikes == 0) | (spikes == 1)).all():
+        raise ValueError(f"expected binary patterns [B, N] of 0 and 1 with 0 < N < 2**24, got {tuple(spikes.shape)}.")
+    return pattern_distances(spikes.float())
+
+
+def pattern_distances(c: Tensor) -> Tensor:
+    """``hamming`` without its checks, for float32 patterns [B, N]."""
+    agree = c @ c.T + (1 - c) @ (1 - c).T  # the two products of the NASWOT kernel
+    return c.shape[1] - agree.round().to(torch.int64)
+
+
+def _sahd_kernel(distance: Tensor, counts: Tensor, num_neurons: Tensor) -> Tensor:
+    """K [..., B, B] from Hamming distances [..., B, B], spike counts [..., B] and N [...]; float64."""
+    n = num_neurons.double()[..., None, None]
+    rate = counts.double() / n[..., 0]
+    silent = 1 - rate
+    chance = n * (rate[..., :, None] * silent[..., None, :] + silent[..., :, None] * rate[..., None, :])
+    return n - 0.5 * distance.double() / (chance + 1e-3)
+
+
+def sahd_kernel(spikes: Tensor) -> Tensor:
+    """The SAHD kernel of binary patterns [B, N]: float64 [B, B] (LightSNN, eq. for K; SNASNet, section 4).
+
+    K_ij = N − d_ij with d_ij = 0.5·hamming(c_i, c_j) / (N·[r_i(1−r_j) + (1−r_i)r_j] + 1e-3), r = firing rates.
+
+    >>> sahd_kernel(torch.tensor([[1, 0], [0, 1]])).round(decimals=4).tolist()
+    [[2.0, 1.001], [1.001, 2.0]]
+    """
+    distance = hamming(spikes)
+    return _sahd_kernel(distance, spikes.sum(1, dtype=torch.int64), torch.tensor(spikes.shape[1]))
+
+
+def log_det(kernel: Tensor | np.ndarray) -> float:
+    """log|det K| of a square matrix; −inf where the determinant is not positive or two rows are equal.
+
+    Gaussian elimination in float64 with partial pivoting, elementwise in a fixed order: a LAPACK call may
+    round differently with another number of threads. Raises ``ValueError`` for NaN or another shape.
+
+    >>> round(log_det(np.array([[2.0, 1.0], [1.0, 2.0]])), 6), log_det(np.ones((3, 3)))
+    (1.098612, -inf)
+    """
+    a = np.array(kernel.detach().cpu().numpy() if isinstance(kernel, Tensor) else kernel, dtype=np.float64)
+    if a.ndim != 2 or a.shape[0] != a.shape[1] or not len(a) or not np.isfinite(a).all():
+        raise ValueError(f"expected a square matrix of finite numbers, got shape {a.shape}: {a!r:.80}")
+    if len(np.unique(a, axis=0)) < len(a):
+        return -math.inf
+    sign, logs = 1.0, []
+    for k in range(len(a)):
+        pivot = k + int(np.argmax(np.abs(a[k:, k])))
+        if a[pivot, k] == 0:
+            return -math.inf
+        if pivot != k:
+            a[[k, pivot]] = a[[pivot, k]]
+            sign = -sign
+        sign *= math.copysign(1.0, a[k, k])
+        logs.append(math.log(abs(a[k, k])))
+        factor = a[k + 1 :, k] / a[k, k]
+        a[k + 1 :, k + 1 :] -= factor[:, None] * a[k, k + 1 :]
+    return math.fsum(logs) if sign > 0 else -math.inf
+
+
+@dataclass(frozen=True)
+class SpikeStatistics:
+    """Exact integer counts of one pass: what every spike-based score is made of.
+
+    ``layers``: for each of L recorded layers the names of the LIF layers it stands for (more than one where the fast
+    engine computes equal layers once); ``num_neurons`` [L]; ``counts`` [L, T, B] spikes per sample; ``hamming``
+    [L, T, B, B]; all int64.
+    """
+
+    layers: tuple[tuple[str, ...], ...]
+    num_neurons: Tensor
+    counts: Tensor
+    hamming: Tensor
+
+    def by_layer(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Counts [T, B] and Hamming distances [T, B, B] of every LIF layer by its name."""
+        rows = zip(self.layers, self.counts, self.hamming, strict=True)
+        return {name: (counts, distance) for names, counts, distance in rows for name in names}
+
+    def kernels(self, kind: str = "sahd") -> Tensor:
+        """K of every recorded (layer, step), float64 [L, T, B, B]: 'sahd', or 'hd' = N − hamming."""
+        if kind not in ("sahd", "hd"):
+            raise ValueError(f"unknown kernel {kind!r}; expected 'sahd' or 'hd'.")
+        neurons = self.num_neurons.to(self.counts.device)[:, None].expand(self.counts.shape[:2])
+        if kind == "sahd":
+            return _sahd_kernel(self.hamming, self.counts, neurons)
+        return (neurons[..., None, None] - self.hamming).double()
+
+    def kernel(self, kind: str = "sahd") -> Tensor:
+        """K averaged over all counted (LIF, step), float64 [B, B], added one by one in the order of their names."""
+        group = {name: kernels for names, kernels in zip(self.layers, self.kernels(kind), strict=True) for name in names}
+        terms = [kernel for name in sorted(group) for kernel in group[name]]
+        return sum(terms[1:], start=terms[0]) / len(terms)
+
+    @property
+    def firing_rate(self) -> dict[str, Tensor]:
+        """Spikes per neuron of every LIF layer at every step, float64 [T], mean over the samples."""
+        sizes = {name: size for names, size in zip(self.layers, self.num_neurons, strict=True) for name in names}
+        return {name: counts.double().mean(1) / sizes[name] for name, (counts, _) in self.by_layer().items()}

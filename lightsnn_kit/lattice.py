@@ -1,0 +1,177 @@
+"""Layers whose scoring arithmetic is exact: integer weights, integer batch statistics, one fixed order of rounding.
+
+Scores use random weights, so their distribution may live on a grid: weights are integers in [−127, 127] times one
+scale. Spikes are 0 or 1, hence every convolution is an integer sum below 2²⁴: the same bits in int8, float32 and TF32,
+for any order of summation. Batch statistics are integer sums too. What rounds after that (scale, normalise, charge)
+is elementwise, in float32, with separate multiplications and additions. For scoring only: nothing here has a gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from spikingjelly.activation_based import neuron
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+WEIGHT_MAX = 127
+EXACT_LIMIT = 2**24  # float32 holds every integer below
+VALUE_GRID = 2.0**-12  # statistics of real-valued inputs are taken of values rounded to this grid
+
+
+def check_exact(name: str, fan_in: int, max_input: float = 1, steps_per_unit: int = 1) -> None:
+    """``ValueError`` unless ``fan_in`` products of weights and inputs ≤ ``max_input`` sum exactly in float32.
+
+    ``steps_per_unit``: inputs are multiples of its reciprocal (averages over 4 pixels: 4).
+
+    >>> check_exact("hidden layer", 32768, steps_per_unit=4)
+    """
+    bound = fan_in * WEIGHT_MAX * max_input * steps_per_unit
+    if bound >= EXACT_LIMIT:
+        raise ValueError(
+            f"{name}: {fan_in} inputs of at most {max_input:g} give sums up to {bound:g} grid steps; int8 scoring is exact "
+            f"below {EXACT_LIMIT} only. Use a smaller network or init='kaiming'."
+        )
+
+
+class LatticeConv2d(nn.Conv2d):
+    """A convolution with integer weights (held as floats), its result multiplied by ``scale``."""
+
+    scale = 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._conv_forward(x, self.weight, None) * self.scale
+
+
+class LatticeLinear(nn.Linear):
+    """A linear layer with integer weights (held as floats), its result multiplied by ``scale``."""
+
+    scale = 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight) * self.scale
+
+
+def grid_affine(norm: ExactBatchNorm2d, total: Tensor, squares: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Float32 factors (a, b) of the normalisation y = x·a + b from integer sums over ``count`` values per channel.
+
+    ``total`` and ``squares``: int64 [C], sums of round(x / grid) and of its square. Float64, rounded once.
+    """
+    return _affine(norm, *grid_moments(total, squares, count, norm.grid))
+
+
+def running_affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """The same from the running statistics."""
+    return _affine(norm, norm.running_mean.double(), norm.running_var.double())
+
+
+def _affine(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    gain = norm.weight.detach().double() / (variance + norm.eps).sqrt()
+    return gain.float(), (norm.bias.detach().double() - mean * gain).float()
+
+
+def grid_moments(total: Tensor, squares: Tensor, count: int, grid: float) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance, float64, of values whose grid steps have these integer sums."""
+    mean = total.double() / count
+    variance = ((squares.double() - total.double() * mean) / count).clamp_min(0)
+    return mean * grid, variance * (grid * grid)
+
+
+class ExactBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation whose statistics are integer sums of round(x / grid); running statistics never change.
+
+    Behind a ``LatticeConv2d`` the grid is the convolution's scale and the rounding recovers its integer.
+    """
+
+    grid = VALUE_GRID
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            q = torch.round(x / self.grid).to(torch.int64)
+            a, b = grid_affine(self, q.sum((0, 2, 3)), (q * q).sum((0, 2, 3)), q.numel() // q.shape[1])
+        else:
+            a, b = running_affine(self)
+        return x * a.view(-1, 1, 1) + b.view(-1, 1, 1)
+
+
+def exact_lif(x: Tensor, v: Tensor, tau: float, v_threshold: float) -> tuple[Tensor, Tensor]:
+    """One step of a LIF layer, (spikes, v): v + (x − v)·(1/tau), spike where ≥ v_threshold, reset to 0 there."""
+    v = v + (x - v) * (1 / tau)
+    fired = v >= v_threshold
+    return fired.to(x.dtype), v.masked_fill(fired, 0.0)
+
+
+class ExactLIF(neuron.LIFNode):
+    """A LIF layer charged by v + (x − v)·(1/tau), rounded after each operation.
+
+    spikingjelly 2.0 divides by tau; torch turns a division by a scalar into a product on CUDA but not on the CPU.
+    """
+
+    def single_step_functional_forward(self, inputs: tuple, states: tuple, **kwargs: object) -> tuple[tuple, tuple]:
+        spikes, v = exact_lif(inputs[0], states[0], self.tau, self.v_threshold)
+        return (spikes,), (v, *states[1:])
+
+
+def lattice_scale(fan_in: int) -> float:
+    """The scale that gives uniform integers in [−127, 127] the variance of Kaiming-uniform with a = 2.
+
+    Var U(−b, b) = b²/3 with b² = 6 / (5·fan_in); the integers have variance 127·128/3.
+    """
+    return (6 / (5 * fan_in) / (WEIGHT_MAX * (WEIGHT_MAX + 1))) ** 0.5
+
+
+LINEAR_SCALE = 0.01 / 32  # N(0, 0.01) as rounded N(0, 32): 127 is 3.97 standard deviations
+
+
+@torch.no_grad()
+def _lattice_weights(module: nn.Module, generator: torch.Generator) -> None:
+    weight = module.weight
+    if isinstance(module, LatticeConv2d):
+        drawn = torch.randint(-WEIGHT_MAX, WEIGHT_MAX + 1, weight.shape, generator=generator)
+        module.scale = lattice_scale(weight[0].numel())
+    else:
+        drawn = (torch.randn(weight.shape, generator=generator) * 32).round().clamp(-WEIGHT_MAX, WEIGHT_MAX)
+        module.scale = LINEAR_SCALE
+    weight.copy_(drawn)
+
+
+def make_exact(network: nn.Module, generator: torch.Generator, *, init: str, input_scale: float) -> None:
+    """Turn a freshly built network's layers into exact ones, in place; ``init='lattice'`` also draws integer weights.
+
+    With ``init='kaiming'`` the convolutions stay as they are and only statistics and neurons are exact.
+    """
+    classes = {nn.BatchNorm2d: ExactBatchNorm2d, neuron.LIFNode: ExactLIF}
+    if init == "lattice":
+        classes |= {nn.Conv2d: LatticeConv2d, nn.Linear: LatticeLinear}
+    for block in [m for m in network.modules() if isinstance(m, nn.Sequential)]:
+        previous = None
+        for module in block:
+            last_layer = isinstance(module, nn.Linear) and module.bias is not None  # no LIF sees it
+            if type(module) in classes and not last_layer:
+                module.__class__ = classes[type(module)]  # same fields, another forward
+                if isinstance(module, LatticeConv2d | LatticeLinear):
+                    _lattice_weights(module, generator)
+                if isinstance(module, ExactBatchNorm2d) and isinstance(previous, LatticeConv2d):
+                    module.grid = previous.scale * (input_scale if block is network.stem else 1.0)
+            previous = module
+
+
+@contextmanager
+def scoring_mode(network: nn.Module, bn: str) -> Iterator[None]:
+    """Dropout off, every BN on ``'batch'`` or ``'running'`` statistics; modes and running statistics stay as they were."""
+    if bn not in ("batch", "running"):
+        raise ValueError(f"bn must be 'batch' or 'running', got {bn!r}.")
+    modes = [(module, module.training) for module in network.modules()]
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    network.eval()
+    for norm in norms:
+        norm.training, norm.track_running_stats = bn == "batch", bn == "running"  # batch mode updates nothing
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+        for module, mode in modes:
+            module.training = mode

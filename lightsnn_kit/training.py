@@ -1,0 +1,310 @@
+"""Training a discrete network: ``fit`` yields one record per epoch and resumes exactly; ``evaluate`` tests.
+
+A checkpoint holds all that an epoch depends on: weights, optimizer, records so far and both configurations. The
+schedule and all randomness are functions of configuration and epoch, so a resumed training computes the same bits
+as an uninterrupted one (same machine, same number of threads).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ._checkpoints import differences, load_network, read_checkpoint, write_checkpoint
+from .data import Split, Splits
+from .networks import SpikingCell, SpikingNetwork, reset_state
+
+__all__ = ["EpochRecord", "Evaluation", "TrainConfig", "TrainingDivergedError", "evaluate", "fit", "load_network"]
+
+_CHOICES = {"loss": ("cross_entropy", "mse"), "amp": ("auto", "on", "off"), "channels_last": ("auto", "on", "off")}
+
+
+class TrainingDivergedError(RuntimeError):
+    """The loss or a weight became NaN or infinite; the checkpoints of earlier epochs are kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Settings of a training, by default LightSNN's (arXiv 2503.21846); ``ValueError`` if one is out of range.
+
+    >>> TrainConfig(epochs=2, learning_rate=0.1).learning_rate_at(1)
+    0.0505
+    """
+
+    epochs: int = 300
+    batch_size: int = 64
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4  # on all parameters
+    final_lr_fraction: float = 0.01  # the cosine schedule ends at this share of learning_rate
+    loss: str = "cross_entropy"  # or "mse" to one-hot labels (gestures)
+    crop: int = 0  # random shift by up to this many pixels (CIFAR: 4)
+    flip: bool = False  # random mirror image; never where left and right are classes
+    amp: str = "auto"  # bfloat16 autocast; auto: on a GPU that has it
+    # auto: on a GPU. On 2 CPU cores an epoch took 0.9 to 1.1 of the contiguous time (widths 8 to 32): no use there.
+    channels_last: str = "auto"
+    seed: int = 0  # of data order, augmentation and dropout; the first weights have their own
+
+    def __post_init__(self) -> None:
+        # Not fewer than 2 samples: batch normalisation cannot train on one sample of 1x1 pixels.
+        for name, low in (("epochs", 1), ("batch_size", 2), ("crop", 0), ("seed", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < low:
+                raise ValueError(f"{name} must be an integer >= {low}, got {value!r}.")
+        limits = {"learning_rate": math.inf, "weight_decay": math.inf, "momentum": 1, "final_lr_fraction": 1}
+        for name, high in limits.items():
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not 0 <= value <= high or value == math.inf:
+                raise ValueError(f"{name} must be a finite number from 0 to {high}, got {value!r}.")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}.")
+
+    def learning_rate_at(self, epoch: int) -> float:
+        """The rate after ``epoch`` of E epochs: η·(f + (1 − f)·(1 + cos(π·epoch/E))/2), f = final_lr_fraction."""
+        f = self.final_lr_fraction
+        return self.learning_rate * (f + (1 - f) * (1 + math.cos(math.pi * epoch / self.epochs)) / 2)
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What one epoch did: ``epoch`` counts from 1, accuracies are shares, training figures those of training mode."""
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    learning_rate: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Accuracy (a share) and mean loss of a network on a split."""
+
+    accuracy: float
+    loss: float
+    num_correct: int
+    num_samples: int
+
+
+def fit(
+    network: SpikingNetwork, splits: Splits, config: TrainConfig, *, folder: str | Path | None = None
+) -> Iterator[EpochRecord]:
+    """Train a network in place on ``splits.train``, one record per epoch; ``splits.test`` is never read.
+
+    With ``folder``, ``last.pt`` and ``best.pt`` (best validation accuracy, the earliest of equals) are written there
+    after each epoch. If ``last.pt`` exists, its weights are loaded, the stored records come first and training goes
+    on after them; a finished training only yields them. Checks come before any work: ``ValueError`` for data that do
+    not fit or a folder of another training, ``OSError`` for an unwritable one. Raises ``TrainingDivergedError``.
+    """
+    if not isinstance(network.cell1, SpikingCell):
+        raise ValueError("fit trains the discrete network of a cell, got a supernet; use build_network(cell, config).")
+    for split in (splits.train, splits.val):
+        _check_fits(network, split, splits.num_classes)
+    if config.batch_size > len(splits.train):
+        raise ValueError(f"batch_size {config.batch_size} is larger than the {len(splits.train)} training samples.")
+    training = _Training(network, splits, config, None if folder is None else Path(folder))
+    training.restore_or_start()
+    return training.records()
+
+
+class _Training:
+    """One training; ``history`` is what is done, and no epoch needs more than the checkpoint holds."""
+
+    def __init__(self, network: SpikingNetwork, splits: Splits, config: TrainConfig, folder: Path | None) -> None:
+        self.network, self.val, self.config, self.folder = network, splits.val, config, folder
+        self.device = network.input_centre.device
+        self.train = Split(splits.train.x.to(self.device), splits.train.y.to(self.device))
+        self.history: list[EpochRecord] = []
+        gpu = self.device.type == "cuda"
+        self.amp = config.amp == "on" or (config.amp == "auto" and gpu and torch.cuda.is_bf16_supported())
+        if config.channels_last == "on" or (config.channels_last == "auto" and gpu):
+            network.to(memory_format=torch.channels_last)  # convolutions hand the format on to their outputs
+        # By keyword: the published code passes the weight decay by position, where it is the dampening.
+        self.optimizer = torch.optim.SGD(
+            network.parameters(), lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
+        )
+        self.identity = {
+            "cell": str(network.design),
+            "network_config": asdict(network.config),
+            "train_config": asdict(config),
+            # Of other splits, the resumed training would have seen samples that are now held out.
+            "data": {"name": splits.name, "crc32": _crc32(splits.train, splits.val)},
+        }
+
+    def records(self) -> Iterator[EpochRecord]:
+        yield from tuple(self.history)
+        for epoch in range(len(self.history) + 1, self.config.epochs + 1):
+            record = self._run_epoch(epoch)
+            self.history.append(record)
+            if max(self.history, key=lambda r: r.val_accuracy) is record:  # max: the first of equals
+                self._save("best.pt")  # before last.pt: stopped between the two, this epoch is repeated
+            self._save("last.pt")
+            yield record
+
+    def _run_epoch(self, epoch: int) -> EpochRecord:
+        start, rate = time.perf_counter(), self.config.learning_rate_at(epoch - 1)
+        self.optimizer.param_groups[0]["lr"] = rate
+        results = []
+        with _mode(self.network, training=True), _randomness(self.config.seed, epoch, self.device) as generator:
+            batches = torch.randperm(len(self.train), generator=generator).split(self.config.batch_size)
+            batches = batches[:-1] if len(batches[-1]) == 1 else batches  # batch normalisation needs 2 samples
+            for number, index in enumerate(batches, start=1):
+                results.append(self._step(index, generator, f"epoch {epoch}, batch {number} of {len(batches)}"))
+        if not all(value.isfinite().all() for value in self.network.state_dict().values()):
+            raise self._diverged("a weight", f"epoch {epoch}")  # LIF layers turn NaN into silence: the loss may hide it
+        loss, correct, seen = (sum(column) for column in zip(*results, strict=True))
+        val = evaluate(self.network, self.val, loss=self.config.loss)
+        seconds = time.perf_counter() - start
+        return EpochRecord(epoch, loss / seen, correct / seen, val.loss, val.accuracy, rate, seconds)
+
+    def _step(self, index: Tensor, generator: torch.Generator, where: str) -> tuple[float, int, int]:
+        """One update; returns summed loss, correct and seen samples."""
+        x, y = self.train.batch(index.to(self.device))
+        config, fill = self.config, self.network.config.input_centre
+        x = augment(x, crop=config.crop, flip=config.flip, fill=fill, generator=generator)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
+            logits = self.network(x).float()
+        loss = _loss(logits, y, config.loss)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise self._diverged(f"the loss ({value})", where)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return value * len(y), int((logits.argmax(1) == y).sum()), len(y)
+
+    def _diverged(self, what: str, where: str) -> TrainingDivergedError:
+        kept = (
+            f"that of epoch {len(self.history)} in {self.folder / 'last.pt'}"
+            if self.folder
+            else "none, without folder="
+        )
+        return TrainingDivergedError(
+            f"{what} is not finite in {where}, learning rate {self.optimizer.param_groups[0]['lr']:g}. Last good "
+            f"checkpoint kept: {kept}. Try a lower learning_rate, in a new folder."
+        )
+
+    def restore_or_start(self) -> None:
+        if self.folder is None or not (self.folder / "last.pt").exists():
+            self._save("last.pt")  # epoch 0: a training stopped in its first epoch resumes exactly, too
+            return
+        stored = read_checkpoint(self.folder / "last.pt")
+        if other := differences({key: stored.get(key) for key in self.identity}, self.identity):
+            raise ValueError(
+                f"{self.folder} holds another training (stored != asked for: {'; '.join(other)}). Choose another "
+                f"folder, or the stored settings to resume it."
+            )
+        self.network.load_state_dict(stored["network"])
+        self.optimizer.load_state_dict(stored["optimizer"])
+        self.history = [EpochRecord(**record) for record in stored["history"]]
+
+    def _save(self, name: str) -> None:
+        if self.folder is None:
+            return
+        history = [asdict(record) for record in self.history]
+        state = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+        write_checkpoint(self.folder / name, {**self.identity, "epoch": len(history), "history": history, **state})
+
+
+@torch.no_grad()
+def evaluate(
+    network: SpikingNetwork, split: Split, *, batch_size: int = 256, loss: str = "cross_entropy"
+) -> Evaluation:
+    """Accuracy and mean loss on a split, in evaluation mode and full precision; modes and weights stay as they were.
+
+    Raises ``ValueError`` if the split does not fit the network.
+    """
+    _check_fits(network, split, max(network.config.num_classes, int(split.y.max()) + 1))  # a split may miss classes
+    device, total, correct = network.input_centre.device, 0.0, 0
+    with _mode(network, training=False):
+        for start in range(0, len(split), batch_size):
+            x, y = (tensor.to(device) for tensor in split.batch(slice(start, start + batch_size)))
+            logits = network(x)
+            total += _loss(logits, y, loss).item() * len(y)
+            correct += int((logits.argmax(1) == y).sum())
+    reset_state(network)  # the last batch's membranes need no memory
+    return Evaluation(correct / len(split), total / len(split), correct, len(split))
+
+
+def augment(x: Tensor, *, crop: int, flip: bool, fill: tuple[float, ...], generator: torch.Generator) -> Tensor:
+    """Shift each sample by up to ``crop`` pixels and mirror it with probability 1/2 (``flip``).
+
+    ``x`` [N, C, H, W] or [T, N, C, H, W] of any type; the frames of a sample move together. ``fill`` is the value of
+    the border, per channel or one for all (rounded for integers).
+
+    >>> x = torch.arange(4).view(1, 1, 1, 4)
+    >>> augment(x, crop=0, flip=True, fill=(0.0,), generator=torch.Generator().manual_seed(0)).flatten().tolist()
+    [3, 2, 1, 0]
+    """
+    if not crop and not flip:
+        return x
+    n, c, h, w = x.shape[-4:]
+    border = torch.tensor(fill) if x.is_floating_point() else torch.tensor(fill).round()
+    padded = border.to(x).view(-1, 1, 1).expand(c, h + 2 * crop, w + 2 * crop).repeat(*x.shape[:-3], 1, 1, 1)
+    padded[..., crop : crop + h, crop : crop + w] = x
+    top, left = torch.randint(2 * crop + 1, (2, n, 1), generator=generator)
+    mirrored = torch.rand(n, 1, generator=generator) < 0.5 * flip
+    rows = (top + torch.arange(h))[:, :, None]  # [N, H, 1]
+    columns = (left + torch.arange(w).where(~mirrored, torch.arange(w).flip(0)))[:, None]  # [N, 1, W]
+    moved = padded[..., torch.arange(n)[:, None, None], :, rows, columns]  # [N, H, W, (T,) C]: indexed axes come first
+    return moved.movedim((0, 1, 2), (-4, -2, -1))
+
+
+def _loss(logits: Tensor, y: Tensor, kind: str) -> Tensor:
+    if kind == "mse":
+        return F.mse_loss(logits, F.one_hot(y, logits.shape[1]).to(logits.dtype))
+    return F.cross_entropy(logits, y)
+
+
+@contextmanager
+def _mode(network: nn.Module, *, training: bool) -> Iterator[None]:
+    modes = [(module, module.training) for module in network.modules()]
+    network.train(training)
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def _randomness(seed: int, epoch: int, device: torch.device) -> Iterator[torch.Generator]:
+    """Seed torch from (seed, epoch), for dropout, and yield a generator; the caller's RNG comes back unchanged."""
+    number = int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])
+    gpus = [device.index] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):  # no torch.manual_seed: it would reseed every GPU of the caller
+        torch.default_generator.manual_seed(number)
+        for index in gpus:
+            torch.cuda.default_generators[index].manual_seed(number)
+        yield torch.Generator().manual_seed(number)
+
+
+def _check_fits(network: SpikingNetwork, split: Split, num_classes: int) -> None:
+    config = network.config
+    wanted = (config.input_shape, config.events, config.num_classes)
+    given = (tuple(split.x.shape[-3:]), split.events, num_classes)
+    if wanted != given:
+        raise ValueError(
+            f"the network is for data of ((C, H, W), events, classes) = {wanted}, the data have {given}; build it "
+            f"with NetworkConfig(**splits.network_settings())."
+        )
+
+
+def _crc32(*splits: Split) -> int:
+    value = 0
+    for split in splits:
+        value = zlib.crc32(split.y.numpy(force=True), zlib.crc32(split.x.contiguous().numpy(force=True), value))
+    return value

@@ -1,0 +1,238 @@
+"""The project keeps its own rules: one place for versions, the import table, small modules, clean notebooks."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lightsnn_kit import __main__ as command_line
+from lightsnn_kit import runs
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULES = sorted((ROOT / "lightsnn_kit").glob("*.py"))
+NOTEBOOKS = sorted(
+    path for path in (ROOT / "notebooks").rglob("*.ipynb") if not {"runs", ".ipynb_checkpoints"} & set(path.parts)
+)
+STAGES = [path for path in NOTEBOOKS if path.parent == ROOT / "notebooks" and path.stem in command_line.DEMO_STAGES]
+
+notebook_test = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+# ---- one place for versions ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_environment_agrees_with_pyproject(project: dict) -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    python, pip, pip_lines = environment["dependencies"]
+    assert environment["name"] == project["project"]["name"]
+    assert python.split(",")[0] == f"python{project['project']['requires-python']}"
+    assert pip == "pip"
+    assert pip_lines == {"pip": ["-c constraints.txt", "-e .[test]"]}
+    assert "test" in project["project"]["optional-dependencies"]
+
+
+def test_every_install_command_is_the_same() -> None:
+    command = 'pip install {}-c constraints.txt -e ".[test]"'
+    assert command.format("--disable-pip-version-check ") in (ROOT / "Makefile").read_text()
+    assert command.format("") in (ROOT / "constraints.txt").read_text()
+
+
+def test_constraints_lie_within_the_bounds(project: dict) -> None:
+    pins = dict(re.findall(r"^(\w+)==([\d.]+)$", (ROOT / "constraints.txt").read_text(), flags=re.MULTILINE))
+    low, high = re.search(r"torch>=([\d.]+),<([\d.]+)", " ".join(project["project"]["dependencies"])).groups()
+    numbers = [tuple(map(int, version.split("."))) for version in (low, pins["torch"], high)]
+    assert numbers == sorted(numbers)
+    assert set(pins) == {"torch", "torchvision", "torchaudio"}
+
+
+def test_each_dependency_has_a_reason() -> None:
+    text = (ROOT / "pyproject.toml").read_text()
+    lists = re.findall(r"^(?:dependencies|test) = \[\n(.*?)^\]", text, flags=re.MULTILINE | re.DOTALL)
+    lines = "".join(lists).splitlines()
+    assert len(lines) > 10
+    assert [line for line in lines if not re.fullmatch(r' +"[^"]+", +# \S.+', line)] == []
+
+
+def test_pre_commit_uses_the_same_ruff(project: dict) -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    wanted = [need for need in project["project"]["optional-dependencies"]["test"] if need.startswith("ruff")]
+    assert [hook["additional_dependencies"] for hook in hooks if hook["id"].startswith("ruff")] == [wanted, wanted]
+    assert "nbstripout" in [hook["entry"] for hook in hooks]
+
+
+def test_make_help_lists_every_target() -> None:
+    phony = re.search(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)[1].split()
+    said = subprocess.run(["make", "-s"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert [line.split()[1] for line in said.splitlines()] == phony
+    assert all(len(line.split()) > 4 for line in said.splitlines())
+
+
+def test_ci_is_executable_and_runs_the_test_command() -> None:
+    script = ROOT / ".ci" / "run"
+    assert script.stat().st_mode & 0o111
+    assert script.read_text().splitlines()[-2:] == ["make lint", "make test"]
+
+
+# ---- the import table ------------------------------------------------------------------------------------------------
+
+# Module -> (modules of the kit it may import, packages it may import at its top, packages inside functions only).
+# typing.TYPE_CHECKING blocks are free. A new module needs a line here, which is a decision about the architecture.
+TABLE = {
+    "__init__": ("", "", ""),
+    "__main__": ("runs", "", ""),
+    "cells": ("", "numpy", "networkx"),
+    "spaces": ("cells", "numpy", ""),
+    "search": ("cells spaces", "numpy", ""),
+    "data": ("", "numpy torch", "tonic sklearn"),
+    "lattice": ("", "torch spikingjelly", ""),
+    "kernels": ("", "numpy torch", ""),
+    "networks": ("cells spaces lattice", "torch spikingjelly", ""),
+    "scoring": ("cells spaces kernels lattice networks _engine", "numpy torch spikingjelly", ""),
+    "_plan": ("cells spaces", "", ""),
+    "_engine": ("cells spaces kernels lattice networks _plan _cpu_engine", "numpy torch spikingjelly", ""),
+    "_cpu_engine": ("cells spaces kernels lattice networks _plan _engine", "numpy torch spikingjelly", ""),
+    "training": ("networks data _checkpoints", "numpy torch spikingjelly", ""),
+    "_checkpoints": ("networks", "numpy torch safetensors", ""),
+    "energy": ("networks scoring", "numpy torch spikingjelly", ""),
+    "figures": ("cells spaces _style _cell_figures", "numpy plotly", ""),
+    "_cell_figures": ("cells spaces _style", "numpy plotly", ""),
+    "_style": ("cells", "numpy plotly", ""),
+    "runs": ("_files _notebooks", "", ""),
+    "_notebooks": ("_files", "", "papermill nbclient nbconvert plotly"),
+    "_files": ("", "", ""),
+}
+
+
+def imports(tree: ast.AST, *, at_top: bool = True) -> Iterator[tuple[str, bool]]:
+    """Yield (name, at the top of the module?) for each import; a module of the kit is given as ``.name``."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, at_top) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            yield from ((f".{node.module or alias.name}", at_top) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module, at_top
+        elif not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)):
+            yield from imports(node, at_top=at_top and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def test_imports_are_told_apart() -> None:
+    text = "import a.b\nfrom .c import d\nfrom . import e\nclass K:\n    import f\ndef g():\n    from h.i import j"
+    assert list(imports(ast.parse(text))) == [("a.b", True), (".c", True), (".e", True), ("f", True), ("h.i", False)]
+    assert list(imports(ast.parse("if TYPE_CHECKING:\n    import torch"))) == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_imports_follow_the_table(path: Path) -> None:
+    kit, top, inside = (set(names.split()) for names in TABLE[path.stem])
+    wrong = []
+    for name, at_top in imports(ast.parse(path.read_text())):
+        package = name.split(".")[0]
+        if package == "lightsnn_kit":
+            wrong.append(f"{name}: write it as a relative import")
+        elif name.startswith("."):
+            wrong += [] if name[1:] in kit else [name]
+        elif package not in sys.stdlib_module_names:
+            wrong += [] if package in top or (package in inside and not at_top) else [name]
+    assert wrong == []
+
+
+def test_the_table_keeps_the_layers() -> None:
+    """What the table itself must never allow, whatever is added to it."""
+    kit = {name: set(row[0].split()) for name, row in TABLE.items()}
+    packages = {name: {*row[1].split(), *row[2].split()} for name, row in TABLE.items()}
+    for name in ("cells", "spaces", "search", "_plan", "figures", "_style", "_cell_figures", "runs", "__main__"):
+        assert not packages[name] & {"torch", "spikingjelly", "tonic"}
+        assert not kit[name] & {"networks", "scoring", "_engine", "training", "energy", "data"}
+    assert not any({"torchvision", "torchaudio"} & names for names in packages.values())
+    assert not packages["runs"] | packages["__main__"] | packages["_files"]
+
+
+def loaded_after(code: str) -> set[str]:
+    program = f"import sys\n{code}\nprint(*sys.modules)"
+    said = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(said.stdout.split())
+
+
+def test_importing_the_package_stays_light() -> None:
+    heavy = {"torch", "plotly", "ipywidgets", "numpy", "papermill", "tonic", "spikingjelly"}
+    assert loaded_after("import lightsnn_kit, lightsnn_kit.runs, lightsnn_kit.__main__") & heavy == set()
+
+
+def test_no_module_loads_what_a_cpu_only_torch_breaks() -> None:
+    names = [path.stem for path in MODULES if path.stem != "__init__"]
+    loaded = loaded_after("\n".join(f"import lightsnn_kit.{name}" for name in names))
+    assert loaded >= {f"lightsnn_kit.{name}" for name in names}
+    assert loaded & {"torchvision", "torchaudio", "spikingjelly.datasets", "tonic", "sklearn"} == set()
+
+
+# ---- sizes -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_modules_and_functions_stay_small(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= 320
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    assert [node.name for node in functions if node.end_lineno - node.lineno + 1 > 40] == []
+    assert [node.name for node in functions if parameter_count(node.args) > 6] == []
+
+
+def parameter_count(arguments: ast.arguments) -> int:
+    names = [argument.arg for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+    return len([name for name in names if name not in ("self", "cls")])
+
+
+# ---- notebooks -------------------------------------------------------------------------------------------------------
+
+
+@notebook_test
+def test_notebooks_are_stored_without_outputs(notebook: Path) -> None:
+    content = json.loads(notebook.read_text(encoding="utf-8"))
+    code = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
+    assert [cell["id"] for cell in code if cell["outputs"] or cell["execution_count"]] == []
+    assert "widgets" not in content["metadata"]
+
+
+@notebook_test
+def test_notebooks_open_with_a_text_and_their_parameters(notebook: Path) -> None:
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    first_code = next(cell for cell in cells if cell["cell_type"] == "code")
+    assert cells[0]["cell_type"] == "markdown"
+    assert "parameters" in first_code["metadata"].get("tags", [])
+    names = runs.notebook_parameters(notebook)  # refuses anything but literals
+    assert names["quick"] in (True, False)
+    assert isinstance(names["seed"], int)
+    assert len(names) <= 12
+
+
+@pytest.mark.notebooks
+def test_stage_notebooks_run_in_a_chain(tmp_path: Path) -> None:
+    if not STAGES:
+        pytest.skip("there are no stage notebooks yet")
+    assert command_line.main(["demo", "--run", str(tmp_path / "run"), "-p", "quick=True"]) == 0
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert (tmp_path / "run" / "results.json").is_file()
+
+
+@pytest.mark.notebooks
+@pytest.mark.parametrize("notebook", [path for path in NOTEBOOKS if path not in STAGES], ids=lambda path: path.stem)
+def test_notebook_runs_in_quick_mode(notebook: Path, tmp_path: Path) -> None:
+    given = {"quick": True}
+    if "run_dir" in runs.notebook_parameters(notebook):
+        given["run_dir"] = str(tmp_path / "run")
+    runs.run_notebook(notebook, output=tmp_path / notebook.name, parameters=given)
