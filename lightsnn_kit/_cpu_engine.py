@@ -6,9 +6,7 @@ statistics need the whole batch, and what they add up there is integers.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import cache
+import math
 
 import numpy as np
 import torch
@@ -16,100 +14,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import _cpu_kernels as kernels
+from ._cpu_parts import CellBuffers, Group, int8_works, sum_type, thread_pool
 from ._engine import ConvKey, Engine, Recorder, conv_modules, scale_of
 from ._plan import CellPlan
 from .cells import Op
-from .lattice import EXACT_LIMIT, WEIGHT_MAX, LatticeConv2d, exact_lif, grid_affine, running_affine
+from .lattice import VALUE_BITS, LatticeConv2d, exact_lif, grid_affine, running_affine
 
 TILE = 1024  # floats worked on at a time: they stay in the first-level cache
 BLOCK = 2**18  # results of a convolution (float32) before they are summed: they stay in the second-level cache
+NARROW = 64  # channels up to which convolutions of one node are joined; wider ones fill the processor alone
+SHARE = 2**16  # floats of a plane that make another thread worth its hand-over
 INT16_LIMIT = 2**15
-
-
-def _packed_weight(weight: Tensor) -> Tensor:
-    scales = torch.ones(len(weight))
-    padding = [weight.shape[2] // 2] * 2
-    return torch.ops.onednn.qconv_prepack(weight.to(torch.int8), scales, 1.0, 0, [1, 1], padding, [1, 1], 1, None)
-
-
-def _int8_conv(spikes: Tensor, packed: Tensor, channels: int, kernel: int) -> Tensor:
-    one, zero = torch.ones(channels), torch.zeros(channels, dtype=torch.int32)
-    padding = [kernel // 2] * 2
-    return torch.ops.onednn.qconv2d_pointwise(
-        spikes, 1.0, 0, packed, one, zero, None, [1, 1], padding, [1, 1], 1, 1.0, 0, torch.float32, "none", [], ""
-    )
-
-
-@cache
-def int8_works() -> bool:
-    """True if oneDNN's int8 convolution is there and gives the integers of float64 on a small case with full weights."""
-    generator = torch.Generator().manual_seed(0)
-    spikes = torch.randint(0, 2, (2, 64, 5, 6), generator=generator, dtype=torch.uint8)
-    spikes = spikes.contiguous(memory_format=torch.channels_last)
-    for kernel in (1, 3):
-        weight = torch.randint(-WEIGHT_MAX, WEIGHT_MAX + 1, (48, 64, kernel, kernel), generator=generator)
-        weight[0], weight[1] = WEIGHT_MAX, -WEIGHT_MAX
-        expected = F.conv2d(spikes.double(), weight.double(), padding=kernel // 2)
-        try:
-            got = _int8_conv(spikes, _packed_weight(weight), 48, kernel)
-        except (AttributeError, NotImplementedError, RuntimeError):
-            return False
-        if not torch.equal(got.double(), expected):
-            return False
-    return True
-
-
-@dataclass
-class Group:
-    """Convolutions of one kernel size that read the same spikes: one call, their channels side by side."""
-
-    keys: tuple[ConvKey, ...]
-    convs: list[nn.Conv2d]
-    norms: list[nn.Module]
-    int8: bool
-    weight: Tensor = field(init=False)
-
-    def __post_init__(self) -> None:
-        weight = torch.cat([conv.weight.detach() for conv in self.convs])
-        self.channels, self.kernel = weight.shape[0], weight.shape[2]
-        self.weight = _packed_weight(weight) if self.int8 else weight.contiguous(memory_format=torch.channels_last)
-
-    def __call__(self, spikes: np.ndarray) -> np.ndarray:
-        """Raw sums float32 [pixels, channels] of spikes uint8 [B, H, W, C]."""
-        x = torch.from_numpy(spikes).permute(0, 3, 1, 2)
-        if self.int8:
-            out = _int8_conv(x, self.weight, self.channels, self.kernel)
-        else:
-            out = F.conv2d(x.float(), self.weight, padding=self.kernel // 2)
-        return out.permute(0, 2, 3, 1).contiguous().view(-1, self.channels).numpy()
-
-
-class CellBuffers:
-    """The arrays of one cell, kept between candidates; pages that are never touched cost nothing."""
-
-    def __init__(self, num_nodes: int, batch: int, size: tuple[int, int], channels: int, dtype: type) -> None:
-        self.shape, self.channels, self.num_nodes = (batch, *size, channels), channels, num_nodes
-        self.image = size[0] * size[1] * channels  # floats per sample
-        floats = batch * self.image
-        self.planes = np.empty((num_nodes * (num_nodes + 1) + 1, floats), np.float32)  # values, pooled values, input
-        self.conv = np.empty((2 * num_nodes * num_nodes, floats), dtype)
-        self.v = np.empty((num_nodes + 1, floats), np.float32)
-        self.spikes = np.empty(floats, np.uint8)
-        self.coefficients: dict[ConvKey, tuple[int, float, np.ndarray, np.ndarray]] = {}  # slot, scale, a, b
-        self.free: list[int] = []
-
-    @property
-    def input_plane(self) -> int:
-        return len(self.planes) - 1
-
-    def plane(self, node: int, op: Op) -> int:
-        """Index of a node's value (skip) or of one of its poolings."""
-        kinds = (Op.SKIP, Op.AVGPOOL3X3, Op.MAXPOOL3X3)
-        return node + self.num_nodes * kinds.index(op)
-
-    def images(self, array: np.ndarray, lo: int, hi: int) -> np.ndarray:
-        """Samples [lo, hi) of a plane, a v or a spike buffer as [B, H, W, C]."""
-        return array[lo * self.image : hi * self.image].reshape(hi - lo, *self.shape[1:])
 
 
 class CpuEngine(Engine):
@@ -120,7 +35,7 @@ class CpuEngine(Engine):
         lattice = isinstance(supernet.down[2], LatticeConv2d)
         self.int8 = lattice and (int8_works() if int8 is None else int8)
         self.name = "fast (int8)" if self.int8 else "fast (float32)"
-        self.per_unit = np.float32(0 if lattice else 1 / supernet.last[0].grid)
+        self.lattice = lattice
         self.groups: dict[tuple, Group] = {}
         self.cell_buffers: tuple[CellBuffers, CellBuffers] | None = None
         self.down = self._group(("down",), [supernet.down[2]], [supernet.down[3]])
@@ -134,34 +49,27 @@ class CpuEngine(Engine):
 
     def start(self, plan: CellPlan, batch_size: int, size: tuple[int, int], recorder: Recorder) -> None:
         self.plan, self.batch_size, self.recorder = plan, batch_size, recorder
-        self.workers = max(1, min(torch.get_num_threads(), batch_size))
+        floats = batch_size * size[0] * size[1] * self.config.width
+        self.workers = max(1, min(torch.get_num_threads(), batch_size, floats // SHARE))
         half = (size[0] // 2, size[1] // 2)
         shapes = [(batch_size, *size), (batch_size, *half)]
         if self.cell_buffers is None or [b.shape[:3] for b in self.cell_buffers] != shapes:
             width, nodes = self.config.width, self.cells[0].num_nodes
             self.cell_buffers = tuple(
-                CellBuffers(nodes, batch_size, s[1:], c, self._conv_type(cell))
+                CellBuffers(
+                    nodes, batch_size, s[1:], c, sum_type([m for m in cell.modules() if isinstance(m, nn.Conv2d)])
+                )
                 for s, c, cell in zip(shapes, (width, 2 * width), self.cells, strict=True)
             )
             floats = batch_size * size[0] * size[1] * 2 * width
-            self.down_conv = np.empty((1, floats), self._conv_type(None))
+            self.down_conv = np.empty((1, floats), sum_type(self.down.convs))
         for buffers in self.cell_buffers:
             buffers.free = list(range(len(buffers.conv)))[::-1]
             buffers.coefficients.clear()
 
-    def _conv_type(self, cell: nn.Module | None) -> type:
-        """int16 where the largest sum that the actual weights allow fits, else float32."""
-        convs = [self.supernet.down[2]] if cell is None else [m for m in cell.modules() if isinstance(m, nn.Conv2d)]
-        if not all(isinstance(conv, LatticeConv2d) for conv in convs):
-            return np.float32
-        weights = [conv.weight.detach().flatten(1) for conv in convs]
-        bound = max(max(w.clamp_min(0).sum(1).max(), -w.clamp_max(0).sum(1).min()) for w in weights)
-        assert bound < EXACT_LIMIT  # check_supported has seen to it
-        return np.int16 if bound < INT16_LIMIT else np.float32
-
     def cell_step(self, cell: int, x: Tensor | None, *, first: bool, last: bool) -> None:
         buffers, plan = self.cell_buffers[cell], self.plan
-        if x is not None:
+        if x is not None and (first or self.config.events):  # a static image drives every step alike
             buffers.planes[buffers.input_plane] = x.reshape(-1).numpy()
         for node in plan.nodes:
             self._node(cell, node, first=first, last=last)
@@ -184,17 +92,25 @@ class CpuEngine(Engine):
             for op in pooled:
                 self._pool(buffers, node, op, lo, hi)
             if packed is not None:
-                spikes = buffers.images(buffers.spikes, lo, hi)
-                self._pack(spikes, packed[lo:hi])
-                for group, where, total in zip(groups, slots, totals[worker], strict=True):
-                    pixel = lo * buffers.image // buffers.channels
-                    kernels.collect(group(spikes), pixel, where, buffers.conv, self.per_unit, total)
+                self._pack(buffers.images(buffers.spikes, lo, hi), packed[lo:hi])
+            for group, where, total in zip(groups, slots, totals[worker], strict=True):
+                self._convolve(group, buffers, where, buffers.conv, (lo, hi), total)
 
-        self._each_block(work, buffers.image * max([len(s) for s in slots], default=1))
+        self._each_share(work)
         for i, (group, where) in enumerate(zip(groups, slots, strict=True)):
             self._normalise(buffers, group, where, sum(t[i] for t in totals))
         if packed is not None:
             self._record(names, packed, buffers.image)
+
+    def _convolve(
+        self, group: Group, buffers: CellBuffers, slots: np.ndarray, out: np.ndarray, span: tuple, total
+    ) -> None:
+        """Convolve the spikes of samples ``span`` block by block, each block summed while it is in the cache."""
+        step = max(1, BLOCK * buffers.channels // (group.channels * buffers.image))
+        for lo in range(*span, step):
+            spikes = buffers.images(buffers.spikes, lo, min(lo + step, span[1]))
+            pixel = lo * buffers.image // buffers.channels
+            kernels.collect(group(spikes), pixel, slots, out, self.lattice, total)
 
     def _terms(self, buffers: CellBuffers, node: int, first: bool) -> kernels.Terms:
         rows: list[tuple[float, np.ndarray, np.ndarray]] = []
@@ -241,11 +157,14 @@ class CpuEngine(Engine):
                 buffers.free.append(buffers.coefficients.pop(key)[0])
 
     def _groups(self, cell: int, keys: tuple[ConvKey, ...]) -> list[Group]:
+        if self.cell_buffers[cell].channels > NARROW:
+            chosen = [(key,) for key in keys]
+        else:
+            chosen = [tuple(key for key in keys if key[1] is op) for op in (Op.CONV3X3, Op.CONV1X1)]
         groups = []
-        for op in (Op.CONV3X3, Op.CONV1X1):
-            if chosen := tuple(key for key in keys if key[1] is op):
-                convs, norms = zip(*(conv_modules(self.cells[cell], key) for key in chosen), strict=True)
-                groups.append(self._group((cell, *chosen), list(convs), list(norms)))
+        for together in filter(None, chosen):
+            convs, norms = zip(*(conv_modules(self.cells[cell], key) for key in together), strict=True)
+            groups.append(self._group((cell, *together), list(convs), list(norms)))
         return groups
 
     def _group(self, name: tuple, convs: list[nn.Conv2d], norms: list[nn.Module]) -> Group:
@@ -254,19 +173,37 @@ class CpuEngine(Engine):
         return self.groups[name]
 
     def _normalise(self, buffers: CellBuffers, group: Group, slots: np.ndarray, totals: np.ndarray) -> None:
-        count = self.batch_size * buffers.image // buffers.channels
         for k, (key, conv, norm) in enumerate(zip(group.keys, group.convs, group.norms, strict=True)):
             part = totals[:, k * buffers.channels : (k + 1) * buffers.channels]
-            a, b = self._affine(norm, part, count)
+            a, b = self._affine(norm, buffers.conv[slots[k]], part)
             buffers.coefficients[key] = (int(slots[k]), scale_of(conv), a, b)
 
-    def _affine(self, norm: nn.Module, totals: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    def _affine(self, norm: nn.Module, values: np.ndarray, totals: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Factors of a normalisation of ``values``, whose sums are known if they are a convolution's integers."""
         if self.bn == "running":
             a, b = running_affine(norm)
         else:
+            grid = norm.grid
+            if totals is None or grid is None:
+                totals, grid = self._plane_sums(values, norm.num_features)
             total, squares = torch.from_numpy(np.ascontiguousarray(totals))
-            a, b = grid_affine(norm, total, squares, count)
+            a, b = grid_affine(norm, total, squares, len(values) // norm.num_features, grid)
         return a.numpy(), b.numpy()
+
+    def _plane_sums(self, values: np.ndarray, channels: int) -> tuple[np.ndarray, float]:
+        """``lattice.grid_steps`` and their sums for a plane of real values."""
+        image, largest, totals = len(values) // self.batch_size, [0.0] * self.workers, self._totals([channels])
+
+        def find(worker: int, lo: int, hi: int) -> None:
+            largest[worker] = kernels.largest(values[lo * image : hi * image])
+
+        def add(worker: int, lo: int, hi: int) -> None:
+            kernels.sum_plane(values[lo * image : hi * image], channels, np.float32(1 / grid), totals[worker][0])
+
+        self._each_share(find)
+        grid = 2.0 ** (max(math.frexp(max(largest))[1], -100) - VALUE_BITS)
+        self._each_share(add)
+        return sum(t[0] for t in totals), grid
 
     def _pool(self, buffers: CellBuffers, node: int, op: Op, lo: int, hi: int) -> None:
         pool = F.avg_pool2d if op is Op.AVGPOOL3X3 else F.max_pool2d
@@ -277,19 +214,10 @@ class CpuEngine(Engine):
     # -- between and behind the cells ----------------------------------------------------------------------------
 
     def _output_fire(self, cell: int, norm: nn.Module, name: str, first: bool, after) -> None:
-        """BN and LIF on a cell's output; ``after(worker, lo, hi, spikes)`` runs for every block of samples."""
+        """BN and LIF on a cell's output; ``after(worker, lo, hi)`` runs for every worker's samples."""
         buffers = self.cell_buffers[cell]
         output = buffers.plane(buffers.num_nodes - 1, Op.SKIP)
-        totals, unit = self._totals([buffers.channels]), np.float32(1 / norm.grid)
-
-        def sums(worker: int, lo: int, hi: int) -> None:
-            span = slice(lo * buffers.image, hi * buffers.image)
-            kernels.sum_plane(buffers.planes[output, span], buffers.channels, unit, totals[worker][0])
-
-        if self.bn == "batch":
-            self._each_block(sums, buffers.image)
-        count = self.batch_size * buffers.image // buffers.channels
-        a, b = self._affine(norm, sum(t[0] for t in totals), count)
+        a, b = self._affine(norm, buffers.planes[output], None)
         repeat = max(1, TILE // buffers.channels)
         tiled = np.tile(a, repeat)[None], np.tile(b, repeat)[None]
         program = np.array([[kernels.CONV, output, 0, 1, 0]], np.int64)
@@ -300,11 +228,10 @@ class CpuEngine(Engine):
 
         def work(worker: int, lo: int, hi: int) -> None:
             kernels.integrate(lo * buffers.image, hi * buffers.image, terms, buffers.planes, buffers.planes, target)
-            spikes = buffers.images(buffers.spikes, lo, hi)
-            self._pack(spikes, packed[lo:hi])
-            after(worker, lo, hi, spikes)
+            self._pack(buffers.images(buffers.spikes, lo, hi), packed[lo:hi])
+            after(worker, lo, hi)
 
-        self._each_block(work, 2 * buffers.image)
+        self._each_share(work)
         self._record((name,), packed, buffers.image)
 
     def downsample(self, *, first: bool) -> None:
@@ -313,12 +240,11 @@ class CpuEngine(Engine):
         channels, slot = two.channels, np.zeros(1, np.int64)
         totals = self._totals([channels])
 
-        def convolve(worker: int, lo: int, hi: int, spikes: np.ndarray) -> None:
-            pixel = lo * one.image // one.channels
-            kernels.collect(self.down(spikes), pixel, slot, self.down_conv, self.per_unit, totals[worker][0])
+        def convolve(worker: int, lo: int, hi: int) -> None:
+            self._convolve(self.down, one, slot, self.down_conv, (lo, hi), totals[worker][0])
 
         self._output_fire(0, norm, "down.1", first, convolve)
-        gain, shift = self._affine(norm2, sum(t[0] for t in totals), self.batch_size * one.image // one.channels)
+        gain, shift = self._affine(norm2, self.down_conv[0], sum(t[0] for t in totals))
         sums = self.down_conv.reshape(self.batch_size, *one.shape[1:3], channels)
         out = two.images(two.planes[two.input_plane], 0, self.batch_size)
         average = self.config.pool == "avg"
@@ -327,7 +253,7 @@ class CpuEngine(Engine):
             for i in range(lo, hi):
                 kernels.pool_pairs(sums[i], np.float32(scale_of(conv)), gain, shift, out[i], average)
 
-        self._each_block(pool, one.image)
+        self._each_share(pool)
 
     def classify(self, *, first: bool) -> None:
         norm, linear, p = self.supernet.last[0], self.supernet.classifier[1], self.config.last_pool
@@ -335,7 +261,8 @@ class CpuEngine(Engine):
         buffers = self.cell_buffers[1]
         features = np.empty((self.batch_size, height, width, buffers.channels), np.int8)
 
-        def pool(worker: int, lo: int, hi: int, spikes: np.ndarray) -> None:
+        def pool(worker: int, lo: int, hi: int) -> None:
+            spikes = buffers.images(buffers.spikes, lo, hi)
             windows = spikes[:, : height * p, : width * p].reshape(hi - lo, height, p, width, p, -1)
             if self.config.pool == "max":
                 features[lo:hi] = windows.max((2, 4))
@@ -358,19 +285,17 @@ class CpuEngine(Engine):
 
     # -- samples over threads ------------------------------------------------------------------------------------
 
-    def _each_block(self, work, floats_per_sample: int) -> None:
-        """Call ``work(worker, lo, hi)`` for blocks of samples, each worker on one share of the batch."""
-        block = max(1, BLOCK // floats_per_sample)
-        bounds = np.linspace(0, self.batch_size, self.workers + 1).astype(int)
-
-        def share(worker: int) -> None:
-            for lo in range(bounds[worker], bounds[worker + 1], block):
-                work(worker, lo, min(lo + block, bounds[worker + 1]))
-
+    def _each_share(self, work) -> None:
+        """Call ``work(worker, lo, hi)`` once per worker, on its share of the samples."""
+        bounds = [int(b) for b in np.linspace(0, self.batch_size, self.workers + 1)]
         if self.workers == 1:
-            share(0)
+            work(0, 0, self.batch_size)
         else:
-            list(_pool(self.workers).map(share, range(self.workers)))
+            list(
+                thread_pool(self.workers).map(
+                    lambda worker: work(worker, bounds[worker], bounds[worker + 1]), range(self.workers)
+                )
+            )
 
     def _totals(self, sizes: list[int]) -> list[list[np.ndarray]]:
         return [[np.zeros((2, size), np.int64) for size in sizes] for _ in range(self.workers)]
@@ -386,17 +311,7 @@ class CpuEngine(Engine):
     def _record(self, names: tuple[str, ...], packed: np.ndarray, num_neurons: int) -> None:
         words, shared = packed.view(np.uint64), np.empty((self.batch_size, self.batch_size), np.int64)
         tasks = range(self.workers)
-        run = map if self.workers == 1 else _pool(self.workers).map
+        run = map if self.workers == 1 else thread_pool(self.workers).map
         list(run(lambda worker: kernels.shared_spikes(words, worker, self.workers, shared), tasks))
         counts = torch.from_numpy(shared.diagonal().copy())
         self.recorder.add(names, num_neurons, counts, torch.from_numpy(shared))
-
-
-@cache
-def _pool(workers: int) -> ThreadPoolExecutor:
-    """Threads whose torch operations run on one core each; the caller's setting stays as it was."""
-    threads = torch.get_num_threads()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="lightsnn", initializer=torch.set_num_threads, initargs=(1,))
-    list(pool.map(lambda _: __import__("time").sleep(0.01), range(workers)))  # starts every thread
-    torch.set_num_threads(threads)  # setting it in a thread also sets what threads made later start with
-    return pool

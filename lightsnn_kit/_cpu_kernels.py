@@ -68,48 +68,80 @@ def _fire(x, lo, n, target):
 
 
 @jit
-def _add_term(edge, values, w, opens):
-    if opens:
+def _set_or_add(total, values, w, starts):
+    if starts:
         for i in range(len(values)):
-            edge[i] = values[i] * w
+            total[i] = values[i] * w
     else:
         for i in range(len(values)):
-            edge[i] += values[i] * w
+            total[i] += values[i] * w
 
 
 @jit
-def _add_conv(edge, values, terms, row, w, opens):
+def _set_or_add_conv(total, values, terms, row, w, starts):
     s, a, b = terms.scales[row], terms.gains[row], terms.shifts[row]
-    if opens:
+    if starts:
         for i in range(len(values)):
-            edge[i] = (np.float32(values[i]) * s * a[i] + b[i]) * w
+            total[i] = (np.float32(values[i]) * s * a[i] + b[i]) * w
     else:
         for i in range(len(values)):
-            edge[i] += (np.float32(values[i]) * s * a[i] + b[i]) * w
+            total[i] += (np.float32(values[i]) * s * a[i] + b[i]) * w
+
+
+@jit
+def _set_or_add_both(total, plane, values, terms, row, w, starts):
+    s, a, b = terms.scales[row], terms.gains[row], terms.shifts[row]
+    if starts:
+        for i in range(len(values)):
+            total[i] = plane[i] * w + (np.float32(values[i]) * s * a[i] + b[i]) * w
+    else:
+        for i in range(len(values)):
+            total[i] += plane[i] * w + (np.float32(values[i]) * s * a[i] + b[i]) * w
+
+
+@jit
+def _add_edge(k, count, terms, conv, planes, base, n, total, edge, starts):
+    """Add the edge whose terms are k … k + count − 1; the usual ones (value, convolution, both) in one loop."""
+    kind, index, row, _, _ = terms.program[k]
+    w = terms.weights[k]
+    if count == 1 and kind == CONV:
+        _set_or_add_conv(total, conv[index, base : base + n], terms, row, w, starts)
+    elif count == 1:
+        _set_or_add(total, planes[index, base : base + n], w, starts)
+    elif count == 2 and kind == PLANE and terms.program[k + 1, 0] == CONV:
+        values, row = conv[terms.program[k + 1, 1], base : base + n], terms.program[k + 1, 2]
+        _set_or_add_both(total, planes[index, base : base + n], values, terms, row, w, starts)
+    else:
+        for m in range(k, k + count):
+            kind, index, row, _, _ = terms.program[m]
+            if kind == CONV:
+                _set_or_add_conv(edge, conv[index, base : base + n], terms, row, terms.weights[m], m == k)
+            else:
+                _set_or_add(edge, planes[index, base : base + n], terms.weights[m], m == k)
+        _set_or_add(total, edge[:n], np.float32(1), starts)
 
 
 @jit
 def integrate(lo, hi, terms, conv, planes, target):
     """Sum the terms for floats [lo, hi) of a node (whole pixels), keep the value and let its neurons fire."""
-    tile = terms.gains.shape[1]
+    tile, num_terms = terms.gains.shape[1], len(terms.program)
     edge, sums = np.empty(tile, np.float32), np.empty((2, tile), np.float32)
     for base in range(lo, hi, tile):
         n = min(tile, hi - base)
         edges = np.zeros(2, np.int64)
-        for k in range(len(terms.program)):
-            kind, index, row, opens, side = terms.program[k]
-            if kind == CONV:
-                _add_conv(edge, conv[index, base : base + n], terms, row, terms.weights[k], opens)
-            else:
-                _add_term(edge, planes[index, base : base + n], terms.weights[k], opens)
-            if k + 1 == len(terms.program) or terms.program[k + 1, 3]:
-                _add_term(sums[side], edge[:n], np.float32(1), edges[side] == 0)
-                edges[side] += 1
+        k = 0
+        while k < num_terms:
+            count, side = 1, terms.program[k, 4]
+            while k + count < num_terms and not terms.program[k + count, 3]:
+                count += 1
+            _add_edge(k, count, terms, conv, planes, base, n, sums[side], edge, edges[side] == 0)
+            edges[side] += 1
+            k += count
         x = sums[0]
         if edges[0] == 0:
             x[:n] = np.float32(0)
         if edges[1]:
-            _add_term(x, sums[1, :n], np.float32(1), False)
+            _set_or_add(x, sums[1, :n], np.float32(1), False)
         if target.plane >= 0:
             planes[target.plane, base : base + n] = x[:n]
         if target.fires:
@@ -117,36 +149,41 @@ def integrate(lo, hi, terms, conv, planes, target):
 
 
 @jit
+def largest(values):
+    """The largest magnitude."""
+    found = np.float32(0)
+    for i in range(len(values)):
+        found = max(found, abs(values[i]))
+    return found
+
+
+@jit
 def sum_plane(values, channels, per_unit, totals):
-    """Add round(x · per_unit) and its square to ``totals`` int64 [2, channels]."""
+    """Add round(x · per_unit) and its square to ``totals`` int64 [2, channels]; the rounded values fit in 32 bits."""
     for base in range(0, len(values), channels):
         for c in range(channels):
-            q = np.int64(np.rint(values[base + c] * per_unit))
+            q = np.int64(np.int32(np.rint(values[base + c] * per_unit)))  # a product of 32 bits each: one instruction
             totals[0, c] += q
             totals[1, c] += q * q
 
 
 @jit
-def collect(values, pixel, slots, conv, per_unit, totals):
-    """Sort a block of results [pixels, slots · channels] into its slots, starting at ``pixel``, and sum it exactly.
+def collect(values, pixel, slots, conv, integers, totals):
+    """Sort a block of results [pixels, slots · channels] into its slots, starting at ``pixel``.
 
-    ``totals`` int64 [2, slots · channels]; ``per_unit`` 0 says that the values are integers already.
+    Integers are also summed, with their squares, into ``totals`` int64 [2, slots · channels].
     """
-    channels = values.shape[1] // len(slots)
+    width = values.shape[1]
+    channels = width // len(slots)
     for r in range(values.shape[0]):
         row = values[r]
         for k in range(len(slots)):
             part = conv[slots[k], (pixel + r) * channels : (pixel + r + 1) * channels]
             for c in range(channels):
                 part[c] = row[k * channels + c]
-        if per_unit == 0:
-            for j in range(len(row)):
-                q = np.int64(row[j])
-                totals[0, j] += q
-                totals[1, j] += q * q
-        else:
-            for j in range(len(row)):
-                q = np.int64(np.rint(row[j] * per_unit))
+        if integers:
+            for j in range(width):
+                q = np.int64(np.int32(row[j]))
                 totals[0, j] += q
                 totals[1, j] += q * q
 

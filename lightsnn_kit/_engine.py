@@ -16,7 +16,16 @@ from torch.nn import functional as F
 from ._plan import CellPlan, plan_cell
 from .cells import Edge, Op
 from .kernels import SpikeStatistics
-from .lattice import LatticeConv2d, check_exact, exact_lif, grid_affine, running_affine, scoring_mode
+from .lattice import (
+    ExactBatchNorm2d,
+    LatticeConv2d,
+    check_exact,
+    exact_lif,
+    grid_affine,
+    grid_steps,
+    running_affine,
+    scoring_mode,
+)
 from .networks import SpikingNetwork, SuperCell
 from .spaces import OpMask
 
@@ -26,8 +35,10 @@ ConvKey = tuple[Edge, Op]
 def check_supported(supernet: SpikingNetwork) -> None:
     """``ValueError`` if the engine cannot score this supernet exactly, with what to do instead."""
     config, conv = supernet.config, supernet.down[2]
-    if not isinstance(supernet.cell1, SuperCell) or getattr(supernet.last[0], "grid", None) is None:
+    if not isinstance(supernet.cell1, SuperCell) or not isinstance(supernet.last[0], ExactBatchNorm2d):
         raise ValueError("the fast engine needs a supernet with init='lattice' or 'kaiming'; use engine='plain'.")
+    if config.pool == "avg" and config.last_pool & (config.last_pool - 1):
+        raise ValueError(f"averages over {config.last_pool}² pixels are not exact; use engine='plain'.")
     if isinstance(conv, LatticeConv2d):
         area = config.last_pool**2 if config.pool == "avg" else 1
         check_exact(f"hidden layer ({config.pool} pooling)", config.features, steps_per_unit=area)
@@ -46,7 +57,7 @@ def scale_of(conv: nn.Module) -> float:
 
 
 class Recorder:
-    """Collects spike counts and Hamming distances per layer and step, under the names of the LIF layers they stand for."""
+    """Collects spike counts and distances per layer and step, under the names of the LIF layers they stand for."""
 
     def __init__(self) -> None:
         self.sizes: dict[tuple[str, ...], int] = {}
@@ -164,8 +175,8 @@ class TorchEngine(Engine):
     def normalise(self, norm: nn.BatchNorm2d, acc: Tensor, scale: float = 1.0) -> Tensor:
         x = acc * scale
         if self.bn == "batch":
-            q = torch.round(x / norm.grid).to(torch.int64)
-            a, b = grid_affine(norm, q.sum(0), (q * q).sum(0), len(x))
+            q, grid = grid_steps(x, norm.grid)
+            a, b = grid_affine(norm, q.sum(0), (q * q).sum(0), len(x), grid)
         else:
             a, b = running_affine(norm)
         return x * a + b

@@ -36,6 +36,7 @@ class LayerActivity:
     """One LIF layer (rates, spikes) or one layer of weights (SynOps, or MACs where its input is analog), per sample."""
 
     name: str
+    neurons: int = 0  # 0 for weights
     firing_rate: float | None = None  # spikes per neuron and step; None for weights
     firing_rate_per_step: tuple[float, ...] = ()
     spikes: float = 0.0
@@ -55,7 +56,7 @@ class EnergyReport:
     synops: float
     macs: float
     energy_pj: float  # 4.6 · MACs + 0.9 · SynOps
-    spikingjelly_energy_pj: float  # a different model, mostly memory traffic
+    spikingjelly_energy_pj: float  # its own model: all additions, and memory traffic
     assumptions: tuple[str, ...]
     break_even_firing_rate: float = BREAK_EVEN_FIRING_RATE
 
@@ -65,14 +66,16 @@ class EnergyReport:
 
     def __str__(self) -> str:
         lines = [f"{'per sample':<24}{'firing rate':>12}{'spikes':>12}{'SynOps':>14}{'MACs':>14}"]
-        total = LayerActivity("total", self.firing_rate, (), self.spikes, self.synops, self.macs)
+        total = LayerActivity("total", 0, self.firing_rate, (), self.spikes, self.synops, self.macs)
         for row in (*self.layers, total):
             rate = "" if row.firing_rate is None else f"{row.firing_rate:.2%}"
-            lines.append(f"{row.name:<24}{rate:>12}{row.spikes:>12,.1f}{row.synops:>14,.1f}{row.macs:>14,.1f}")
+            spikes, synops, macs = (f"{count:,.1f}" if count else "" for count in (row.spikes, row.synops, row.macs))
+            lines.append(f"{row.name:<24}{rate:>12}{spikes:>12}{synops:>14}{macs:>14}")
+        other, rate = self.spikingjelly_energy_pj / 1e3, self.break_even_firing_rate
         lines += [
             f"energy {self.energy_pj / 1e3:,.3f} nJ per sample",
-            f"       {self.spikingjelly_energy_pj / 1e3:,.3f} nJ per sample in spikingjelly's model, mostly memory traffic",
-            f"firing rate {self.firing_rate:.2%}; published break-even about {self.break_even_firing_rate:.0%} at T = 5",
+            f"       {other:,.3f} nJ per sample in spikingjelly's model, which adds memory traffic",
+            f"firing rate {self.firing_rate:.2%}; published break-even about {rate:.0%} at T = 5",
         ]
         return "\n".join([*lines, "assumptions:", *(f"- {sentence}" for sentence in self.assumptions)])
 
@@ -94,7 +97,7 @@ def measure_energy(network: SpikingNetwork, x: Tensor, *, batch_size: int = 256)
     _check(x, batch_size)
     dense, profiler = MACCounter(extra_rules=_DENSE_RULES), SimpleEnergyProfiler()
     profiler.bind_model(network)
-    spikes: dict[str, list[int]] = {}  # of each LIF layer, call by call
+    spikes: dict[str, list[int]] = {}  # of each LIF layer: batch by batch, step by step
     neurons: dict[str, int] = {}
 
     def count(name: str, output: Tensor) -> None:
@@ -106,28 +109,30 @@ def measure_energy(network: SpikingNetwork, x: Tensor, *, batch_size: int = 256)
             network(batch.to(network.input_centre.device))
     reset_state(network)  # the last batch's membranes need no memory
     samples, steps = x.shape[-4], len(x) if network.config.events else network.config.num_steps
-    rows = {name: _lif_row(name, calls, neurons[name] * samples, samples, steps) for name, calls in spikes.items()}
-    rows |= _weight_rows(network, dense, profiler.synop_counter, samples)
+    rows = _weight_rows(network, dense, profiler.synop_counter, samples)
+    for name, calls in spikes.items():
+        rates = tuple(sum(calls[step::steps]) / (neurons[name] * samples) for step in range(steps))
+        rows[name] = LayerActivity(name, neurons[name], sum(rates) / steps, rates, spikes=sum(calls) / samples)
     layers = tuple(rows[name] for name, _ in network.named_modules() if name in rows)
-    synops, macs = sum(row.synops for row in layers), sum(row.macs for row in layers)
+    return _report(network, layers, profiler, samples, steps)
+
+
+def _report(
+    network: SpikingNetwork, layers: tuple[LayerActivity, ...], profiler: SimpleEnergyProfiler, samples: int, steps: int
+) -> EnergyReport:
+    spikes, synops, macs = (sum(getattr(row, name) for row in layers) for name in ("spikes", "synops", "macs"))
     return EnergyReport(
         layers=layers,
         num_samples=samples,
         num_steps=steps,
-        firing_rate=sum(map(sum, spikes.values())) / (sum(neurons.values()) * samples * steps),
-        spikes=sum(row.spikes for row in layers),
+        firing_rate=spikes / (steps * sum(row.neurons for row in layers)),
+        spikes=spikes,
         synops=synops,
         macs=macs,
         energy_pj=PJ_PER_MAC * macs + PJ_PER_SYNOP * synops,
         spikingjelly_energy_pj=profiler.get_report().energy_total_pj / samples,
         assumptions=_assumptions(network, profiler.mac_counter, samples),
     )
-
-
-def _lif_row(name: str, calls: list[int], neurons: int, samples: int, steps: int) -> LayerActivity:
-    """``calls``: spikes of each call, batch by batch and step by step; ``neurons``: of all samples together."""
-    rates = tuple(sum(calls[step::steps]) / neurons for step in range(steps))
-    return LayerActivity(name, sum(rates) / steps, rates, spikes=sum(calls) / samples)
 
 
 def _analog_layers(network: SpikingNetwork) -> set[str]:
@@ -161,7 +166,7 @@ def _assumptions(network: SpikingNetwork, macs: BaseCounter, samples: int) -> tu
         f"MACs: {' and '.join(sorted(_analog_layers(network)))}, whose input is analog, dense; the stem {often}.",
         "A SynOp is one weight added for one spike; at image borders only targets that exist count.",
         f"Batch normalisation is not counted: after a convolution it folds into the weights; the two in front of a "
-        f"LIF layer ({norms:,.0f} MACs per sample) fold into its threshold and a constant current.",
+        f"LIF layer would be {norms:,.0f} MACs per sample.",
         "Membrane updates, sums of edges, pooling, biases and the mean over votes are not counted.",
         "The break-even is a published figure for T = 5 (arXiv 2409.08290), not one of this network.",
     )

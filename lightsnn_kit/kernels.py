@@ -114,7 +114,9 @@ class SpikeStatistics:
 
     def kernel(self, kind: str = "sahd") -> Tensor:
         """K averaged over all counted (LIF, step), float64 [B, B], added one by one in the order of their names."""
-        group = {name: kernels for names, kernels in zip(self.layers, self.kernels(kind), strict=True) for name in names}
+        group = {
+            name: kernels for names, kernels in zip(self.layers, self.kernels(kind), strict=True) for name in names
+        }
         terms = [kernel for name in sorted(group) for kernel in group[name]]
         return sum(terms[1:], start=terms[0]) / len(terms)
 

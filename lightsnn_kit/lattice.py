@@ -2,8 +2,9 @@
 
 Scores use random weights, so their distribution may live on a grid: weights are integers in [−127, 127] times one
 scale. Spikes are 0 or 1, hence every convolution is an integer sum below 2²⁴: the same bits in int8, float32 and TF32,
-for any order of summation. Batch statistics are integer sums too. What rounds after that (scale, normalise, charge)
-is elementwise, in float32, with separate multiplications and additions. For scoring only: nothing here has a gradient.
+for any order of summation (the stem's input must be integers for that: 8-bit images, event counts). Batch statistics
+are integer sums too. What rounds after that (scale, normalise, charge) is elementwise, in float32, with separate
+multiplications and additions. For scoring only: nothing here has a gradient.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch.nn import functional as F
 
 WEIGHT_MAX = 127
 EXACT_LIMIT = 2**24  # float32 holds every integer below
-VALUE_GRID = 2.0**-12  # statistics of real-valued inputs are taken of values rounded to this grid
+VALUE_BITS = 20  # statistics of real values: the largest one is below 2**20 steps of a grid that is a power of two
 
 
 def check_exact(name: str, fan_in: int, max_input: float = 1, steps_per_unit: int = 1) -> None:
@@ -31,8 +32,8 @@ def check_exact(name: str, fan_in: int, max_input: float = 1, steps_per_unit: in
     bound = fan_in * WEIGHT_MAX * max_input * steps_per_unit
     if bound >= EXACT_LIMIT:
         raise ValueError(
-            f"{name}: {fan_in} inputs of at most {max_input:g} give sums up to {bound:g} grid steps; int8 scoring is exact "
-            f"below {EXACT_LIMIT} only. Use a smaller network or init='kaiming'."
+            f"{name}: {fan_in} inputs of at most {max_input:g} give sums up to {bound:g} grid steps; "
+            f"int8 scoring is exact below {EXACT_LIMIT} only. Use a smaller network or init='kaiming'."
         )
 
 
@@ -54,12 +55,28 @@ class LatticeLinear(nn.Linear):
         return F.linear(x, self.weight) * self.scale
 
 
-def grid_affine(norm: ExactBatchNorm2d, total: Tensor, squares: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def grid_steps(x: Tensor, grid: float | None) -> tuple[Tensor, Tensor | float]:
+    """Values as integer steps of a grid, int64, and the grid.
+
+    Without a grid it is the power of two that puts the largest magnitude just below 2²⁰ steps: a maximum is exact in
+    any order, and squares of such integers may be summed over 2²³ pixels.
+    """
+    if grid is None:
+        exponent = torch.frexp(x.abs().amax()).exponent.clamp_min(-100)
+        grid = torch.ldexp(torch.ones_like(x[(0,) * x.dim()]), exponent - VALUE_BITS)
+    return torch.round(x / grid).to(torch.int64), grid
+
+
+def grid_affine(
+    norm: nn.BatchNorm2d, total: Tensor, squares: Tensor, count: int, grid: Tensor | float
+) -> tuple[Tensor, Tensor]:
     """Float32 factors (a, b) of the normalisation y = x·a + b from integer sums over ``count`` values per channel.
 
-    ``total`` and ``squares``: int64 [C], sums of round(x / grid) and of its square. Float64, rounded once.
+    ``total`` and ``squares``: int64 [C], sums of the steps of ``grid`` and of their squares. Float64, rounded once.
     """
-    return _affine(norm, *grid_moments(total, squares, count, norm.grid))
+    mean, grid = total.double() / count, torch.as_tensor(grid, dtype=torch.float64, device=total.device)
+    variance = ((squares.double() - total.double() * mean) / count).clamp_min(0)
+    return _affine(norm, mean * grid, variance * (grid * grid))
 
 
 def running_affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
@@ -72,25 +89,19 @@ def _affine(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> tuple[Tenso
     return gain.float(), (norm.bias.detach().double() - mean * gain).float()
 
 
-def grid_moments(total: Tensor, squares: Tensor, count: int, grid: float) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance, float64, of values whose grid steps have these integer sums."""
-    mean = total.double() / count
-    variance = ((squares.double() - total.double() * mean) / count).clamp_min(0)
-    return mean * grid, variance * (grid * grid)
-
-
 class ExactBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation whose statistics are integer sums of round(x / grid); running statistics never change.
+    """Batch normalisation whose statistics are integer sums of grid steps; running statistics never change.
 
-    Behind a ``LatticeConv2d`` the grid is the convolution's scale and the rounding recovers its integer.
+    Behind a ``LatticeConv2d`` the grid is the convolution's scale and the steps are its integers; elsewhere None, see
+    ``grid_steps``.
     """
 
-    grid = VALUE_GRID
+    grid: float | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
-            q = torch.round(x / self.grid).to(torch.int64)
-            a, b = grid_affine(self, q.sum((0, 2, 3)), (q * q).sum((0, 2, 3)), q.numel() // q.shape[1])
+            q, grid = grid_steps(x, self.grid)
+            a, b = grid_affine(self, q.sum((0, 2, 3)), (q * q).sum((0, 2, 3)), q.numel() // q.shape[1], grid)
         else:
             a, b = running_affine(self)
         return x * a.view(-1, 1, 1) + b.view(-1, 1, 1)
@@ -160,7 +171,7 @@ def make_exact(network: nn.Module, generator: torch.Generator, *, init: str, inp
 
 @contextmanager
 def scoring_mode(network: nn.Module, bn: str) -> Iterator[None]:
-    """Dropout off, every BN on ``'batch'`` or ``'running'`` statistics; modes and running statistics stay as they were."""
+    """Dropout off, every BN on ``'batch'`` or ``'running'`` statistics; afterwards all is as it was."""
     if bn not in ("batch", "running"):
         raise ValueError(f"bn must be 'batch' or 'running', got {bn!r}.")
     modes = [(module, module.training) for module in network.modules()]

@@ -47,7 +47,7 @@ class NetworkConfig:
         object.__setattr__(self, "input_shape", tuple(self.input_shape))
         object.__setattr__(self, "input_centre", tuple(float(c) for c in self.input_centre))
         sizes = ("num_classes", "width", "num_steps", "hidden", "votes", "last_pool")
-        for name, value in [*((n, getattr(self, n)) for n in sizes), *(("input_shape", s) for s in self.input_shape)]:
+        for name, value in [(n, getattr(self, n)) for n in sizes] + [("input_shape", s) for s in self.input_shape]:
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name} must be a positive integer, got {value!r}.")
         if len(self.input_shape) != 3 or len(self.input_centre) not in (1, self.input_shape[0]):
@@ -236,8 +236,7 @@ class SpikingNetwork(nn.Module):
             reset_state(self)
         drive = None if self.config.events else self.drive(x)
         num_steps = len(x) if self.config.events else self.config.num_steps
-        fed_back1 = fed_back2 = None
-        logits = 0
+        fed_back1, fed_back2, logits = None, None, 0
         for t in range(num_steps):
             y = self.drive(x[t]) if drive is None else drive  # [N, C, H, W]
             y, fed_back1 = self.cell1(y, fed_back1, last_step=t == num_steps - 1, **options)
@@ -269,7 +268,7 @@ class SpikingNetwork(nn.Module):
 
 @torch.no_grad()
 def init_weights(network: nn.Module, generator: torch.Generator) -> None:
-    """Draw the weights: convolutions Kaiming-uniform with a = 2, linear N(0, 0.01), BN 1/0 (SNASNet's choice)."""
+    """Draw the weights: convolutions Kaiming-uniform with a = 2, linear N(0, 0.01); BN starts at 1/0."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_uniform_(module.weight, a=2, generator=generator)

@@ -6,7 +6,9 @@ papers describe it; its fast engine gives the same integers sooner (see ``lattic
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,6 +34,7 @@ __all__ = [
     "record_spikes",
     "sahd_kernel",
     "sahd_score",
+    "score_in_processes",
     "spike_statistics",
 ]
 
@@ -237,3 +240,30 @@ def sahd_score(supernet: SpikingNetwork, mask: OpMask, batches: Sequence[Tensor]
     True
     """
     return Scorer(supernet=supernet, batches=tuple(batches), **settings)(mask)
+
+
+_worker_scorer: Scorer | None = None  # one per worker process
+
+
+def _start_worker(scorer: Scorer, threads: int) -> None:
+    global _worker_scorer
+    torch.set_num_threads(threads)
+    _worker_scorer = scorer
+
+
+def _worker_score(mask: OpMask) -> float:
+    return _worker_scorer(mask)
+
+
+@contextmanager
+def score_in_processes(scorer: Scorer, *, workers: int) -> Iterator[tuple[Callable[[OpMask], float], Executor]]:
+    """A (score, executor) pair for ``prune_search`` that scores in worker processes, with the same bits.
+
+    The weights travel once per worker. The processor's threads are shared out among the workers.
+    """
+    if not isinstance(workers, int) or workers < 1:
+        raise ValueError(f"workers must be a positive integer, got {workers!r}.")
+    threads = max(1, torch.get_num_threads() // workers)
+    context = multiprocessing.get_context("spawn")  # a forked torch may hang on its threads
+    with ProcessPoolExecutor(workers, context, _start_worker, (scorer, threads)) as executor:
+        yield _worker_score, executor

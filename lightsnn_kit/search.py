@@ -139,7 +139,8 @@ def random_search(
     Cells are uniform over the space, or drawn by SNASNet's rules (its published search scores 5000). Raises
     ``ValueError`` unless the budget is a positive integer.
 
-    >>> found = list(random_search(CellSpace(("zeroize", "skip")), lambda mask: 0.0, budget=3, rng=np.random.default_rng(0)))
+    >>> space, rng = CellSpace(("zeroize", "skip")), np.random.default_rng(0)
+    >>> found = list(random_search(space, lambda mask: 0.0, budget=3, rng=rng))
     >>> [evaluation.index for evaluation in found]
     [0, 1, 2]
     """

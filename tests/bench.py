@@ -1,0 +1,216 @@
+"""Benchmark of the scoring engine: ``make bench`` prints a table and writes ``runs/bench/scoring.json``.
+
+Every ratio is measured in one process, its sides in turn, medians of at least five. The yardstick is the plain scorer
+in torch's and spikingjelly's own layers (``init='stock'``): one LIF layer, one convolution and two B×N products per
+convolution of every edge. The time of its convolutions alone is taken inside the same passes.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lightsnn_kit import _cpu_engine, _cpu_kernels, _cpu_parts, kernels, scoring
+from lightsnn_kit.networks import NetworkConfig, build_supernet
+from lightsnn_kit.runs import project_root, provenance, write_json
+from lightsnn_kit.scoring import Scorer
+from lightsnn_kit.search import prune_search
+from lightsnn_kit.spaces import SPACES
+
+SPACE = SPACES["lightsnn"]
+ROUNDS = 5
+TARGETS = {16: (64, 6.0, 0.8), 64: (16, 6.0, 0.45), 256: (16, 5.0, 0.3)}  # width: batch, speed-up, share of conv time
+
+
+def make_scorer(width: int, batch: int, engine: str, *, batches: int = 1) -> Scorer:
+    """All ops alive on 12 edges, T = 5, 32×32 noise images (the work does not depend on them), batch statistics."""
+    settings = NetworkConfig(
+        input_shape=(3, 32, 32), num_classes=10, width=width, num_steps=5, input_centre=(127.0,), input_scale=1 / 64
+    )
+    generator = torch.Generator().manual_seed(0)
+    images = [torch.randint(0, 256, (batch, 3, 32, 32), generator=generator, dtype=torch.uint8) for _ in range(batches)]
+    supernet = build_supernet(SPACE, settings, init="lattice" if engine == "fast" else "stock")
+    return Scorer(supernet=supernet, batches=tuple(images), engine=engine)
+
+
+@contextmanager
+def clocked(owner: object, name: str, clock, seconds: dict[str, float], part: str):
+    """Add the time spent in a function to ``seconds[part]`` while the block runs."""
+    function = getattr(owner, name)
+
+    def wrapper(*args, **kwargs):
+        start = clock()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            seconds[part] = seconds.get(part, 0.0) + clock() - start
+
+    setattr(owner, name, staticmethod(wrapper) if isinstance(owner.__dict__.get(name), staticmethod) else wrapper)
+    try:
+        yield
+    finally:
+        setattr(owner, name, function)
+
+
+def seconds_of(call) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def compare(width: int) -> list[dict]:
+    """Speed-up over the plain scorer, and the engine's time in units of the plain scorer's convolutions."""
+    batch, speedup, share = TARGETS[width]
+    mask, fast, plain = SPACE.full_mask(), make_scorer(width, batch, "fast"), make_scorer(width, batch, "plain")
+    fast(mask), plain(mask)
+    times: dict[str, list[float]] = {"fast": [], "plain": [], "conv": []}
+    for _ in range(ROUNDS):
+        conv: dict[str, float] = {}
+        times["fast"].append(seconds_of(lambda: fast(mask)))
+        with clocked(nn.Conv2d, "forward", time.perf_counter, conv, "conv"):
+            times["plain"].append(seconds_of(lambda: plain(mask)))
+        times["conv"].append(conv["conv"])
+    median = {name: statistics.median(values) for name, values in times.items()}
+    print(f"  C={width}, B={batch}: " + ", ".join(f"{k} {1000 * v:.0f} ms" for k, v in median.items()), flush=True)
+    return [
+        row(f"speedup_plain_C{width}", median["plain"] / median["fast"], "×", speedup, at_least=True),
+        row(f"ratio_conv_C{width}", median["fast"] / median["conv"], "×", share, at_least=False),
+        *(row(f"{name}_ms_C{width}", 1000 * value, "ms") for name, value in median.items()),
+    ]
+
+
+def search_time() -> list[dict]:
+    """The whole 60-score search (two batches) at C = 16, and where its processor time goes."""
+    scorer = make_scorer(16, 64, "fast", batches=2)
+    scorer(SPACE.full_mask())
+    walls = [seconds_of(lambda: list(prune_search(SPACE, scorer))) for _ in range(ROUNDS)]
+    parts: dict[str, float] = {}
+    start = time.process_time()
+    with (
+        clocked(_cpu_parts.Group, "__call__", time.thread_time, parts, "convolution"),
+        clocked(_cpu_engine.CpuEngine, "_linear", time.thread_time, parts, "convolution"),
+        clocked(_cpu_kernels, "integrate", time.thread_time, parts, "neuron"),
+        clocked(_cpu_kernels, "pool_pairs", time.thread_time, parts, "neuron"),
+        clocked(_cpu_kernels, "collect", time.thread_time, parts, "statistics"),
+        clocked(_cpu_kernels, "sum_plane", time.thread_time, parts, "statistics"),
+        clocked(_cpu_kernels, "shared_spikes", time.thread_time, parts, "kernel"),
+        clocked(_cpu_engine.CpuEngine, "_pack", time.thread_time, parts, "kernel"),
+        clocked(kernels.SpikeStatistics, "kernel", time.thread_time, parts, "kernel"),
+        clocked(scoring, "log_det", time.thread_time, parts, "kernel"),
+    ):
+        list(prune_search(SPACE, scorer))
+    total = time.process_time() - start
+    parts["rest"] = total - sum(parts.values())
+    shares = [row(f"search60_share_{name}", value / total, "of processor time") for name, value in parts.items()]
+    return [row("search60_seconds_C16", statistics.median(walls), "s"), *shares]
+
+
+def peak_mebibytes(engine: str, width: int, batch: int) -> float:
+    """Growth of the resident peak during one score, everything loaded before (Linux: /proc)."""
+
+    def status(key: str) -> int:
+        return next(int(line.split()[1]) for line in Path("/proc/self/status").open() if line.startswith(key))
+
+    make_scorer(4, 4, engine)(SPACE.full_mask())
+    scorer = make_scorer(width, batch, engine)
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+    before = status("VmRSS")
+    scorer(SPACE.full_mask())
+    return (status("VmHWM") - before) / 1024
+
+
+def in_new_process(expression: str, **environment: str) -> float:
+    """The value of an expression of this module, in a fresh interpreter."""
+    code = f"from tests import bench; print(bench.{expression})"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=project_root(),
+    )
+    return float(done.stdout.split()[-1])
+
+
+def memory() -> list[dict]:
+    rows = []
+    for width, batch in ((16, 64), (256, 16)):
+        peaks = {
+            engine: statistics.median(in_new_process(f"peak_mebibytes('{engine}', {width}, {batch})") for _ in range(3))
+            for engine in ("fast", "plain")
+        }
+        ratio, name = peaks["fast"] / peaks["plain"], "memory_ratio" if width == 16 else f"memory_ratio_C{width}"
+        rows.append(row(name, ratio, "×", 0.6, at_least=False))
+        rows += [row(f"memory_{engine}_C{width}", value, "MiB") for engine, value in peaks.items()]
+    return rows
+
+
+def first_use_seconds() -> float:
+    """What the first score costs beyond the second: compilation or loading of the compiled loops, verification."""
+    scorer = make_scorer(16, 8, "fast")
+    first = seconds_of(lambda: scorer(SPACE.full_mask()))
+    return first - seconds_of(lambda: scorer(SPACE.full_mask()))
+
+
+def first_use() -> list[dict]:
+    with tempfile.TemporaryDirectory() as cache:
+        cold = in_new_process("first_use_seconds()", NUMBA_CACHE_DIR=cache)
+        warm = statistics.median(in_new_process("first_use_seconds()", NUMBA_CACHE_DIR=cache) for _ in range(3))
+    return [
+        row("first_use_cold_seconds", cold, "s", 10.0, at_least=False),
+        row("first_use_warm_seconds", warm, "s", 1.0, at_least=False),
+    ]
+
+
+def row(name: str, value: float, unit: str, target: float | None = None, *, at_least: bool = True) -> dict:
+    """One line of the table; ``holds`` is None without a target."""
+    holds = None if target is None else value >= target if at_least else value <= target
+    return {"name": name, "value": round(value, 4), "unit": unit, "target": target, "holds": holds}
+
+
+def machine() -> dict:
+    cpuinfo = Path("/proc/cpuinfo")
+    models = [line.split(":")[1].strip() for line in cpuinfo.open() if "model name" in line] if cpuinfo.exists() else []
+    return {
+        "processor": models[0] if models else platform.processor(),
+        "threads": torch.get_num_threads(),
+        "int8": _cpu_parts.int8_works(),
+        "load_before": os.getloadavg()[0],
+        "provenance": provenance(),
+    }
+
+
+def main() -> None:
+    found, rows = machine(), []
+    print(f"{found['processor']}, {found['threads']} threads, int8 {found['int8']}, load {found['load_before']:.2f}")
+    for title, measure in [
+        *((f"speed at C = {width}", lambda width=width: compare(width)) for width in TARGETS),
+        ("search", search_time),
+        ("memory", memory),
+        ("first use", first_use),
+    ]:
+        print(title, flush=True)
+        rows += measure()
+    for r in rows:
+        target = "" if r["target"] is None else f"target {r['target']:g}: {'holds' if r['holds'] else 'MISSED'}"
+        print(f"{r['name']:28s} {r['value']:10.3f} {r['unit']:18s} {target}")
+    path = project_root() / "runs" / "bench" / "scoring.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"machine": found, "rows": rows}, replace=True)
+    missed = [r["name"] for r in rows if r["holds"] is False]
+    print(f"written to {path.relative_to(project_root())}; targets missed: {', '.join(missed) or 'none'}")
+
+
+if __name__ == "__main__":
+    main()
