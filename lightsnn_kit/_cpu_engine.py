@@ -219,15 +219,13 @@ class CpuEngine(Engine):
         output = buffers.plane(buffers.num_nodes - 1, Op.SKIP)
         a, b = self._affine(norm, buffers.planes[output], None)
         repeat = max(1, TILE // buffers.channels)
-        tiled = np.tile(a, repeat)[None], np.tile(b, repeat)[None]
-        program = np.array([[kernels.CONV, output, 0, 1, 0]], np.int64)
-        ones = np.ones(1, np.float32)
-        terms = kernels.Terms(program, ones, ones, *tiled)
+        gains, shifts = np.tile(a, repeat), np.tile(b, repeat)
         target = self._target(buffers, -1, buffers.num_nodes, True, first)
         packed = self._packed(buffers.image)
 
         def work(worker: int, lo: int, hi: int) -> None:
-            kernels.integrate(lo * buffers.image, hi * buffers.image, terms, buffers.planes, buffers.planes, target)
+            span = lo * buffers.image, hi * buffers.image
+            kernels.fire_normalised(*span, buffers.planes[output], gains, shifts, target)
             self._pack(buffers.images(buffers.spikes, lo, hi), packed[lo:hi])
             after(worker, lo, hi)
 

@@ -68,84 +68,82 @@ def _fire(x, lo, n, target):
 
 
 @jit
-def _set_or_add(total, values, w, starts):
-    if starts:
-        for i in range(len(values)):
-            total[i] = values[i] * w
-    else:
-        for i in range(len(values)):
-            total[i] += values[i] * w
+def _add(total, values, w):
+    for i in range(len(values)):
+        total[i] += values[i] * w
 
 
 @jit
-def _set_or_add_conv(total, values, terms, row, w, starts):
+def _add_conv(total, values, terms, row, w):
     s, a, b = terms.scales[row], terms.gains[row], terms.shifts[row]
-    if starts:
-        for i in range(len(values)):
-            total[i] = (np.float32(values[i]) * s * a[i] + b[i]) * w
-    else:
-        for i in range(len(values)):
-            total[i] += (np.float32(values[i]) * s * a[i] + b[i]) * w
+    for i in range(len(values)):
+        total[i] += (np.float32(values[i]) * s * a[i] + b[i]) * w
 
 
 @jit
-def _set_or_add_both(total, plane, values, terms, row, w, starts):
+def _add_both(total, plane, values, terms, row, w):
     s, a, b = terms.scales[row], terms.gains[row], terms.shifts[row]
-    if starts:
-        for i in range(len(values)):
-            total[i] = plane[i] * w + (np.float32(values[i]) * s * a[i] + b[i]) * w
-    else:
-        for i in range(len(values)):
-            total[i] += plane[i] * w + (np.float32(values[i]) * s * a[i] + b[i]) * w
+    for i in range(len(values)):
+        total[i] += plane[i] * w + (np.float32(values[i]) * s * a[i] + b[i]) * w
 
 
 @jit
-def _add_edge(k, count, terms, conv, planes, base, n, total, edge, starts):
-    """Add the edge whose terms are k … k + count − 1; the usual ones (value, convolution, both) in one loop."""
+def _add_edge(k, count, terms, conv, planes, base, n, total, edge):
+    """Add the edge whose terms are k … k + count − 1; a value and a convolution, the usual pair, in one loop."""
     kind, index, row, _, _ = terms.program[k]
-    w = terms.weights[k]
-    if count == 1 and kind == CONV:
-        _set_or_add_conv(total, conv[index, base : base + n], terms, row, w, starts)
-    elif count == 1:
-        _set_or_add(total, planes[index, base : base + n], w, starts)
-    elif count == 2 and kind == PLANE and terms.program[k + 1, 0] == CONV:
+    if count == 2 and kind == PLANE and terms.program[k + 1, 0] == CONV:
         values, row = conv[terms.program[k + 1, 1], base : base + n], terms.program[k + 1, 2]
-        _set_or_add_both(total, planes[index, base : base + n], values, terms, row, w, starts)
-    else:
-        for m in range(k, k + count):
-            kind, index, row, _, _ = terms.program[m]
-            if kind == CONV:
-                _set_or_add_conv(edge, conv[index, base : base + n], terms, row, terms.weights[m], m == k)
-            else:
-                _set_or_add(edge, planes[index, base : base + n], terms.weights[m], m == k)
-        _set_or_add(total, edge[:n], np.float32(1), starts)
+        _add_both(total, planes[index, base : base + n], values, terms, row, terms.weights[k])
+        return
+    parts = total if count == 1 else edge
+    if count > 1:
+        edge[:n] = np.float32(0)
+    for m in range(k, k + count):
+        kind, index, row, _, _ = terms.program[m]
+        if kind == CONV:
+            _add_conv(parts, conv[index, base : base + n], terms, row, terms.weights[m])
+        else:
+            _add(parts, planes[index, base : base + n], terms.weights[m])
+    if count > 1:
+        _add(total, edge[:n], np.float32(1))
 
 
 @jit
 def integrate(lo, hi, terms, conv, planes, target):
-    """Sum the terms for floats [lo, hi) of a node (whole pixels), keep the value and let its neurons fire."""
+    """Sum the terms for floats [lo, hi) of a node (whole pixels), keep the value and let its neurons fire.
+
+    Sums start at 0, which changes no bit of a float32 but the sign of a zero, and no comparison sees that.
+    """
     tile, num_terms = terms.gains.shape[1], len(terms.program)
     edge, sums = np.empty(tile, np.float32), np.empty((2, tile), np.float32)
     for base in range(lo, hi, tile):
         n = min(tile, hi - base)
-        edges = np.zeros(2, np.int64)
+        sums[:] = np.float32(0)
         k = 0
         while k < num_terms:
-            count, side = 1, terms.program[k, 4]
+            count = 1
             while k + count < num_terms and not terms.program[k + count, 3]:
                 count += 1
-            _add_edge(k, count, terms, conv, planes, base, n, sums[side], edge, edges[side] == 0)
-            edges[side] += 1
+            _add_edge(k, count, terms, conv, planes, base, n, sums[terms.program[k, 4]], edge)
             k += count
         x = sums[0]
-        if edges[0] == 0:
-            x[:n] = np.float32(0)
-        if edges[1]:
-            _set_or_add(x, sums[1, :n], np.float32(1), False)
+        _add(x, sums[1, :n], np.float32(1))
         if target.plane >= 0:
             planes[target.plane, base : base + n] = x[:n]
         if target.fires:
             _fire(x, base, n, target)
+
+
+@jit
+def fire_normalised(lo, hi, values, gains, shifts, target):
+    """Let neurons fire on value · gain + shift; the factors are repeated over a tile of whole pixels."""
+    tile = len(gains)
+    x = np.empty(tile, np.float32)
+    for base in range(lo, hi, tile):
+        n = min(tile, hi - base)
+        for i in range(n):
+            x[i] = values[base + i] * gains[i] + shifts[i]
+        _fire(x, base, n, target)
 
 
 @jit

@@ -133,22 +133,22 @@ def lattice_scale(fan_in: int) -> float:
     return (6 / (5 * fan_in) / (WEIGHT_MAX * (WEIGHT_MAX + 1))) ** 0.5
 
 
-LINEAR_SCALE = 0.01 / 32  # N(0, 0.01) as rounded N(0, 32): 127 is 3.97 standard deviations
+LINEAR_SPREAD = 32  # N(0, std) is drawn as rounded N(0, 32) times std/32: 127 is 3.97 standard deviations
 
 
 @torch.no_grad()
-def _lattice_weights(module: nn.Module, generator: torch.Generator) -> None:
+def _lattice_weights(module: nn.Module, generator: torch.Generator, linear_std: float) -> None:
     weight = module.weight
     if isinstance(module, LatticeConv2d):
         drawn = torch.randint(-WEIGHT_MAX, WEIGHT_MAX + 1, weight.shape, generator=generator)
         module.scale = lattice_scale(weight[0].numel())
     else:
-        drawn = (torch.randn(weight.shape, generator=generator) * 32).round().clamp(-WEIGHT_MAX, WEIGHT_MAX)
-        module.scale = LINEAR_SCALE
+        drawn = (torch.randn(weight.shape, generator=generator) * LINEAR_SPREAD).round().clamp(-WEIGHT_MAX, WEIGHT_MAX)
+        module.scale = linear_std / LINEAR_SPREAD
     weight.copy_(drawn)
 
 
-def make_exact(network: nn.Module, generator: torch.Generator, *, init: str, input_scale: float) -> None:
+def make_exact(network: nn.Module, generator: torch.Generator, *, init: str, linear_std: float) -> None:
     """Turn a freshly built network's layers into exact ones, in place; ``init='lattice'`` also draws integer weights.
 
     With ``init='kaiming'`` the convolutions stay as they are and only statistics and neurons are exact.
@@ -163,9 +163,9 @@ def make_exact(network: nn.Module, generator: torch.Generator, *, init: str, inp
             if type(module) in classes and not last_layer:
                 module.__class__ = classes[type(module)]  # same fields, another forward
                 if isinstance(module, LatticeConv2d | LatticeLinear):
-                    _lattice_weights(module, generator)
+                    _lattice_weights(module, generator, linear_std)
                 if isinstance(module, ExactBatchNorm2d) and isinstance(previous, LatticeConv2d):
-                    module.grid = previous.scale * (input_scale if block is network.stem else 1.0)
+                    module.grid = previous.scale * (network.config.input_scale if block is network.stem else 1.0)
             previous = module
 
 

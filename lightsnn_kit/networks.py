@@ -13,6 +13,7 @@ import torch
 from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from torch import Tensor, nn
 
+from ._init import init_weights, linear_spread
 from .cells import Cell, Edge, Op
 from .lattice import make_exact
 from .spaces import CellSpace, OpMask
@@ -37,6 +38,7 @@ class NetworkConfig:
     pool: str = "max"  # LightSNN; SNASNet pools by averaging ("avg")
     last_pool: int = 2  # p: pooling after cell 2
     dropout: float = 0.5  # one mask per sample for all steps
+    linear_std: float | None = None  # None: 0.01 at the paper's width, more below (_init); the paper has 0.01
     tau: float = 4 / 3  # membrane time constant in steps
     v_threshold: float = 1.0
     input_centre: tuple[float, ...] = (0.0,)  # subtracted from the raw input, per channel or one for all
@@ -266,24 +268,12 @@ class SpikingNetwork(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
 
-@torch.no_grad()
-def init_weights(network: nn.Module, generator: torch.Generator) -> None:
-    """Draw the weights: convolutions Kaiming-uniform with a = 2, linear N(0, 0.01); BN starts at 1/0."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_uniform_(module.weight, a=2, generator=generator)
-        elif isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, 0, 0.01, generator=generator)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-
-
 def _build(
     config: NetworkConfig, make_cell: Callable[[int], CellModule], design: Cell | CellSpace, seed: int
 ) -> SpikingNetwork:
     with torch.random.fork_rng(devices=[]):  # torch's layers draw weights of their own when made; keep the caller's RNG
         network = SpikingNetwork(config, make_cell, design)
-    init_weights(network, torch.Generator().manual_seed(seed))
+    init_weights(network, config.linear_std, torch.Generator().manual_seed(seed))
     return network
 
 
@@ -316,5 +306,6 @@ def build_supernet(space: CellSpace, config: NetworkConfig, *, seed: int = 0, in
     network = _build(config, lambda channels: SuperCell(space, channels, config), space, seed)
     if init != "stock":
         generator = torch.Generator().manual_seed(seed)
-        make_exact(network, generator, init=init, input_scale=config.input_scale)
+        std = linear_spread(config.linear_std, config.features)
+        make_exact(network, generator, init=init, linear_std=std)
     return network

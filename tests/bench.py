@@ -100,6 +100,7 @@ def search_time() -> list[dict]:
         clocked(_cpu_parts.Group, "__call__", time.thread_time, parts, "convolution"),
         clocked(_cpu_engine.CpuEngine, "_linear", time.thread_time, parts, "convolution"),
         clocked(_cpu_kernels, "integrate", time.thread_time, parts, "neuron"),
+        clocked(_cpu_kernels, "fire_normalised", time.thread_time, parts, "neuron"),
         clocked(_cpu_kernels, "pool_pairs", time.thread_time, parts, "neuron"),
         clocked(_cpu_kernels, "collect", time.thread_time, parts, "statistics"),
         clocked(_cpu_kernels, "sum_plane", time.thread_time, parts, "statistics"),

@@ -259,7 +259,10 @@ def test_lattice_weights_have_kaimings_variance():
             assert (weight * module.scale).var().item() == pytest.approx(variance, rel=0.1), name
             assert module.scale == lattice_scale(fan_in)
     hidden = supernet.classifier[1]
-    assert (hidden.weight * hidden.scale).std().item() == pytest.approx(0.01, rel=0.01)
+    spread = 0.01 * (32768 / hidden.in_features) ** 0.5
+    assert (hidden.weight * hidden.scale).std().item() == pytest.approx(spread, rel=0.01)
+    paper = build_supernet(LIGHTSNN, config(width=32, linear_std=0.01), seed=3).classifier[1]
+    assert (paper.weight * paper.scale).std().item() == pytest.approx(0.01, rel=0.01)
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -249,6 +249,25 @@ def test_weights_come_from_the_seed_alone():
     assert 0.9 * bound < a.stem[0].weight.abs().max() <= bound
 
 
+@pytest.mark.parametrize(("linear_std", "expected"), [(None, 0.01 * (32768 / 512) ** 0.5), (0.01, 0.01)])
+def test_spread_of_the_linear_weights(linear_std, expected):
+    settings = {**SMALL.__dict__, "input_shape": (3, 32, 32), "hidden": 512, "linear_std": linear_std}
+    hidden, last = (build_network("03 00", NetworkConfig(**settings)).classifier[i] for i in (1, 3))
+    assert hidden.in_features == 512
+    assert hidden.weight.std().item() == pytest.approx(expected, rel=0.01)
+    assert not last.bias.any()
+
+
+def test_small_networks_have_a_hidden_layer_that_fires():
+    """With the paper's 0.01 at 64 inputs the hidden layer never spikes, so nothing could be learned."""
+    for linear_std, fires in ((None, True), (0.01, False)):
+        config = NetworkConfig(input_shape=(1, 8, 8), num_classes=3, width=8, hidden=64, linear_std=linear_std)
+        network = build_network(SPACES["lightsnn"].uniform("conv3x3"), config)
+        with record_spikes(network) as spikes:
+            network(4 * torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(0)))
+        assert bool(spikes["classifier.2"].any()) is fires
+
+
 def test_forward_resets_the_state():
     network = firing_network(SPACES["lightsnn"].uniform("conv3x3"), 3)
     x = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(3))
