@@ -7,7 +7,7 @@ from torch import nn
 
 
 def linear_spread(linear_std: float | None, in_features: int) -> float:
-    """Standard deviation of a linear layer's initial weights: 0.01·√(32768 / in_features) unless ``linear_std`` is given.
+    """Standard deviation of initial linear weights: 0.01·√(32768 / in_features) unless ``linear_std`` is given.
 
     At the paper's width (32,768 inputs of the hidden layer) this is its 0.01; with fewer inputs 0.01 leaves the
     hidden layer without a spike and without a gradient.

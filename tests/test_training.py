@@ -45,10 +45,7 @@ SPLITS = make_splits()
 
 def make_network(splits: Splits = SPLITS, *, seed: int = 0, **settings) -> SpikingNetwork:
     sizes = {"width": 2, "hidden": 32, "num_steps": 2, "votes": 2} | settings
-    network = build_network(CELL, NetworkConfig(**sizes, **splits.network_settings()), seed=seed)
-    with torch.no_grad():
-        network.classifier[1].weight.mul_(50)  # so few features need larger weights to fire the hidden layer
-    return network
+    return build_network(CELL, NetworkConfig(**sizes, **splits.network_settings()), seed=seed)
 
 
 def without_times(records: list[EpochRecord]) -> list[EpochRecord]:
