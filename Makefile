@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup lab demo test lint notebooks
+.PHONY: help setup lab demo test lint notebooks bench
 
 PYTHON ?= python3
 VENV := .venv
@@ -41,3 +41,6 @@ lint: $(READY)  ## check style and format, notebooks included
 
 notebooks: $(READY)  ## run every notebook headless in quick mode
 	$(PY) -m pytest -m notebooks
+
+bench: $(READY)  ## measure the scoring engine against the plain scorer; table and runs/bench/scoring.json
+	$(PY) -m tests.bench

@@ -173,22 +173,22 @@ class CpuEngine(Engine):
         return self.groups[name]
 
     def _normalise(self, buffers: CellBuffers, group: Group, slots: np.ndarray, totals: np.ndarray) -> None:
-        for k, (key, conv, norm) in enumerate(zip(group.keys, group.convs, group.norms, strict=True)):
-            part = totals[:, k * buffers.channels : (k + 1) * buffers.channels]
-            a, b = self._affine(norm, buffers.conv[slots[k]], part)
-            buffers.coefficients[key] = (int(slots[k]), scale_of(conv), a, b)
+        a, b = self._affine(group.norm, [buffers.conv[slot] for slot in slots], totals, group.grids)
+        for k, (key, conv) in enumerate(zip(group.keys, group.convs, strict=True)):
+            part = slice(k * buffers.channels, (k + 1) * buffers.channels)
+            buffers.coefficients[key] = (int(slots[k]), scale_of(conv), a[part], b[part])
 
-    def _affine(self, norm: nn.Module, values: np.ndarray, totals: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """Factors of a normalisation of ``values``, whose sums are known if they are a convolution's integers."""
+    def _affine(self, norm: nn.BatchNorm2d, planes: list[np.ndarray], totals: np.ndarray, grids: list) -> tuple:
+        """Factors (a, b) of the normalisation of ``planes``; without a grid the sums are taken here."""
         if self.bn == "running":
-            a, b = running_affine(norm)
-        else:
-            grid = norm.grid
-            if totals is None or grid is None:
-                totals, grid = self._plane_sums(values, norm.num_features)
-            total, squares = torch.from_numpy(np.ascontiguousarray(totals))
-            a, b = grid_affine(norm, total, squares, len(values) // norm.num_features, grid)
-        return a.numpy(), b.numpy()
+            return tuple(factor.numpy() for factor in running_affine(norm))
+        channels = norm.num_features // len(planes)
+        if grids[0] is None:
+            sums = [self._plane_sums(plane, channels) for plane in planes]
+            totals, grids = np.concatenate([total for total, _ in sums], axis=1), [grid for _, grid in sums]
+        total, squares = torch.from_numpy(totals)
+        grid = torch.tensor(grids, dtype=torch.float64).repeat_interleave(channels)
+        return tuple(factor.numpy() for factor in grid_affine(norm, total, squares, len(planes[0]) // channels, grid))
 
     def _plane_sums(self, values: np.ndarray, channels: int) -> tuple[np.ndarray, float]:
         """``lattice.grid_steps`` and their sums for a plane of real values."""
@@ -217,7 +217,7 @@ class CpuEngine(Engine):
         """BN and LIF on a cell's output; ``after(worker, lo, hi)`` runs for every worker's samples."""
         buffers = self.cell_buffers[cell]
         output = buffers.plane(buffers.num_nodes - 1, Op.SKIP)
-        a, b = self._affine(norm, buffers.planes[output], None)
+        a, b = self._affine(norm, [buffers.planes[output]], None, [None])
         repeat = max(1, TILE // buffers.channels)
         gains, shifts = np.tile(a, repeat), np.tile(b, repeat)
         target = self._target(buffers, -1, buffers.num_nodes, True, first)
@@ -233,7 +233,7 @@ class CpuEngine(Engine):
         self._record((name,), packed, buffers.image)
 
     def downsample(self, *, first: bool) -> None:
-        norm, _, conv, norm2, _ = self.supernet.down
+        norm, _, conv, _, _ = self.supernet.down
         one, two = self.cell_buffers
         channels, slot = two.channels, np.zeros(1, np.int64)
         totals = self._totals([channels])
@@ -242,7 +242,7 @@ class CpuEngine(Engine):
             self._convolve(self.down, one, slot, self.down_conv, (lo, hi), totals[worker][0])
 
         self._output_fire(0, norm, "down.1", first, convolve)
-        gain, shift = self._affine(norm2, self.down_conv[0], sum(t[0] for t in totals))
+        gain, shift = self._affine(self.down.norm, [self.down_conv[0]], sum(t[0] for t in totals), self.down.grids)
         sums = self.down_conv.reshape(self.batch_size, *one.shape[1:3], channels)
         out = two.images(two.planes[two.input_plane], 0, self.batch_size)
         average = self.config.pool == "avg"
@@ -268,9 +268,14 @@ class CpuEngine(Engine):
                 features[lo:hi] = windows.sum((2, 4), dtype=np.int8)
 
         self._output_fire(1, norm, "last.1", first, pool)
-        flat = torch.from_numpy(features.reshape(self.batch_size, -1))
+        flat, x = torch.from_numpy(features.reshape(self.batch_size, -1)), [None] * self.workers
         area = p * p if self.config.pool == "avg" else 1
-        x = self._linear(flat, area) * scale_of(linear)
+
+        def multiply(worker: int, lo: int, hi: int) -> None:
+            x[worker] = self._linear(flat[lo:hi], area) * scale_of(linear)
+
+        self._each_share(multiply)
+        x = torch.cat(x)
         v = torch.zeros_like(x) if first else self.hidden_v
         spikes, self.hidden_v = exact_lif(x, v, self.config.tau, self.config.v_threshold)
         shared = spikes @ spikes.T

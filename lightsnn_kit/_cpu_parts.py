@@ -68,6 +68,11 @@ class Group:
     def __post_init__(self) -> None:
         weight = torch.cat([conv.weight.detach() for conv in self.convs])
         self.channels, self.kernel = weight.shape[0], weight.shape[2]
+        self.norm = nn.BatchNorm2d(self.channels, eps=self.norms[0].eps)  # all of them, channels side by side
+        for name, tensor in self.norm.state_dict().items():
+            if tensor.dim():
+                tensor.copy_(torch.cat([norm.state_dict()[name] for norm in self.norms]))
+        self.grids = [norm.grid for norm in self.norms]
         self.weight = _packed_weight(weight) if self.int8 else weight.contiguous(memory_format=torch.channels_last)
 
     def __call__(self, spikes: np.ndarray) -> np.ndarray:

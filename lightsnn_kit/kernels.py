@@ -107,10 +107,10 @@ class SpikeStatistics:
         """K of every recorded (layer, step), float64 [L, T, B, B]: 'sahd', or 'hd' = N − hamming."""
         if kind not in ("sahd", "hd"):
             raise ValueError(f"unknown kernel {kind!r}; expected 'sahd' or 'hd'.")
-        neurons = self.num_neurons.to(self.counts.device)[:, None].expand(self.counts.shape[:2])
+        layers = zip(self.num_neurons.to(self.counts.device), self.counts, self.hamming, strict=True)
         if kind == "sahd":
-            return _sahd_kernel(self.hamming, self.counts, neurons)
-        return (neurons[..., None, None] - self.hamming).double()
+            return torch.stack([_sahd_kernel(d, counts, n.expand(len(counts))) for n, counts, d in layers])
+        return torch.stack([(n - d).double() for n, _, d in layers])
 
     def kernel(self, kind: str = "sahd") -> Tensor:
         """K averaged over all counted (LIF, step), float64 [B, B], added one by one in the order of their names."""

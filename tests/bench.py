@@ -1,6 +1,8 @@
 """Benchmark of the scoring engine: ``make bench`` prints a table and writes ``runs/bench/scoring.json``.
 
-Every ratio is measured in one process, its sides in turn, medians of at least five. The yardstick is the plain scorer
+Every ratio is measured in one process, its sides in turn, medians of at least five, on one thread: a shared machine's
+second core comes and goes, and OpenMP's waiting threads then slow the plain scorer down several times. The search is
+timed on all threads. The yardstick is the plain scorer
 in torch's and spikingjelly's own layers (``init='stock'``): one LIF layer, one convolution and two B×N products per
 convolution of every edge. The time of its convolutions alone is taken inside the same passes.
 """
@@ -72,6 +74,8 @@ def compare(width: int) -> list[dict]:
     """Speed-up over the plain scorer, and the engine's time in units of the plain scorer's convolutions."""
     batch, speedup, share = TARGETS[width]
     mask, fast, plain = SPACE.full_mask(), make_scorer(width, batch, "fast"), make_scorer(width, batch, "plain")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     fast(mask), plain(mask)
     times: dict[str, list[float]] = {"fast": [], "plain": [], "conv": []}
     for _ in range(ROUNDS):
@@ -80,6 +84,7 @@ def compare(width: int) -> list[dict]:
         with clocked(nn.Conv2d, "forward", time.perf_counter, conv, "conv"):
             times["plain"].append(seconds_of(lambda: plain(mask)))
         times["conv"].append(conv["conv"])
+    torch.set_num_threads(threads)
     median = {name: statistics.median(values) for name, values in times.items()}
     print(f"  C={width}, B={batch}: " + ", ".join(f"{k} {1000 * v:.0f} ms" for k, v in median.items()), flush=True)
     return [
