@@ -20,8 +20,8 @@ from ._plan import CellPlan
 from .cells import Op
 from .lattice import VALUE_BITS, LatticeConv2d, exact_lif, grid_affine, running_affine
 
-TILE = 1024  # floats worked on at a time: they stay in the first-level cache
-BLOCK = 2**18  # results of a convolution (float32) before they are summed: they stay in the second-level cache
+TILE = 2048  # floats worked on at a time: they stay in the first two caches
+BLOCK = 2**19  # results of a convolution (float32) before they are summed: they stay in the second-level cache
 NARROW = 64  # channels up to which convolutions of one node are joined; wider ones fill the processor alone
 SHARE = 2**16  # floats of a plane that make another thread worth its hand-over
 INT16_LIMIT = 2**15
@@ -192,16 +192,17 @@ class CpuEngine(Engine):
 
     def _plane_sums(self, values: np.ndarray, channels: int) -> tuple[np.ndarray, float]:
         """``lattice.grid_steps`` and their sums for a plane of real values."""
-        image, largest, totals = len(values) // self.batch_size, [0.0] * self.workers, self._totals([channels])
+        image, largest, totals = len(values) // self.batch_size, [np.uint32(0)] * self.workers, self._totals([channels])
 
         def find(worker: int, lo: int, hi: int) -> None:
-            largest[worker] = kernels.largest(values[lo * image : hi * image])
+            largest[worker] = kernels.largest(values[lo * image : hi * image].view(np.uint32))
 
         def add(worker: int, lo: int, hi: int) -> None:
             kernels.sum_plane(values[lo * image : hi * image], channels, np.float32(1 / grid), totals[worker][0])
 
         self._each_share(find)
-        grid = 2.0 ** (max(math.frexp(max(largest))[1], -100) - VALUE_BITS)
+        magnitude = np.uint32(max(largest)).view(np.float32)
+        grid = 2.0 ** (max(math.frexp(magnitude)[1], -100) - VALUE_BITS)
         self._each_share(add)
         return sum(t[0] for t in totals), grid
 

@@ -147,11 +147,11 @@ def fire_normalised(lo, hi, values, gains, shifts, target):
 
 
 @jit
-def largest(values):
-    """The largest magnitude."""
-    found = np.float32(0)
-    for i in range(len(values)):
-        found = max(found, abs(values[i]))
+def largest(bits):
+    """Bit pattern of the largest magnitude, of float32 values seen as uint32: without the sign they order alike."""
+    found = np.uint32(0)
+    for i in range(len(bits)):
+        found = max(found, bits[i] & np.uint32(0x7FFFFFFF))
     return found
 
 
@@ -171,19 +171,36 @@ def collect(values, pixel, slots, conv, integers, totals):
 
     Integers are also summed, with their squares, into ``totals`` int64 [2, slots · channels].
     """
-    width = values.shape[1]
+    rows, width = values.shape
     channels = width // len(slots)
-    for r in range(values.shape[0]):
-        row = values[r]
+    for r in range(rows):
         for k in range(len(slots)):
             part = conv[slots[k], (pixel + r) * channels : (pixel + r + 1) * channels]
+            row = values[r, k * channels : (k + 1) * channels]
             for c in range(channels):
-                part[c] = row[k * channels + c]
-        if integers:
+                part[c] = row[c]
+    if integers:
+        for r in range(0, rows - rows % 4, 4):
+            _sum_four(values[r], values[r + 1], values[r + 2], values[r + 3], totals[0], totals[1])
+        for r in range(rows - rows % 4, rows):
             for j in range(width):
-                q = np.int64(np.int32(row[j]))
+                q = np.int64(np.int32(values[r, j]))
                 totals[0, j] += q
                 totals[1, j] += q * q
+
+
+@jit
+def _sum_four(a, b, c, d, total, squares):
+    """Four rows at once: fewer trips to the totals; products of 32 bits each are one instruction."""
+    for j in range(len(a)):
+        p, q, r, s = (
+            np.int64(np.int32(a[j])),
+            np.int64(np.int32(b[j])),
+            np.int64(np.int32(c[j])),
+            np.int64(np.int32(d[j])),
+        )
+        total[j] += p + q + r + s
+        squares[j] += p * p + q * q + r * r + s * s
 
 
 @jit
