@@ -183,7 +183,7 @@ def test_worst_case_sums_do_not_overflow(kernel):
     conv = nn.Conv2d(channels, 32, kernel, padding=kernel // 2, bias=False)
     conv.weight.data = weight
     for int8 in {int8_works(), False}:
-        got = Group(("x",), [conv], [None], int8)(spikes).reshape(4, 4, 32)
+        got = Group(("x",), [conv], [ExactBatchNorm2d(32)], int8)(spikes).reshape(4, 4, 32)
         assert (got[1, 1, 0], got[1, 1, 1]) == (top, -top)
     product = window_matrix_product(torch.ones(16, channels), weight, (4, 4)).view(4, 4, 32)
     assert (product[1, 1, 0], product[1, 1, 1]) == (top, -top)
