@@ -64,8 +64,7 @@ class CpuEngine(Engine):
             floats = batch_size * size[0] * size[1] * 2 * width
             self.down_conv = np.empty((1, floats), sum_type(self.down.convs))
         for buffers in self.cell_buffers:
-            buffers.free = list(range(len(buffers.conv)))[::-1]
-            buffers.coefficients.clear()
+            buffers.free, buffers.coefficients = list(range(len(buffers.conv)))[::-1], {}
 
     def cell_step(self, cell: int, x: Tensor | None, *, first: bool, last: bool) -> None:
         buffers, plan = self.cell_buffers[cell], self.plan
@@ -246,11 +245,11 @@ class CpuEngine(Engine):
         gain, shift = self._affine(self.down.norm, [self.down_conv[0]], sum(t[0] for t in totals), self.down.grids)
         sums = self.down_conv.reshape(self.batch_size, *one.shape[1:3], channels)
         out = two.images(two.planes[two.input_plane], 0, self.batch_size)
-        average = self.config.pool == "avg"
+        average, scale = self.config.pool == "avg", np.float32(scale_of(conv))
 
         def pool(worker: int, lo: int, hi: int) -> None:
             for i in range(lo, hi):
-                kernels.pool_pairs(sums[i], np.float32(scale_of(conv)), gain, shift, out[i], average)
+                kernels.pool_pairs(sums[i], scale, gain, shift, out[i], average)
 
         self._each_share(pool)
 

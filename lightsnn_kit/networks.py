@@ -6,6 +6,7 @@ images ``[N, C, H, W]``, event frames ``[T, N, C, H, W]``; logits ``[N, num_clas
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,9 @@ from ._init import init_weights, linear_spread
 from .cells import Cell, Edge, Op
 from .lattice import make_exact
 from .spaces import CellSpace, OpMask
+
+# spikingjelly 2.0 registers Triton kernels when its first LIF layer runs; on a CPU-only torch 2.13 each one warns.
+logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
 
 FedBack = Sequence[Tensor | None] | None
 
