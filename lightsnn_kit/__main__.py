@@ -14,7 +14,7 @@ from .runs import project_root as root
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 DEMO_STAGES = ("search", "train", "evaluate", "report")  # in this order: each reads what the ones before it wrote
-DEMO_PARAMETERS = {"dataset": "digits", "width": 8, "num_steps": 4, "seed": 0, "quick": False}
+DEMO_PARAMETERS = {"dataset": "digits", "space": "lightsnn", "width": 8, "num_steps": 4, "seed": 0, "quick": False}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -25,8 +26,10 @@ def write_checkpoint(path: Path, content: dict) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
-    except OSError as error:
-        raise OSError(f"cannot write the checkpoint {path}: {error}; choose a writable folder.") from error
+    except (OSError, RuntimeError) as error:  # torch 2.13 makes a RuntimeError of a full disk
+        with suppress(OSError):
+            part.unlink()
+        raise OSError(f"cannot write the checkpoint {path}: {error}; choose a writable folder with space.") from error
 
 
 def read_checkpoint(path: Path) -> dict:

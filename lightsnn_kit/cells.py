@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -82,7 +82,7 @@ class Edge(NamedTuple):
         return f"{self.target}<-{self.source}"
 
 
-@cache
+@lru_cache(None, typed=True)  # typed: 4.0 must not pass for a cached 4
 def cell_edges(num_nodes: int, backward: bool = True) -> tuple[Edge, ...]:
     """All edges of a cell: the forward ones by (target, source), then the backward ones.
 

@@ -164,8 +164,13 @@ def make_exact(network: nn.Module, generator: torch.Generator, *, init: str, lin
                 module.__class__ = classes[type(module)]  # same fields, another forward
                 if isinstance(module, LatticeConv2d | LatticeLinear):
                     _lattice_weights(module, generator, linear_std)
-                if isinstance(module, ExactBatchNorm2d) and isinstance(previous, LatticeConv2d):
-                    module.grid = previous.scale * (network.config.input_scale if block is network.stem else 1.0)
+                # the stem's input may be real numbers, so its statistics follow the values
+                if (
+                    isinstance(module, ExactBatchNorm2d)
+                    and isinstance(previous, LatticeConv2d)
+                    and block is not network.stem
+                ):
+                    module.grid = previous.scale
             previous = module
 
 
@@ -175,14 +180,14 @@ def scoring_mode(network: nn.Module, bn: str) -> Iterator[None]:
     if bn not in ("batch", "running"):
         raise ValueError(f"bn must be 'batch' or 'running', got {bn!r}.")
     modes = [(module, module.training) for module in network.modules()]
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = [(m, m.track_running_stats) for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     network.eval()
-    for norm in norms:
+    for norm, _ in norms:
         norm.training, norm.track_running_stats = bn == "batch", bn == "running"  # batch mode updates nothing
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, tracks in norms:
+            norm.track_running_stats = tracks
         for module, mode in modes:
             module.training = mode

@@ -50,6 +50,8 @@ class NetworkConfig:
     events: bool = False  # input is [T, N, C, H, W]; adds a max pool after the stem
 
     def __post_init__(self) -> None:
+        if not isinstance(self.input_shape, tuple | list):
+            raise ValueError(f"input_shape is (channels, height, width), got {self.input_shape!r}.")
         object.__setattr__(self, "input_shape", tuple(self.input_shape))
         object.__setattr__(self, "input_centre", tuple(float(c) for c in self.input_centre))
         sizes = ("num_classes", "width", "num_steps", "hidden", "votes", "last_pool")
@@ -62,10 +64,8 @@ class NetworkConfig:
             )
         if self.pool not in ("max", "avg"):
             raise ValueError(f"pool must be 'max' (LightSNN) or 'avg' (SNASNet), got {self.pool!r}.")
-        if not (self.tau > 1 and self.v_threshold > 0 and 0 <= self.dropout < 1):
-            raise ValueError(
-                f"need tau > 1, v_threshold > 0, 0 <= dropout < 1; got {self.tau}, {self.v_threshold}, {self.dropout}."
-            )
+        if not (self.tau > 1 and self.v_threshold > 0 and 0 <= self.dropout < 1 and self.input_scale > 0):
+            raise ValueError(f"need tau > 1, v_threshold > 0, 0 <= dropout < 1, input_scale > 0; got {self}.")
         if min(self.final_size) < 1:
             raise ValueError(
                 f"input {self.input_shape} is too small: pooling leaves {self.final_size}; use a smaller last_pool."
@@ -198,7 +198,11 @@ class SuperCell(CellModule):
     def read(self, node: int, value: Tensor) -> Tensor:
         return value
 
-    def edge_value(self, edge: Edge, source: Tensor, mask: OpMask, feedback: bool = True) -> Tensor | None:
+    def edge_value(
+        self, edge: Edge, source: Tensor, mask: OpMask | None = None, feedback: bool = True
+    ) -> Tensor | None:
+        if mask is None:
+            raise TypeError("a supernet is called with mask=, e.g. mask=space.full_mask().")
         alive = mask.alive_on(edge)
         values = [self.ops[f"{edge}:{op}"](source) for op in alive if op is not Op.ZEROIZE]
         if not values or (edge.is_backward and not feedback):  # feedback=False: computed, counted, never read

@@ -76,6 +76,8 @@ def _check_batches(supernet: SpikingNetwork, batches: Sequence[Tensor]) -> None:
         raise ValueError("scoring needs at least one batch; see data.scoring_batches.")
     for batch in batches:
         supernet.check_input(batch)
+        if batch.shape[-4] < 2:
+            raise ValueError("a score compares samples: a scoring batch needs at least 2, got 1.")
         if not torch.isfinite(batch).all():
             raise ValueError("a scoring batch holds NaN or infinite values; clean the data first.")
 

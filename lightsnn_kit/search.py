@@ -99,8 +99,9 @@ def prune_search(
     While some edge has more than one op: score the supernet without each alive op of each such edge; on each
     edge prune the op whose removal leaves the highest score. Ties prune zeroize first, then pools, conv1x1,
     conv3x3, skip. If a round would leave no non-zeroized forward path from input to output, the path-cutting
-    choice with the smallest margin is undone and that edge's next best op pruned; ``keep_path=False`` is the
-    published setting. ``mask`` resumes from an earlier step; ``executor`` maps the scores over workers.
+    choice with the smallest margin is undone and that edge's next best op pruned, again until there is a path (an
+    undone choice may prove to lie on no path after all); ``keep_path=False`` is the published setting. ``mask``
+    resumes from an earlier step; ``executor`` maps the scores over workers.
 
     >>> size = lambda mask: sum(len(ops) for ops in mask.alive) + 0.1 * str(mask).count("CONV")
     >>> steps = list(prune_search(CellSpace(("zeroize", "skip", "conv3x3"), 3, backward=False), size))

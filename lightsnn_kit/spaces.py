@@ -104,14 +104,24 @@ class OpMask:
     def __post_init__(self) -> None:
         if len(self.alive) != len(self.space.edges):
             raise ValueError(f"the mask needs ops for {len(self.space.edges)} edges, got {len(self.alive)}.")
+        object.__setattr__(self, "alive", tuple(tuple(map(Op, ops)) for ops in self.alive))
         for edge, ops in zip(self.space.edges, self.alive, strict=True):
-            if not ops or not set(ops) <= set(self.space.ops):
+            if not ops or not set(ops) <= set(self.space.ops) or len(set(ops)) < len(ops):
                 allowed = ", ".join(self.space.ops)
-                raise ValueError(f"edge {edge} needs at least one op out of {allowed}; got {list(map(str, ops))}.")
+                raise ValueError(
+                    f"edge {edge} needs at least one op out of {allowed}, each once; got {list(map(str, ops))}."
+                )
 
     @classmethod
     def from_cell(cls, cell: Cell, space: CellSpace | None = None) -> OpMask:
         """The one-op mask of a cell, in ``space`` or in the smallest space that holds it."""
+        if space and cell.num_nodes != space.num_nodes:
+            raise ValueError(f"a cell of {cell.num_nodes} nodes does not lie in a space of {space.num_nodes}.")
+        lost = [str(e) for e, op in cell.edge_ops.items() if space and e not in space.edges and op is not Op.ZEROIZE]
+        if lost:
+            raise ValueError(
+                f"the cell uses {', '.join(lost)}, which the space does not have; choose a space with them."
+            )
         space = space or CellSpace(tuple(sorted(set(cell.ops), key=tie_rank)), cell.num_nodes, cell.backward)
         return cls(space, tuple((cell.op(edge),) for edge in space.edges))
 

@@ -26,7 +26,8 @@ from .networks import SpikingCell, SpikingNetwork, reset_state
 
 __all__ = ["EpochRecord", "Evaluation", "TrainConfig", "TrainingDivergedError", "evaluate", "fit", "load_network"]
 
-_CHOICES = {"loss": ("cross_entropy", "mse"), "amp": ("auto", "on", "off"), "channels_last": ("auto", "on", "off")}
+_LOSSES = ("cross_entropy", "mse")
+_CHOICES = {"loss": _LOSSES, "amp": ("auto", "on", "off"), "channels_last": ("auto", "on", "off")}
 
 
 class TrainingDivergedError(RuntimeError):
@@ -53,14 +54,12 @@ class TrainConfig:
     amp: str = "auto"  # bfloat16 autocast; auto: on a GPU that has it
     # auto: on a GPU. On 2 CPU cores an epoch took 0.9 to 1.1 of the contiguous time (widths 8 to 32): no use there.
     channels_last: str = "auto"
-    # Last epochs in which batch normalisations use and keep their running statistics, 0 in the paper. In training each
-    # step has statistics of its own, at test time one average serves all steps, and with feedback the steps differ
-    # much: on digits, T = 4, this gap cost up to 25 points of accuracy, and the last third of 12 epochs closed it.
+    # Last epochs in which batch normalisations keep their running statistics (paper: 0). In training each step has its
+    # own, at test time one average serves all, and with feedback the steps differ: see the curves in train.ipynb.
     frozen_norm_epochs: int = 0
     seed: int = 0  # of data order, augmentation and dropout; the first weights have their own
 
     def __post_init__(self) -> None:
-        # Not fewer than 2 samples: batch normalisation cannot train on one sample of 1x1 pixels.
         for name, low in (("epochs", 1), ("batch_size", 2), ("crop", 0), ("frozen_norm_epochs", 0), ("seed", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < low:
@@ -204,6 +203,10 @@ class _Training:
 
     def restore_or_start(self) -> None:
         if self.folder is None or not (self.folder / "last.pt").exists():
+            if self.folder and (self.folder / "best.pt").exists():
+                raise ValueError(
+                    f"{self.folder} holds a best.pt without a last.pt to resume from; choose another folder."
+                )
             self._save("last.pt")  # epoch 0: a training stopped in its first epoch resumes exactly, too
             return
         stored = read_checkpoint(self.folder / "last.pt")
@@ -225,13 +228,13 @@ class _Training:
 
 
 @torch.no_grad()
-def evaluate(
-    network: SpikingNetwork, split: Split, *, batch_size: int = 256, loss: str = "cross_entropy"
-) -> Evaluation:
+def evaluate(network: SpikingNetwork, split: Split, *, batch_size: int = 256, loss: str = _LOSSES[0]) -> Evaluation:
     """Accuracy and mean loss on a split, in evaluation mode and full precision; modes and weights stay as they were.
 
-    Raises ``ValueError`` if the split does not fit the network.
+    Raises ``ValueError`` for wrong options or a split that does not fit the network.
     """
+    if loss not in _LOSSES or not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"need batch_size >= 1 and loss out of {_LOSSES}, got {batch_size!r}, {loss!r}.")
     _check_fits(network, split, max(network.config.num_classes, int(split.y.max()) + 1))  # a split may miss classes
     device, total, correct = network.input_centre.device, 0.0, 0
     with _mode(network, training=False):

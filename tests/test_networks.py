@@ -10,6 +10,7 @@ from spikingjelly.activation_based.model import snas_net
 from spikingjelly.activation_based.neuron import BaseNode
 from torch import nn
 
+from lightsnn_kit._init import linear_spread
 from lightsnn_kit.cells import Cell, Edge, Op, cell_edges
 from lightsnn_kit.networks import NetworkConfig, SpikingCell, build_network, build_supernet, reset_state
 from lightsnn_kit.scoring import record_spikes
@@ -256,6 +257,11 @@ def test_spread_of_the_linear_weights(linear_std, expected):
     assert hidden.in_features == 512
     assert hidden.weight.std().item() == pytest.approx(expected, rel=0.01)
     assert not last.bias.any()
+    assert last.weight.std().item() == pytest.approx(linear_std or 0.01 * 2**0.5, rel=0.05)  # 512 of 1024 inputs
+
+
+def test_linear_spread_at_the_papers_sizes():
+    assert linear_spread(None, 32768, 32768) == linear_spread(None, 1024, 1024) == 0.01
 
 
 def test_small_networks_have_a_hidden_layer_that_fires():

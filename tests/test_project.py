@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lightsnn_kit import __main__ as command_line
 from lightsnn_kit import runs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,7 +21,6 @@ MODULES = sorted((ROOT / "lightsnn_kit").glob("*.py"))
 NOTEBOOKS = sorted(
     path for path in (ROOT / "notebooks").rglob("*.ipynb") if not {"runs", ".ipynb_checkpoints"} & set(path.parts)
 )
-STAGES = [path for path in NOTEBOOKS if path.parent == ROOT / "notebooks" and path.stem in command_line.DEMO_STAGES]
 
 notebook_test = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -222,21 +220,3 @@ def test_notebooks_open_with_a_text_and_their_parameters(notebook: Path) -> None
     assert names["quick"] in (True, False)
     assert isinstance(names["seed"], int)
     assert len(names) <= 12
-
-
-@pytest.mark.notebooks
-def test_stage_notebooks_run_in_a_chain(tmp_path: Path) -> None:
-    if not STAGES:
-        pytest.skip("there are no stage notebooks yet")
-    assert command_line.main(["demo", "--run", str(tmp_path / "run"), "-p", "quick=True"]) == 0
-    assert (tmp_path / "run" / "report.html").is_file()
-    assert (tmp_path / "run" / "results.json").is_file()
-
-
-@pytest.mark.notebooks
-@pytest.mark.parametrize("notebook", [path for path in NOTEBOOKS if path not in STAGES], ids=lambda path: path.stem)
-def test_notebook_runs_in_quick_mode(notebook: Path, tmp_path: Path) -> None:
-    given = {"quick": True}
-    if "run_dir" in runs.notebook_parameters(notebook):
-        given["run_dir"] = str(tmp_path / "run")
-    runs.run_notebook(notebook, output=tmp_path / notebook.name, parameters=given)
