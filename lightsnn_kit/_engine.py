@@ -1,6 +1,7 @@
 """The fast scorer: the same integers as the plain one, with nothing computed twice or in vain.
 
-All LIF layers fed by one node are identical, so there is one LIF, one kernel and one convolution per source node.
+All LIF layers fed by one node are identical, so there is one LIF and one kernel per source node, and its convolutions
+are done together (on the CPU up to 64 channels; wider ones fill the processor one by one).
 ``Engine`` walks through a plan; here is its device back end, in torch operations on matrices [pixels, channels];
 ``_cpu_engine`` has the int8 one. A back end may choose how to add integers, never how to round.
 """
@@ -15,7 +16,7 @@ from torch.nn import functional as F
 
 from ._plan import CellPlan, plan_cell
 from .cells import Edge, Op
-from .kernels import SpikeStatistics
+from .kernels import MAX_NEURONS, SpikeStatistics
 from .lattice import (
     ExactBatchNorm2d,
     LatticeConv2d,
@@ -25,6 +26,7 @@ from .lattice import (
     grid_steps,
     running_affine,
     scoring_mode,
+    window_matrix_product,
 )
 from .networks import SpikingNetwork, SuperCell
 from .spaces import OpMask
@@ -37,12 +39,16 @@ def check_supported(supernet: SpikingNetwork) -> None:
     config, conv = supernet.config, supernet.down[2]
     if not isinstance(supernet.cell1, SuperCell) or not isinstance(supernet.last[0], ExactBatchNorm2d):
         raise ValueError("the fast engine needs a supernet with init='lattice' or 'kaiming'; use engine='plain'.")
-    if config.pool == "avg" and config.last_pool & (config.last_pool - 1):
-        raise ValueError(f"averages over {config.last_pool}² pixels are not exact; use engine='plain'.")
+    if config.pool == "avg" and config.last_pool not in (1, 2, 4, 8):  # powers of two, sums in int8
+        raise ValueError(f"averages over {config.last_pool}² pixels are not exact here; use engine='plain'.")
+    neurons = max(2 * config.width * config.input_shape[1] * config.input_shape[2], config.hidden)
+    if neurons >= MAX_NEURONS:
+        raise ValueError(f"a layer of up to {neurons} neurons passes 2**24, up to which counts are exact.")
     if isinstance(conv, LatticeConv2d):
         area = config.last_pool**2 if config.pool == "avg" else 1
         check_exact(f"hidden layer ({config.pool} pooling)", config.features, steps_per_unit=area)
-        check_exact("convolutions of cell 2", 9 * 2 * config.width)
+        # 2²² instead of 2²⁴: the plain scorer recovers the integers from a float32 product with the scale
+        check_exact("convolutions of cell 2", 9 * 2 * config.width, steps_per_unit=4)
 
 
 def conv_modules(cell: SuperCell, key: ConvKey) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
@@ -131,24 +137,6 @@ class Engine(ABC):
         """BN, LIF, pooling, hidden linear layer and its LIF."""
 
 
-def window_matrix_product(spikes: Tensor, weight: Tensor, size: tuple[int, int]) -> Tensor:
-    """A 1x1 or 3x3 convolution of [M, C] as one matrix product per tap: [M, K].
-
-    Not ``conv2d``: cuDNN may pick a Winograd algorithm, whose transforms are not exact on integers.
-    """
-    taps = weight.flatten(2).permute(2, 1, 0)  # [taps, C, K]
-    if len(taps) == 1:
-        return spikes @ taps[0]
-    height, width = size
-    padded = F.pad(spikes.view(-1, height, width, spikes.shape[1]), (0, 0, 1, 1, 1, 1))
-    total = spikes.new_zeros(len(spikes), weight.shape[0])
-    for tap, matrix in enumerate(taps):
-        dy, dx = divmod(tap, 3)
-        window = padded[:, dy : dy + height, dx : dx + width].reshape(len(spikes), -1)
-        total.addmm_(window, matrix)  # float32 sums of integers < 2**24: exact, also in TF32
-    return total
-
-
 class TorchEngine(Engine):
     """The device back end: torch operations only, no synchronisation with the host inside a score."""
 
@@ -167,7 +155,7 @@ class TorchEngine(Engine):
             x, torch.zeros_like(x) if v is None else v, self.config.tau, self.config.v_threshold
         )
         if names:
-            flat = spikes.view(self.batch_size, -1)  # [B, N]
+            flat = spikes.reshape(self.batch_size, -1)  # [B, N]
             shared = flat @ flat.T
             self.recorder.add(names, flat.shape[1], shared.diagonal(), shared)
         return spikes
@@ -220,7 +208,7 @@ class TorchEngine(Engine):
                 self.values[cell][key] = self.normalise(norm, part, scale_of(conv))
 
     def _image(self, x: Tensor, size: tuple[int, int]) -> Tensor:
-        return x.view(self.batch_size, *size, -1).permute(0, 3, 1, 2)  # [B, C, H, W]
+        return x.reshape(self.batch_size, *size, -1).permute(0, 3, 1, 2)  # [B, C, H, W]
 
     def _pool(self, cell: int, op: Op, value: Tensor) -> Tensor:
         pool = F.avg_pool2d if op is Op.AVGPOOL3X3 else F.max_pool2d

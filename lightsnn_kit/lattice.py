@@ -37,13 +37,36 @@ def check_exact(name: str, fan_in: int, max_input: float = 1, steps_per_unit: in
         )
 
 
+def window_matrix_product(spikes: Tensor, weight: Tensor, size: tuple[int, int]) -> Tensor:
+    """A 1x1 or 3x3 convolution of [M, C] as one matrix product per tap: [M, K].
+
+    Not ``conv2d``: cuDNN may pick a Winograd algorithm, whose transforms are not exact on integers.
+    """
+    taps = weight.flatten(2).permute(2, 1, 0)  # [taps, C, K]
+    if len(taps) == 1:
+        return spikes @ taps[0]
+    height, width = size
+    padded = F.pad(spikes.view(-1, height, width, spikes.shape[1]), (0, 0, 1, 1, 1, 1))
+    total = spikes.new_zeros(len(spikes), weight.shape[0])
+    for tap, matrix in enumerate(taps):
+        dy, dx = divmod(tap, 3)
+        window = padded[:, dy : dy + height, dx : dx + width].reshape(len(spikes), -1)
+        total.addmm_(window, matrix)  # float32 sums of integers < 2**24: exact, also in TF32
+    return total
+
+
 class LatticeConv2d(nn.Conv2d):
     """A convolution with integer weights (held as floats), its result multiplied by ``scale``."""
 
     scale = 1.0
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._conv_forward(x, self.weight, None) * self.scale
+        """The scaled integer sums of a convolution of integers."""
+        if x.is_cuda:
+            flat = window_matrix_product(x.permute(0, 2, 3, 1).flatten(0, 2), self.weight, tuple(x.shape[2:]))
+            return flat.view(len(x), *x.shape[2:], -1).permute(0, 3, 1, 2) * self.scale
+        with torch.backends.nnpack.flags(enabled=False):  # NNPACK transforms, as Winograd does: not exact
+            return self._conv_forward(x, self.weight, None) * self.scale
 
 
 class LatticeLinear(nn.Linear):
@@ -63,7 +86,8 @@ def grid_steps(x: Tensor, grid: float | None) -> tuple[Tensor, Tensor | float]:
     """
     if grid is None:
         exponent = torch.frexp(x.abs().amax()).exponent.clamp_min(-100)
-        grid = torch.ldexp(torch.ones_like(x[(0,) * x.dim()]), exponent - VALUE_BITS)
+        bits = (exponent - VALUE_BITS + 127).to(torch.int32) << 23  # as written down: a device's power may round
+        grid = bits.view(torch.float32)
     return torch.round(x / grid).to(torch.int64), grid
 
 
@@ -74,7 +98,7 @@ def grid_affine(
 
     ``total`` and ``squares``: int64 [C], sums of the steps of ``grid`` and of their squares. Float64, rounded once.
     """
-    mean, grid = total.double() / count, torch.as_tensor(grid, dtype=torch.float64, device=total.device)
+    mean, grid = total.double() / count, grid.double() if isinstance(grid, Tensor) else grid
     variance = ((squares.double() - total.double() * mean) / count).clamp_min(0)
     return _affine(norm, mean * grid, variance * (grid * grid))
 

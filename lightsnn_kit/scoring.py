@@ -7,6 +7,7 @@ papers describe it; its fast engine gives the same integers sooner (see ``lattic
 from __future__ import annotations
 
 import multiprocessing
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -121,13 +122,16 @@ def spike_statistics(
     return SpikeStatistics(tuple((name,) for name in found), torch.tensor(list(neurons.values())), counts, distances)
 
 
+_ONE_AT_A_TIME = threading.RLock()  # buffers, hooks and states are shared: threads take turns, processes do not
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scorer:
     """A score with its weights, batches and settings: call it with a mask; every candidate sees the same.
 
     The state is reset for every score unless ``reset=False``, so no score depends on what came before it.
     ``engine``: 'fast' gives the same integers as 'plain' (networks with lattice weights) in a fraction of the time;
-    'auto' takes it where it can.
+    'auto' takes it where it can. It prepares the weights once: build a new ``Scorer`` after changing them.
 
     >>> from .networks import NetworkConfig, build_supernet
     >>> from .spaces import SPACES
@@ -166,10 +170,11 @@ class Scorer:
     def statistics(self, mask: OpMask) -> tuple[SpikeStatistics, ...]:
         """The spike statistics of a mask, one per batch."""
         _check_mask(self.supernet, mask)
-        if self._engine is not None:
-            return tuple(self._engine.run(mask, i, feedback=self.feedback) for i in range(len(self.batches)))
         settings = {"bn": self.bn, "feedback": self.feedback, "reset": self.reset}
-        return tuple(spike_statistics(self.supernet, mask, batch, **settings) for batch in self.batches)
+        with _ONE_AT_A_TIME:
+            if self._engine is not None:
+                return tuple(self._engine.run(mask, i, feedback=self.feedback) for i in range(len(self.batches)))
+            return tuple(spike_statistics(self.supernet, mask, batch, **settings) for batch in self.batches)
 
     @property
     def engine_used(self) -> str:

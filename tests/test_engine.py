@@ -1,6 +1,8 @@
 """The fast engine against the plain scorer: the same integers, the same bits, whatever computes them."""
 
 import itertools
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,9 +13,16 @@ from torch.nn import functional as F
 from lightsnn_kit import _cpu_engine, _cpu_parts
 from lightsnn_kit._cpu_engine import CpuEngine
 from lightsnn_kit._cpu_parts import Group, int8_works
-from lightsnn_kit._engine import TorchEngine, window_matrix_product
+from lightsnn_kit._engine import TorchEngine
 from lightsnn_kit.cells import Op
-from lightsnn_kit.lattice import EXACT_LIMIT, ExactBatchNorm2d, LatticeConv2d, check_exact, lattice_scale
+from lightsnn_kit.lattice import (
+    EXACT_LIMIT,
+    ExactBatchNorm2d,
+    LatticeConv2d,
+    check_exact,
+    lattice_scale,
+    window_matrix_product,
+)
 from lightsnn_kit.networks import NetworkConfig, build_supernet
 from lightsnn_kit.scoring import Scorer, log_det, record_spikes, score_in_processes, scoring_mode
 from lightsnn_kit.search import prune_search
@@ -53,13 +62,25 @@ def engines(supernet, batches: tuple, bn: str) -> list:
     ]
 
 
+@pytest.fixture
+def use_threads() -> Iterator[Callable[[int], None]]:
+    """Sets torch's number of threads, until the test ends."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
 CASES = list(itertools.product(NAMES, (False, True), ("batch", "running"), (True, False), ("max", "avg")))
 
 
 @pytest.mark.parametrize(("name", "events", "bn", "feedback", "pool"), CASES)
-def test_same_integers_per_layer_and_step(name, events, bn, feedback, pool):
+def test_same_integers_per_layer_and_step(name, events, bn, feedback, pool, monkeypatch, use_threads):
     """64 settings with four masks each: 256 masks through int8, float32 and the device back end."""
     space, case = SPACES[name], CASES.index((name, events, bn, feedback, pool))
+    if case % 5 == 0:  # several workers, a block for every sample
+        monkeypatch.setattr(_cpu_engine, "SHARE", 1)
+        monkeypatch.setattr(_cpu_engine, "BLOCK", 1)
+        use_threads(2)
     settings = config((2, 12, 8) if events else (3, 8, 6), events=events, pool=pool, width=(3, 6, 16)[case % 3])
     x, rng = batch(settings, size=5), np.random.default_rng(case)
     supernet = build_supernet(space, settings, seed=case)
@@ -101,19 +122,15 @@ def test_search_decides_alike_with_either_engine(scorer):
     assert list(prune_search(LIGHTSNN, scorer)) == list(prune_search(LIGHTSNN, plain))
 
 
-def test_same_bits_for_any_number_of_threads(scorer, monkeypatch):
+def test_same_bits_for_any_number_of_threads(scorer, monkeypatch, use_threads):
+    monkeypatch.setattr(_cpu_engine, "SHARE", 1)  # hand over even this little work
     masks = [random_mask(LIGHTSNN, np.random.default_rng(seed)) for seed in range(6)]
-    threads = torch.get_num_threads()
     found = []
-    try:
-        for count in (1, 2, 3):
-            torch.set_num_threads(count)
-            monkeypatch.setattr(_cpu_engine, "SHARE", 1)  # hand over even this little work
-            again = Scorer(supernet=scorer.supernet, batches=scorer.batches, engine="fast")
-            found.append([again(mask) for mask in masks])
-            assert torch.get_num_threads() == count  # the engine's threads leave the caller's setting alone
-    finally:
-        torch.set_num_threads(threads)
+    for count in (1, 2, 3):
+        use_threads(count)
+        again = Scorer(supernet=scorer.supernet, batches=scorer.batches, engine="fast")
+        found.append([again(mask) for mask in masks])
+        assert torch.get_num_threads() == count  # the engine's threads leave the caller's setting alone
     assert found[0] == found[1] == found[2]
 
 
@@ -152,13 +169,13 @@ def test_silent_and_dead_networks(scorer):
         assert silent(LIGHTSNN.full_mask()) == -np.inf
 
 
-def test_work_that_no_counted_layer_sees_is_left_out(scorer, monkeypatch):
+def test_work_that_no_counted_layer_sees_is_left_out(scorer, monkeypatch, use_threads):
     """One convolution per source node and step; none in the last step for feedback; none towards unread nodes."""
     calls = []
     call = Group.__call__
     monkeypatch.setattr(Group, "__call__", lambda self, s: calls.append(len(self.keys)) or call(self, s))
     monkeypatch.setattr(_cpu_engine, "BLOCK", 2**30)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    use_threads(1)
     one_batch = Scorer(supernet=scorer.supernet, batches=scorer.batches[:1], engine="fast")
     one_batch(LIGHTSNN.full_mask())
     steps = 3
@@ -173,7 +190,7 @@ def test_work_that_no_counted_layer_sees_is_left_out(scorer, monkeypatch):
 
 @pytest.mark.parametrize("kernel", [1, 3])
 def test_worst_case_sums_do_not_overflow(kernel):
-    """All inputs spike and all weights are ±127 at the widest layer that the check lets pass in float32."""
+    """All inputs spike and all weights are ±127, at four times the paper's width."""
     channels = 1024
     check_exact("test", channels * kernel**2)
     weight = torch.full((32, channels, kernel, kernel), 127.0)
@@ -343,3 +360,49 @@ def test_values_that_grow_step_by_step_keep_their_statistics():
         for _ in range(16):
             out, fed_back = supernet.cell1(value, fed_back, mask=mask)
     assert out.max() > 1e6  # what the statistics had to follow
+
+
+@pytest.mark.parametrize("area", [1, 64])
+def test_worst_case_of_the_hidden_layer(area):
+    """The largest fan-in that passes the check, all inputs at their top and all weights ±127."""
+    fan_in = (EXACT_LIMIT - 1) // 127 // area // 8 * 8
+    check_exact("hidden layer", fan_in, steps_per_unit=area)
+    weight = torch.full((fan_in, 32), 127, dtype=torch.int8)
+    weight[:, 1] = -127
+    engine = object.__new__(CpuEngine)
+    engine.hidden_weight = weight
+    for engine.int8 in {int8_works(), False}:
+        got = engine._linear(torch.full((32, fan_in), area, dtype=torch.int8), area)
+        assert (got[0, 0], got[0, 1]) == (127 * fan_in, -127 * fan_in)
+
+
+def test_averages_that_are_not_exact_are_refused():
+    for last_pool in (3, 16):
+        settings = config((3, 96, 96), pool="avg", last_pool=last_pool, width=2)
+        with pytest.raises(ValueError, match="pixels are not exact here; use engine='plain'"):
+            Scorer(supernet=build_supernet(LIGHTSNN, settings), batches=(batch(settings, size=2),), engine="fast")
+
+
+def test_threads_take_turns(scorer):
+    masks = [random_mask(LIGHTSNN, np.random.default_rng(seed)) for seed in range(8)]
+    expected = [scorer(mask) for mask in masks]
+    for engine in ("fast", "plain"):
+        again = Scorer(supernet=scorer.supernet, batches=scorer.batches, engine=engine)
+        with ThreadPoolExecutor(3) as executor:
+            assert list(executor.map(again, masks)) == expected
+
+
+def test_workers_run_on_one_thread_each(use_threads):
+    use_threads(2)
+    pool = _cpu_parts.thread_pool(2)
+    assert list(pool.map(lambda _: torch.get_num_threads(), range(8))) == [1] * 8
+
+
+def test_real_valued_input_is_normalised_whatever_its_unit():
+    """The stem's statistics follow the values: a data set in other units scores alike."""
+    x, scores = torch.rand(8, 3, 8, 8, generator=torch.Generator().manual_seed(0)), []
+    for unit in (1.0, 2.0**-6, 2.0**-12):
+        settings = config((3, 8, 8), input_centre=(0.0,), input_scale=1 / unit)
+        supernet = build_supernet(LIGHTSNN, settings)
+        scores.append(Scorer(supernet=supernet, batches=(x * unit,))(LIGHTSNN.full_mask()))
+    assert scores[0] == scores[1] == scores[2]
