@@ -9,6 +9,9 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.lightsnn_kit_ready
 
+# Waiting OpenMP threads sleep instead of spinning: on a shared machine spinning slowed scores down several times.
+export OMP_WAIT_POLICY ?= passive
+
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 

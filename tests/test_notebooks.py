@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import time
 from pathlib import Path
 
@@ -32,6 +33,11 @@ def check_outputs(executed: Path) -> None:
     assert [output["ename"] for output in found if output["output_type"] == "error"] == []
     assert ["".join(output["text"]) for output in found if output.get("name") == "stderr"] == []
     assert any(PLOTLY in output.get("data", {}) for output in found)
+
+
+def without_seconds(records: list[dict]) -> list[dict]:
+    """Records without what differs between two runs."""
+    return [{key: value for key, value in record.items() if "seconds" not in key} for record in records]
 
 
 # ---- before anything runs --------------------------------------------------------------------------------------------
@@ -88,7 +94,7 @@ def test_stage_runs_in_the_chain(chain: Path, stage: str) -> None:
 def test_results_of_the_chain(chain: Path) -> None:
     results = runs.read_json(chain / "results.json")
     assert set(results) >= {*FIGURES, "dataset", "seeds", "settings", "provenance", "comparison", "all_conv"}
-    assert set(results["seconds"]) == {"search", "train", "evaluate"}
+    assert set(results["seconds"]) == {"warm_up", "search", "train", "evaluate"}
     assert set(results["comparison"]) == set(LABELS[1:])
     for row in (results, *results["comparison"].values()):
         assert set(row) >= FIGURES
@@ -125,6 +131,23 @@ def test_running_again_reads_back(chain: Path) -> None:
         assert again == chain / f"{stage}-2.ipynb"
     after = {path: path.read_bytes() for path in chain.rglob("*") if path.suffix in (".json", ".jsonl", ".pt")}
     assert after == before
+
+
+@pytest.mark.notebooks
+def test_an_interrupted_run_goes_on(chain: Path, tmp_path: Path) -> None:
+    """Of search the second round is missing, of one training the last record and the result."""
+    folder = shutil.copytree(chain, tmp_path / "run")
+    for stage, records in (("search", "steps"), ("train/all_conv", "epochs")):
+        lines = (folder / stage / f"{records}.jsonl").read_text().splitlines(keepends=True)
+        (folder / stage / f"{records}.jsonl").write_text(lines[0])
+        (folder / stage / "result.json").unlink()
+    for name in ("search", "train"):
+        given = {"run_dir": str(folder), "quick": True}
+        runs.run_notebook(FOLDER / f"{name}.ipynb", output=tmp_path / f"{name}.ipynb", parameters=given, html=False)
+    for stage, records in (("search", "steps"), ("train/all_conv", "epochs")):
+        again, before = (runs.RunFolder.open(path).read(stage) for path in (folder, chain))
+        assert without_seconds(again.records(records)) == without_seconds(before.records(records))
+        assert without_seconds([again.result]) == without_seconds([before.result])
 
 
 @pytest.mark.notebooks
