@@ -24,7 +24,6 @@ TILE = 2048  # floats worked on at a time: they stay in the first two caches
 BLOCK = 2**19  # results of a convolution (float32) before they are summed: they stay in the second-level cache
 NARROW = 64  # channels up to which convolutions of one node are joined; wider ones fill the processor alone
 SHARE = 2**16  # floats of a plane that make another thread worth its hand-over
-INT16_LIMIT = 2**15
 
 
 class CpuEngine(Engine):
@@ -32,17 +31,16 @@ class CpuEngine(Engine):
 
     def __init__(self, supernet, batches: tuple[Tensor, ...], *, bn: str, int8: bool | None = None) -> None:
         super().__init__(supernet, batches, bn=bn)
-        lattice = isinstance(supernet.down[2], LatticeConv2d)
-        self.int8 = lattice and (int8_works() if int8 is None else int8)
+        self.lattice = isinstance(supernet.down[2], LatticeConv2d)
+        self.int8 = self.lattice and (int8_works() if int8 is None else int8)
         self.name = "fast (int8)" if self.int8 else "fast (float32)"
-        self.lattice = lattice
         self.groups: dict[tuple, Group] = {}
         self.cell_buffers: tuple[CellBuffers, CellBuffers] | None = None
         self.down = self._group(("down",), [supernet.down[2]], [supernet.down[3]])
         weight = supernet.classifier[1].weight.detach()  # columns from [C, H, W] to the planes' [H, W, C]
         self.hidden_weight = weight.unflatten(1, (2 * self.config.width, *self.config.final_size)).permute(0, 2, 3, 1)
         self.hidden_weight = self.hidden_weight.reshape(len(weight), -1).T.contiguous()
-        if lattice:
+        if self.lattice:
             self.hidden_weight = self.hidden_weight.to(torch.int8)
 
     # -- a pass ------------------------------------------------------------------------------------------------
