@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightsnn_kit import data
+from lightsnn_kit import _splits, data
 from lightsnn_kit.data import Split, Splits, load, names, register, scoring_batches
 
 FOLDER = Path(__file__).resolve().parents[1] / "data"
@@ -199,9 +199,9 @@ def test_carving_is_a_stratified_partition(labels, seed):
     split = Split(torch.arange(len(y)).reshape(-1, 1, 1, 1).float(), y)
     if counts.max() < 5:
         with pytest.raises(ValueError, match="val is carved from classes of at least 5 samples, train has none"):
-            data._carve("set", split, seed)
+            _splits.carve("set", split, seed)
         return
-    train, val = data._carve("set", split, seed)
+    train, val = _splits.carve("set", split, seed)
     assert sorted(torch.cat([train.x, val.x]).flatten().tolist()) == list(range(len(y)))
     assert torch.equal(val.y.bincount(minlength=4), counts // 5)
     for part in (train, val):  # order and labels are kept
@@ -258,7 +258,7 @@ BAD_TENSORS = {
     ),
     "int64 pixels": (
         {"train": (checkerboard()[0].long(), [0] * 20)},
-        r"uint8 or floating point, got torch.int64; use .to",
+        r"uint8, int16 or floating point, got torch.int64; use .to",
     ),
     "float labels": (
         {"train": (checkerboard()[0], torch.zeros(20))},

@@ -1,0 +1,191 @@
+"""``Split`` and ``Splits``: labelled images and event frames as train, validation and test parts, checked.
+
+Samples stay as they were stored (uint8 where possible); a network normalises its input itself, by
+``(x - centre) * scale`` with the two values of ``Splits``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Samples with their labels: images ``x`` [n, C, H, W] or event frames [n, T, 2, H, W], ``y`` int64 [n].
+
+    ``x`` is uint8, int16 (event counts over 255) or floating point, as tensor or array (shared, not copied).
+    ``ValueError`` for another shape or type, other labels than integers from 0, unequal lengths, no samples, NaN or
+    infinity.
+
+    >>> Split(np.zeros((3, 1, 8, 8), np.uint8), [0, 1, 1])
+    Split(x=uint8[3, 1, 8, 8], y=int64[3])
+    """
+
+    x: torch.Tensor
+    y: torch.Tensor
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "x", _check_samples(torch.as_tensor(self.x)))
+        object.__setattr__(self, "y", _check_labels(torch.as_tensor(self.y), len(self.x)))
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __repr__(self) -> str:
+        x, y = (f"{str(t.dtype).removeprefix('torch.')}{list(t.shape)}" for t in (self.x, self.y))
+        return f"Split(x={x}, y={y})"
+
+    @property
+    def events(self) -> bool:
+        """True for event frames, which have an axis of time steps."""
+        return self.x.ndim == 5
+
+    def batch(self, indices: torch.Tensor | slice) -> tuple[torch.Tensor, torch.Tensor]:
+        """Some samples as a network takes them, [B, C, H, W] or event frames [T, B, 2, H, W], and labels [B]."""
+        x, y = self.x[indices], self.y[indices]
+        return (x.transpose(0, 1).contiguous() if self.events else x), y  # [B, T, 2, H, W] -> [T, B, 2, H, W]
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """The three parts of a data set, and what a network must know about it.
+
+    Normalised input is ``(x - centre) * scale``, with an integer ``centre`` per channel; ``from_tensors`` works these
+    values out. ``source`` says what was read, for provenance. With ``stand_in`` the samples are not those that the
+    name promises (made up, or not the published files), and whatever is measured on them is
+    "synthetic stand-in, not a result". ``ValueError`` if the parts or values do not fit each other.
+    """
+
+    name: str
+    train: Split
+    val: Split
+    test: Split
+    num_classes: int
+    class_names: tuple[str, ...]
+    centre: tuple[int, ...]
+    scale: float
+    events: bool = False
+    source: str = ""
+    stand_in: bool = False
+
+    def __post_init__(self) -> None:
+        num_classes, sample = len(self.train.y.unique()), (self.train.x.shape[1:], self.train.x.dtype)
+        for part, split in (("train", self.train), ("val", self.val), ("test", self.test)):
+            if (split.x.shape[1:], split.x.dtype) != sample:
+                raise ValueError(f"{self.name}: all parts need samples like train's {self.train}; {part} is {split}.")
+            if (top := int(split.y.max())) >= num_classes:
+                raise ValueError(
+                    f"{self.name}: {part} has label {top}, but train holds {num_classes} classes, so labels must be "
+                    f"0..{num_classes - 1}; number the classes without gaps, each with a sample in train."
+                )
+        fits = (num_classes, num_classes, self.train.x.shape[-3], self.train.events)
+        given = (self.num_classes, len(self.class_names), len(self.centre), self.events)
+        if given != fits or num_classes < 2:
+            raise ValueError(
+                f"{self.name}: (classes, class names, channels of centre, events) are {given}, expected {fits} from "
+                f"train, with at least 2 classes."
+            )
+
+    @classmethod
+    def from_tensors(
+        cls, *, name: str, train: tuple, test: tuple, val: tuple | None = None, class_names: tuple = (), seed: int = 0
+    ) -> Splits:
+        """A data set from pairs ``(x, y)`` as ``Split`` takes them.
+
+        Without ``val`` a fifth of each class of train (rounded down) becomes the validation part, drawn with
+        ``seed``. ``centre`` is the mean of each channel of train as the nearest integer (so mostly 0 for floats in a
+        small range), ``scale`` 1 / (standard deviation of all values of train) to six digits; event frames are left
+        as they are (0 and 1). ``ValueError`` naming the set and the part if something does not fit.
+
+        >>> x, y = torch.arange(40).reshape(40, 1, 1, 1).float(), torch.arange(40) % 4
+        >>> splits = Splits.from_tensors(name="ramp", train=(x, y), test=(x, y))
+        >>> len(splits.train), len(splits.val), splits.num_classes, splits.class_names
+        (32, 8, 4, ('0', '1', '2', '3'))
+        """
+        train, test = _named_split(name, "train", train), _named_split(name, "test", test)
+        if val is None:
+            train, val = carve(name, train, seed)
+        else:
+            val = _named_split(name, "val", val)
+        num_classes = len(train.y.unique())
+        class_names = tuple(class_names or map(str, range(num_classes)))
+        return cls(name, train, val, test, num_classes, class_names, *_normalisation(name, train), train.events)
+
+    def network_settings(self) -> dict:
+        """What ``NetworkConfig(**settings)`` needs of the data: ``input_shape`` is (C, H, W)."""
+        return {
+            "input_shape": tuple(self.train.x.shape[-3:]),
+            "num_classes": self.num_classes,
+            "input_centre": self.centre,
+            "input_scale": self.scale,
+            "events": self.events,
+        }
+
+
+def make_rng(seed: int) -> np.random.RandomState:
+    """NumPy's frozen generator: only its stream is promised to stay the same, so a seed means one split for good."""
+    if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or not 0 <= seed < 2**32:
+        raise ValueError(f"seed must be an integer in 0..2**32-1, got {seed!r}.")
+    return np.random.RandomState(seed)
+
+
+def _check_samples(x: torch.Tensor) -> torch.Tensor:
+    """Samples, after a check of shape, type and finite values."""
+    if x.ndim not in (4, 5) or (x.ndim == 5 and x.shape[2] != 2) or 0 in x.shape:
+        raise ValueError(
+            f"x must be images [n, C, H, W] or event frames [n, T, 2, H, W] with at least one sample, got shape "
+            f"{list(x.shape)}; grey images [n, H, W] need an axis: x[:, None]."
+        )
+    if x.dtype not in (torch.uint8, torch.int16) and not x.is_floating_point():
+        raise ValueError(f"x must be uint8, int16 or floating point, got {x.dtype}; use .to(torch.uint8) or .float().")
+    if x.is_floating_point() and len(bad := (~x.isfinite()).flatten(1).any(1).nonzero()):
+        raise ValueError(f"x has NaN or infinity in sample {int(bad[0])} ({len(bad)} of {len(x)} samples).")
+    return x
+
+
+def _check_labels(y: torch.Tensor, num_samples: int) -> torch.Tensor:
+    """Labels as int64, after a check of type, length and sign."""
+    if y.shape != (num_samples,) or y.is_floating_point() or y.is_complex() or y.dtype is torch.bool:
+        raise ValueError(
+            f"y must be one integer label for each of the {num_samples} samples (shape [{num_samples}], int64), got "
+            f"shape {list(y.shape)}, {y.dtype}."
+        )
+    if (y := y.long()).min() < 0:
+        raise ValueError(f"y must be labels 0..K-1, got {int(y.min())} for sample {int(y.argmin())}.")
+    return y
+
+
+def _named_split(name: str, part: str, pair: tuple) -> Split:
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        raise ValueError(f"{name}: {part} must be a pair (x, y), got {type(pair).__name__}.")
+    try:
+        return Split(*pair)
+    except ValueError as error:
+        raise ValueError(f"{name}: {part}: {error}") from error
+
+
+def carve(name: str, split: Split, seed: int) -> tuple[Split, Split]:
+    """Four fifths and one fifth of each class (rounded down), each part in the order of ``split``."""
+    rng, y = make_rng(seed), split.y.numpy(force=True)
+    members = [rng.permutation(np.flatnonzero(y == label)) for label in np.unique(y)]
+    held = torch.zeros(len(y), dtype=torch.bool)
+    held[np.concatenate([order[: len(order) // 5] for order in members])] = True
+    if not held.any():
+        raise ValueError(f"{name}: val is carved from classes of at least 5 samples, train has none; pass val=(x, y).")
+    return Split(split.x[~held], split.y[~held]), Split(split.x[held], split.y[held])
+
+
+def _normalisation(name: str, split: Split) -> tuple[tuple[int, ...], float]:
+    """``(centre, scale)`` as ``Splits.from_tensors`` states them; six digits, so that summing order cannot show."""
+    if split.events:
+        return (0, 0), 1.0
+    channels = [torch.var_mean(channel.double(), correction=0) for channel in split.x.unbind(1)]
+    var, mean = (torch.stack(values) for values in zip(*channels, strict=True))
+    std = math.sqrt(var.mean() + mean.var(correction=0))
+    if std == 0:
+        raise ValueError(f"{name}: every value of train is {float(mean[0]):g}; there is nothing to tell samples apart.")
+    return tuple(round(value) for value in mean.tolist()), float(f"{1 / std:.6g}")
