@@ -1,0 +1,74 @@
+// Draws a plotly figure with the one copy of plotly.js that all figures of a page share.
+const PAGE = "__lightsnn_plotly";  // anywidget loads this module once per model: only globalThis is common to them
+
+function ask(model) {
+  return new Promise((resolve, reject) => {
+    const answer = (content, buffers) => {
+      if (content.kind !== "plotly.js") return;
+      model.off("msg:custom", answer);
+      try {
+        const bundle = { exports: {} };
+        new Function("module", "exports", new TextDecoder().decode(buffers[0])).call(globalThis, bundle, bundle.exports);
+        resolve(bundle.exports);
+      } catch (error) { reject(error); }
+    };
+    model.on("msg:custom", answer);
+    model.send({ kind: "plotly.js" });
+  });
+}
+
+function plotly(model) {
+  // The one that asked first may be gone before its kernel answers: after a while everyone asks for itself.
+  if (!globalThis[PAGE]) globalThis[PAGE] = ask(model);
+  const alone = new Promise((resolve) => setTimeout(resolve, 10000)).then(() => globalThis[PAGE + "_done"] || ask(model));
+  return Promise.race([globalThis[PAGE], alone]).then((found) => {
+    globalThis[PAGE + "_done"] = found;
+    globalThis[PAGE] = Promise.resolve(found);
+    return found;
+  });
+}
+
+function clicked(event) {
+  const point = event.points[0];
+  const index = point.pointNumber ?? point.pointIndex ?? null;
+  return { kind: "click", curve: point.curveNumber, point: index, x: point.x, y: point.y, customdata: point.customdata ?? null };
+}
+
+function render({ model, el }) {
+  el.classList.add("lightsnn-plot");
+  const plot = document.createElement("div");
+  plot.setAttribute("role", "img");
+  el.append(plot);
+  let gone = false, drawing = Promise.resolve(), draws = 0;
+  const label = () => plot.setAttribute("aria-label", model.get("label"));
+  const draw = () => {
+    // Only the newest figure is drawn, however many came while one was being drawn.
+    drawing = drawing.then(async () => {
+      const text = model.get("spec");
+      if (gone || !text) return;
+      const Plotly = await plotly(model);
+      if (gone || text !== model.get("spec")) return;
+      const { data, layout } = JSON.parse(text);
+      await Plotly.react(plot, data, { autosize: true, ...layout }, { displaylogo: false, responsive: true });
+      if (!draws) plot.on("plotly_click", (event) => model.send(clicked(event)));
+      el.dataset.draws = ++draws;  // what a browser test waits for
+    }).catch((error) => console.error("lightsnn_kit: a figure could not be drawn:", error));
+  };
+  const sized = new ResizeObserver(() => {
+    if (draws && plot.clientWidth) globalThis[PAGE].then((Plotly) => gone || Plotly.Plots.resize(plot));
+  });
+  sized.observe(el);
+  model.on("change:spec", draw);
+  model.on("change:label", label);
+  label();
+  draw();
+  return () => {
+    gone = true;
+    sized.disconnect();
+    model.off("change:spec", draw);
+    model.off("change:label", label);
+    if (draws) globalThis[PAGE].then((Plotly) => Plotly.purge(plot));
+  };
+}
+
+export default { render };

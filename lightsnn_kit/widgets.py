@@ -1,0 +1,12 @@
+"""The widgets: pictures that answer to clicks, sliders and keys, for JupyterLab and teaching.
+
+Each is shown by its plain class call in a cell, and gives a static picture by ``.figure()``. Networks, scorers and
+runs are handed in; a viewer of stored data needs no torch.
+"""
+
+from __future__ import annotations
+
+from ._plot_view import PlotView
+from ._widget_base import View
+
+__all__ = ["PlotView", "View"]
