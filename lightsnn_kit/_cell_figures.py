@@ -12,7 +12,7 @@ from ._style import OP_COLOURS, OP_SYMBOLS, Theme, field, finish, theme_of
 from .cells import Cell, Edge, Op
 from .spaces import OpMask
 
-_ROUND_GAP = 70  # pixels between the panels of two rounds
+ROUND_GAP = 70  # pixels between the panels of two rounds
 
 
 def cell_graph(
@@ -120,12 +120,12 @@ def prune_trace(steps: Iterable[object], *, theme: str = "light") -> go.Figure:
     '−∞'
     """
     look, steps = theme_of(theme), list(steps)
-    rounds = [[(_as_edge(edge), Op(op), float(score)) for edge, op, score in field(s, "scores")] for s in steps]
+    rounds = [[(as_edge(edge), Op(op), float(score)) for edge, op, score in field(s, "scores")] for s in steps]
     if not rounds or any(not scores or np.isnan([score for *_, score in scores]).any() for scores in rounds):
         raise ValueError(f"prune_trace needs steps with scores, none of them NaN; got {rounds}.")
     heights = [26 * len({edge for edge, *_ in scores}) for scores in rounds]
-    body = sum(heights) + _ROUND_GAP * (len(rounds) - 1)
-    gap = _ROUND_GAP / body if len(rounds) > 1 else 0
+    body = sum(heights) + ROUND_GAP * (len(rounds) - 1)
+    gap = ROUND_GAP / body if len(rounds) > 1 else 0
     fig = make_subplots(rows=len(rounds), row_heights=heights, vertical_spacing=gap)
     for row, (step, scores) in enumerate(zip(steps, rounds, strict=True), 1):
         _draw_round(fig, step, scores, row, look)
@@ -140,7 +140,7 @@ def prune_trace(steps: Iterable[object], *, theme: str = "light") -> go.Figure:
     return fig.update_layout(margin_r=142)  # for the column of margins
 
 
-def _as_edge(edge: object) -> Edge:
+def as_edge(edge: object) -> Edge:
     return Edge.parse(edge) if isinstance(edge, str) else Edge(*edge)
 
 
@@ -161,7 +161,7 @@ def _draw_round(fig: go.Figure, step: object, scores: list[tuple[Edge, Op, float
         fig.data[-1].update(hoverinfo="text", zorder=1)
     _mark_pruned(fig, field(step, "pruned"), at, row, look)
     head = f"<b>Round {field(step, 'round')}</b>: {len(scores)} candidates"
-    _at_panel(fig, row, text=head, x=0, y=1, yref="y domain", yanchor="bottom")
+    at_panel(fig, row, text=head, x=0, y=1, yref="y domain", yanchor="bottom")
     names = [f"{edge.target}←{edge.source}" + " (t+1)" * edge.is_backward for edge in edges]
     fig.update_yaxes(tickvals=list(range(len(edges))), ticktext=names, range=[len(edges) - 0.3, -0.7], row=row)
 
@@ -186,7 +186,7 @@ def _mark_pruned(fig: go.Figure, pruned: Iterable[object], at: dict, row: int, l
     """A ring around what was pruned, a bar to the next op of the edge, and the margin as a number."""
     rings = []
     for decision in pruned:
-        edge, op = _as_edge(field(decision, "edge")), Op(field(decision, "op"))
+        edge, op = as_edge(field(decision, "edge")), Op(field(decision, "op"))
         if (edge, op) not in at:
             raise ValueError(f"{op} was pruned from edge {edge}, but the step has no score for it.")
         rings.append(at[edge, op])
@@ -197,15 +197,15 @@ def _mark_pruned(fig: go.Figure, pruned: Iterable[object], at: dict, row: int, l
         margin = field(decision, "margin")
         text = f"{op} {margin:+.3g}" if margin else f"{op}, a tie"
         text = text.replace("inf", "∞").replace("-", "−") + " (path)" * bool(field(decision, "undone"))
-        _at_panel(fig, row, text=text, x=1, xshift=10, y=y)
+        at_panel(fig, row, text=text, x=1, xshift=10, y=y)
     if rings:
         x, y = zip(*rings, strict=True)
         marker = {"symbol": "circle-open", "size": 17, "color": look.ink, "line_width": 1.5}
         fig.add_scatter(x=x, y=y, mode="markers", marker=marker, name="pruned", hoverinfo="skip", row=row, col=1)
-        _at_panel(fig, row, text="pruned, margin", x=1, xshift=10, y=1, yref="y domain", yanchor="bottom")
+        at_panel(fig, row, text="pruned, margin", x=1, xshift=10, y=1, yref="y domain", yanchor="bottom")
 
 
-def _at_panel(fig: go.Figure, row: int, **annotation: object) -> None:
+def at_panel(fig: go.Figure, row: int, **annotation: object) -> None:
     """A note that starts at a share of a panel's width."""
     fig.add_annotation(xref="x domain", xanchor="left", showarrow=False, row=row, col=1, **annotation)
 

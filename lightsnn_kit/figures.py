@@ -14,6 +14,8 @@ from plotly.subplots import make_subplots
 
 from . import _style as style
 from ._cell_figures import cell_graph, prune_trace
+from ._prune_figures import margin_noise, prune_round
+from ._run_figures import live_curves, runs_scatter
 from ._style import OP_COLOURS, OP_SYMBOLS, PALETTE, THEMES, finish, template, theme_of
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "firing_rates",
 ]
 __all__ += ["kernel_heatmap", "prune_trace", "spike_raster", "stage_times", "template", "training_curves"]
+__all__ += ["live_curves", "margin_noise", "prune_round", "runs_scatter"]
 
 _MAX_SAMPLES = 200  # of a heatmap: 0.5 MB
 _KINDS = {
