@@ -95,6 +95,8 @@ TABLE = {
     "cells": ("", "numpy", "networkx"),
     "spaces": ("cells", "numpy", ""),
     "search": ("cells spaces", "numpy", ""),
+    "stats": ("", "numpy scipy", ""),
+    "spikenas_bench": ("cells", "", ""),
     "data": ("_splits _data_files _events", "numpy torch", "sklearn"),
     "_splits": ("", "numpy torch", ""),
     "_data_files": ("", "", ""),

@@ -1,0 +1,169 @@
+"""How well a score predicts accuracy: rank correlations, precision@k, regret, with bootstrap intervals (no torch).
+
+Scores and accuracies are one number per cell, larger is better; −inf is a score (a dead cell), NaN is not. Ties are
+everywhere (few convolutions, one accuracy for all collapsed cells), so every function says what it does with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import comb
+
+import numpy as np
+import scipy.stats
+
+Statistic = Callable[[np.ndarray, np.ndarray], float]
+
+
+def _pair(score: Sequence[float], accuracy: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    x, y = np.asarray(score, float), np.asarray(accuracy, float)
+    if x.ndim != 1 or x.shape != y.shape or len(x) < 2:
+        raise ValueError(f"expected one score and one accuracy for each of 2 or more cells, got {x.shape}, {y.shape}.")
+    if np.isnan(x).any() or not np.isfinite(y).all():
+        raise ValueError("scores may be -inf but not NaN, accuracies must be finite; drop those cells first.")
+    return x, y
+
+
+def kendall_tau(score: Sequence[float], accuracy: Sequence[float]) -> float:
+    """Kendall's tau-b: (concordant − discordant) / √(pairs untied in score · pairs untied in accuracy).
+
+    NaN if either side is constant. A tie in the score counts for neither side but shortens the denominator: a coarse
+    score that is never wrong may have a higher tau-b than a fine one that is mostly right.
+
+    >>> round(kendall_tau([1, 1, 2, 3], [80, 81, 81, 88]), 4)  # 4 pairs agree, 0 do not, 5 untied on each side
+    0.8
+    """
+    x, y = _pair(score, accuracy)
+    return float(scipy.stats.kendalltau(scipy.stats.rankdata(x), y).statistic)
+
+
+def spearman(score: Sequence[float], accuracy: Sequence[float]) -> float:
+    """Spearman's rho: Pearson's correlation of average ranks; NaN if either side is constant.
+
+    >>> round(spearman([1, 2, 3, 4], [80, 88, 86, 89]), 4)
+    0.8
+    """
+    x, y = (scipy.stats.rankdata(values) for values in _pair(score, accuracy))
+    x, y = x - x.mean(), y - y.mean()
+    size = np.sqrt((x @ x) * (y @ y))
+    return float(x @ y / size) if size else float("nan")
+
+
+def _top_k_share(values: np.ndarray, k: int) -> np.ndarray:
+    """The probability of each cell to be among the k best when ties are broken at random."""
+    cutoff = np.sort(values)[-k]
+    above, at = values > cutoff, values == cutoff
+    return above + at * (k - above.sum()) / at.sum()
+
+
+def _check_k(k: int, n: int) -> None:
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= n:
+        raise ValueError(f"k must be an integer from 1 to the number of cells ({n}), got {k!r}.")
+
+
+def precision_at_k(score: Sequence[float], accuracy: Sequence[float], *, k: int) -> float:
+    """Share of the k cells scored best that are among the k most accurate; ties on each side broken at random,
+
+    in expectation: Σ_i p_i·q_i / k with the two probabilities of cell i to be among the k best.
+
+    >>> precision_at_k([3, 2, 2, 0], [89, 88, 80, 85], k=2)  # the first for sure, the second half of the time
+    0.75
+    """
+    x, y = _pair(score, accuracy)
+    _check_k(k, len(x))
+    return float(_top_k_share(x, k) @ _top_k_share(y, k) / k)
+
+
+def regret(score: Sequence[float], accuracy: Sequence[float], *, k: int = 1) -> float:
+    """Best accuracy of all minus the best accuracy among the k cells scored best (as if those k were trained).
+
+    Ties in the score at the cut are broken at random, in expectation: of n tied cells, m are taken, and the i-th
+    best of them is the best taken with probability C(n−i, m−1) / C(n, m).
+
+    >>> regret([3, 3, 1], [80, 86, 89])  # 89 − (80 + 86)/2
+    6.0
+    """
+    x, y = _pair(score, accuracy)
+    _check_k(k, len(x))
+    cutoff = np.sort(x)[-k]
+    sure, tied = y[x > cutoff], np.sort(y[x == cutoff])[::-1]
+    n, m = len(tied), k - len(sure)
+    chances = np.array([comb(n - i, m - 1) / comb(n, m) for i in range(1, n - m + 2)])
+    best = np.maximum(tied[: n - m + 1], sure.max(initial=-np.inf))
+    return float(y.max() - chances @ best)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with a bootstrap interval of a confidence level."""
+
+    estimate: float
+    low: float
+    high: float
+    level: float = 0.95
+
+    def __str__(self) -> str:
+        return f"{self.estimate:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+    @property
+    def above_zero(self) -> bool:
+        """True if the whole interval lies above 0."""
+        return self.low > 0
+
+
+def _resampled(
+    value: Callable[[np.ndarray], float], num_cells: int, resamples: int, seed: int, level: float
+) -> Interval:
+    rng = np.random.default_rng(seed)
+    drawn = [value(rng.integers(num_cells, size=num_cells)) for _ in range(resamples)]
+    low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])  # a constant resample has no correlation
+    return Interval(value(np.arange(num_cells)), float(low), float(high), level)
+
+
+def bootstrap(
+    statistic: Statistic,
+    score: Sequence[float],
+    accuracy: Sequence[float],
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """A statistic with its percentile interval over cells drawn with replacement.
+
+    It says how far another draw of cells would move the figure; training noise is in it, the seeds of a score are not.
+
+    >>> print(bootstrap(kendall_tau, [1, 2, 3, 4], [80, 81, 82, 83], resamples=20))
+    1.000 [1.000, 1.000]
+    """
+    x, y = _pair(score, accuracy)
+    return _resampled(lambda index: statistic(x[index], y[index]), len(x), resamples, seed, level)
+
+
+def bootstrap_difference(
+    statistic: Statistic,
+    scores: tuple[Sequence[float], Sequence[float]],
+    accuracy: Sequence[float],
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """statistic(first score) − statistic(second score), both on the same resampled cells (paired).
+
+    >>> print(bootstrap_difference(kendall_tau, ([1, 2, 3], [1, 2, 3]), [80, 81, 82], resamples=20))
+    0.000 [0.000, 0.000]
+    """
+    (a, y), (b, _) = (_pair(score, accuracy) for score in scores)
+    difference = lambda index: statistic(a[index], y[index]) - statistic(b[index], y[index])  # noqa: E731
+    return _resampled(difference, len(y), resamples, seed, level)
+
+
+def has_trained(accuracy: Sequence[float], *, chance: float, factor: float = 1.5) -> np.ndarray:
+    """True for cells above ``factor`` times chance level: the others collapsed, and any score finds those.
+
+    >>> has_trained([10.0, 81.2], chance=10.0).tolist()
+    [False, True]
+    """
+    return np.asarray(accuracy, float) > factor * chance

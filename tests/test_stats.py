@@ -1,0 +1,129 @@
+"""Rank statistics against scipy, definitions written out, and numbers worked by hand, ties included."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightsnn_kit.stats import (
+    Interval,
+    bootstrap,
+    bootstrap_difference,
+    has_trained,
+    kendall_tau,
+    precision_at_k,
+    regret,
+    spearman,
+)
+
+few = st.integers(0, 4)  # many ties
+columns = st.integers(2, 9).flatmap(lambda n: st.tuples(*[st.lists(few, min_size=n, max_size=n)] * 2))
+
+
+def tau_by_pairs(x, y):
+    pairs = list(itertools.combinations(range(len(x)), 2))
+    products = [np.sign(x[i] - x[j]) * np.sign(y[i] - y[j]) for i, j in pairs]
+    untied = [sum(v[i] != v[j] for i, j in pairs) for v in (x, y)]
+    return sum(products) / math.sqrt(untied[0] * untied[1]) if all(untied) else math.nan
+
+
+@given(columns)
+def test_tau_is_the_count_of_pairs(pair):
+    x, y = pair
+    assert kendall_tau(x, y) == pytest.approx(tau_by_pairs(x, y), nan_ok=True)
+
+
+@given(columns)
+def test_spearman_is_scipys(pair):
+    x, y = pair
+    if len(set(x)) > 1 and len(set(y)) > 1:
+        assert spearman(x, y) == pytest.approx(scipy.stats.spearmanr(x, y).statistic)
+    else:
+        assert math.isnan(spearman(x, y))
+
+
+def test_tau_by_hand():
+    # pairs: 12 tied in x; 13 +, 14 +, 23 +, 24 -, 34 - -> (3 - 2) / sqrt(5 * 6)
+    assert kendall_tau([1, 1, 2, 3], [1, 5, 9, 4]) == pytest.approx(1 / math.sqrt(30))
+
+
+def test_a_dead_cell_ranks_last():
+    assert kendall_tau([-math.inf, 1, 2], [80, 81, 82]) == 1.0
+    assert spearman([-math.inf, -math.inf, 2], [80, 80, 82]) == pytest.approx(1.0)
+
+
+def enumerated(score, accuracy, k, value):
+    """Mean of ``value(order of x, order of y)`` over all ways to break ties."""
+    n = len(score)
+    orders = [[p for p in itertools.permutations(range(n)) if ranked(v, p)] for v in (score, accuracy)]
+    return np.mean([value(set(p[:k]), set(q[:k])) for p in orders[0] for q in orders[1]])
+
+
+def ranked(values, order):
+    return all(values[a] >= values[b] for a, b in itertools.pairwise(order))
+
+
+small = st.integers(2, 5).flatmap(
+    lambda n: st.tuples(*[st.lists(st.integers(0, 2), min_size=n, max_size=n)] * 2, st.integers(1, n))
+)
+
+
+@given(small)
+def test_precision_and_regret_are_means_over_broken_ties(case):
+    x, y, k = case
+    assert precision_at_k(x, y, k=k) == pytest.approx(enumerated(x, y, k, lambda p, q: len(p & q) / k))
+    assert regret(x, y, k=k) == pytest.approx(enumerated(x, y, k, lambda p, _: max(y) - max(y[i] for i in p)))
+
+
+def test_precision_and_regret_by_hand():
+    accuracy = [88.7, 88.0, 87.0, 81.0]
+    assert precision_at_k([4, 3, 2, 1], accuracy, k=2) == 1.0
+    assert precision_at_k([1, 2, 3, 4], accuracy, k=2) == 0.0
+    assert precision_at_k([0, 0, 0, 0], accuracy, k=2) == 0.5  # chance
+    assert regret([4, 3, 2, 1], accuracy) == 0.0
+    assert regret([0, 5, 5, 1], accuracy) == pytest.approx(88.7 - 87.5)
+    assert regret([0, 5, 5, 1], accuracy, k=2) == pytest.approx(0.7)
+
+
+def test_bootstrap_of_a_known_case():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=400)
+    y = 0.6 * x + 0.8 * rng.normal(size=400)  # correlation 0.6, so tau is about 2/pi * asin(0.6) = 0.41
+    interval = bootstrap(kendall_tau, x, y, resamples=200)
+    assert interval.low < 2 / math.pi * math.asin(0.6) < interval.high
+    assert interval.high - interval.low < 0.15
+    assert interval.above_zero
+    assert interval == bootstrap(kendall_tau, x, y, resamples=200)
+    assert interval != bootstrap(kendall_tau, x, y, resamples=200, seed=1)
+
+
+def test_a_paired_difference_is_tighter_than_its_parts():
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=200)
+    a = y + rng.normal(size=200)
+    b = a + 0.1 * rng.normal(size=200)
+    both = bootstrap_difference(kendall_tau, (a, b), y, resamples=200)
+    alone = bootstrap(kendall_tau, a, y, resamples=200)
+    assert both.high - both.low < (alone.high - alone.low) / 2
+    assert both.estimate == pytest.approx(kendall_tau(a, y) - kendall_tau(b, y))
+    assert bootstrap_difference(kendall_tau, (a, a), y, resamples=20) == Interval(0.0, 0.0, 0.0)
+
+
+def test_collapsed_cells():
+    assert has_trained([10, 14.9, 15.1, 88], chance=10).tolist() == [False, False, True, True]
+
+
+@pytest.mark.parametrize("bad", [([1, 2], [1, 2, 3]), ([1], [1]), ([math.nan, 1], [1, 2]), ([1, 2], [1, -math.inf])])
+def test_bad_columns(bad):
+    with pytest.raises(ValueError, match=r"expected one score|NaN"):
+        kendall_tau(*bad)
+
+
+@pytest.mark.parametrize("k", [0, 4, 1.0, True])
+def test_bad_k(k):
+    with pytest.raises(ValueError, match="k must be an integer from 1 to the number of cells"):
+        precision_at_k([1, 2, 3], [1, 2, 3], k=k)
