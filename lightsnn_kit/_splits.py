@@ -183,9 +183,18 @@ def _normalisation(name: str, split: Split) -> tuple[tuple[int, ...], float]:
     """``(centre, scale)`` as ``Splits.from_tensors`` states them; six digits, so that summing order cannot show."""
     if split.events:
         return (0, 0), 1.0
-    channels = [torch.var_mean(channel.double(), correction=0) for channel in split.x.unbind(1)]
-    var, mean = (torch.stack(values) for values in zip(*channels, strict=True))
+    var, mean = (torch.stack(values) for values in zip(*map(_var_mean, split.x.unbind(1)), strict=True))
     std = math.sqrt(var.mean() + mean.var(correction=0))
     if std == 0:
         raise ValueError(f"{name}: every value of train is {float(mean[0]):g}; there is nothing to tell samples apart.")
     return tuple(round(value) for value in mean.tolist()), float(f"{1 / std:.6g}")
+
+
+def _var_mean(channel: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Variance and mean in double; of bytes from their histogram, which takes an eighth of the memory."""
+    if channel.dtype is not torch.uint8:
+        return torch.var_mean(channel.double(), correction=0)
+    share = torch.bincount(channel.flatten(), minlength=256).double() / channel.numel()
+    levels = torch.arange(256.0, dtype=torch.float64)
+    mean = share @ levels
+    return share @ (levels - mean) ** 2, mean

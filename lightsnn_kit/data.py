@@ -19,12 +19,15 @@ import hashlib
 import inspect
 import io
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
 
+from ._cifar import load_cifar10, load_cifar100
 from ._data_files import data_folder
 from ._events import frames_from_events
+from ._simulated_events import load_digits_dvs, load_motion_dvs
 from ._splits import Split, Splits, make_rng
 
 __all__ = ["Split", "Splits", "data_folder", "frames_from_events", "load", "names", "register", "scoring_batches"]
@@ -103,13 +106,15 @@ def names() -> tuple[str, ...]:
 
 def _load_digits(seed: int) -> Splits:
     """scikit-learn's 1,797 images of 8x8; every fifth of each class, in the order given, is the test part."""
+    import sklearn
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
     x = torch.from_numpy(bunch.images * 15).to(torch.uint8)[:, None]  # levels 0..16 become 0, 15, ..., 240 [n, 1, 8, 8]
     y, held = torch.from_numpy(bunch.target), torch.zeros(len(x), dtype=torch.bool)
     held[torch.cat([(y == label).nonzero()[4::5] for label in range(10)])] = True
-    return Splits.from_tensors(name="digits", train=(x[~held], y[~held]), test=(x[held], y[held]), seed=seed)
+    splits = Splits.from_tensors(name="digits", train=(x[~held], y[~held]), test=(x[held], y[held]), seed=seed)
+    return replace(splits, source=f"scikit-learn {sklearn.__version__}")
 
 
 def _load_fashion(seed: int) -> Splits:
@@ -123,11 +128,16 @@ def _load_fashion(seed: int) -> Splits:
         raise ValueError(f"{path} is damaged: sha256 {found}, expected {_SHA256[path.name]}; {restore}")
     arrays = np.load(io.BytesIO(content))
     train, test = ((arrays[f"{part}_x"][:, None], arrays[f"{part}_y"]) for part in ("train", "test"))
-    return Splits.from_tensors(name="fashion-mnist-small", train=train, test=test, class_names=_FASHION, seed=seed)
+    splits = Splits.from_tensors(name="fashion-mnist-small", train=train, test=test, class_names=_FASHION, seed=seed)
+    return replace(splits, source=f"{path.name} (sha256)")
 
 
 # A loader is one line here: a function of the seed, and of options by keyword.
 _LOADERS: dict[str, Callable[..., Splits]] = {
     "digits": _load_digits,
+    "digits-dvs": load_digits_dvs,
+    "motion-dvs": load_motion_dvs,
     "fashion-mnist-small": _load_fashion,
+    "cifar10": load_cifar10,
+    "cifar100": load_cifar100,
 }
