@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import copy
 import difflib
 import itertools
 import json
@@ -81,7 +80,8 @@ def run_notebook(
     """Run a notebook with checked parameters and return the executed copy, with an HTML report beside it.
 
     The working directory is `project_root`. If ``output`` exists, the next free name is used (``x-2.ipynb``). The
-    report needs no network: figures are drawn by one copy of plotly.js inside it; TeX formulas stay TeX.
+    report needs no network: figures are drawn by one copy of plotly.js inside it; TeX formulas stay TeX. Widgets are
+    left as their pictures in both.
     ``NotebookError`` names the cell that failed; the executed copy is kept.
     """
     notebook, values = Path(notebook).resolve(), check_parameters(notebook, parameters or {})
@@ -106,8 +106,12 @@ def run_notebook(
         ) from None
     except DeadKernelError:
         raise NotebookError(f"{notebook.name}: the kernel died, perhaps out of memory; see {output}") from None
+    finally:
+        _keep_pictures(output)
     if html:
-        write_text(output.with_suffix(".html"), _report(executed, title=notebook.stem))
+        from ._report import html_report
+
+        write_text(output.with_suffix(".html"), html_report(executed, title=notebook.stem))
     return output
 
 
@@ -117,33 +121,13 @@ def unused_path(path: Path) -> Path:
     return next(name for name in names if not (name.exists() or name.with_suffix(".html").exists()))
 
 
-_OFFLINE_TEMPLATE = """{% extends 'lab/index.html.j2' %}
-{% block html_head_js %}{% endblock %}
-{% block html_head_js_mathjax %}{% endblock %}
-{% block html_head_js_mermaidjs %}{% endblock %}
-{% block html_head_css %}<style>main { max-width: 1000px; margin: auto }</style>{% endblock %}"""
+def _keep_pictures(executed: Path) -> None:
+    """Rewrite an executed copy without views of widgets, of which nothing is left when its kernel is gone."""
+    from ._report import without_widgets
 
-_CONFIG = {"responsive": True, "displaylogo": False}
-
-
-def _report(notebook: Mapping, *, title: str) -> str:
-    import nbconvert
-    import plotly.io
-
-    notebook, shown = copy.deepcopy(notebook), itertools.count()
-    bundles = [output.data for cell in notebook.cells for output in cell.get("outputs", ()) if "data" in output]
-    for data in bundles:
-        data.pop("application/vnd.jupyter.widget-view+json", None)  # needs a live kernel: show its picture or text
-        if figure := data.pop("application/vnd.plotly.v1+json", None):
-            parts = {key: figure[key] for key in ("data", "layout", "frames") if key in figure}
-            once = {"include_plotlyjs": next(shown) == 0, "include_mathjax": False, "full_html": False}
-            data["text/html"] = plotly.io.to_html(parts, config=_CONFIG, validate=False, **once)
-    exporter = nbconvert.HTMLExporter(
-        raw_template=_OFFLINE_TEMPLATE, embed_images=True, exclude_input_prompt=True, exclude_output_prompt=True
-    )
-    hide = nbconvert.preprocessors.TagRemovePreprocessor(remove_input_tags={"hide-input"})
-    exporter.register_preprocessor(hide, enabled=True)
-    return exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})[0]
+    if executed.is_file():  # absent if papermill could not begin
+        kept = without_widgets(json.loads(executed.read_text(encoding="utf-8")))
+        write_text(executed, json.dumps(kept, ensure_ascii=False, indent=1) + "\n")
 
 
 def _literal(statement: ast.stmt) -> tuple[str, object]:

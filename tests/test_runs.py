@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightsnn_kit import __main__ as command_line
-from lightsnn_kit import runs
+from lightsnn_kit import _report, runs
 from lightsnn_kit.runs import NotebookError, ParameterError, RunError, RunExistsError, RunFolder
 
 SETTINGS = {"width": 8, "seed": 0, "train": {"lr": 0.1, "nesterov": False}}
@@ -323,6 +323,72 @@ def check_report(html: str) -> None:
     assert re.findall(r"""(?:src|href)=["']?(?:https?:)?//""", without_scripts) == []
     assert re.findall(r"<script[^>]*\bsrc=", html) == []
     assert re.findall(r"url\(['\"]?https?:|@import|import\(['\"]https?:", without_scripts) == []
+
+
+WIDGETS = """import ipywidgets
+import plotly.graph_objects as go
+from lightsnn_kit._widget_base import View
+class Bars(View):
+    def __init__(self):
+        super().__init__()
+        self.bars = self.plot("bars", label="Bars")
+        self.arrange(self.bars)
+        self.redraw()
+    def figure(self):
+        return go.Figure(go.Bar(y=[1, 2]), layout_title_text="two <b>bars</b>")
+    def redraw(self):
+        self.bars.show(self.figure())
+Bars()"""
+
+
+def bundles(notebook: dict) -> list[dict]:
+    return [output["data"] for cell in notebook["cells"] for output in cell.get("outputs", ()) if "data" in output]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_widgets_are_left_as_pictures(tmp_path: Path, write_notebook, fails: bool) -> None:
+    sources = ["", WIDGETS, "ipywidgets.IntSlider(description='a slider')", *(["1 / 0"] if fails else [])]
+    source = write_notebook(tmp_path / "n.ipynb", *sources)
+    output = tmp_path / "out.ipynb"
+    if fails:
+        with pytest.raises(NotebookError, match="ZeroDivisionError"):
+            runs.run_notebook(source, output=output)
+    else:
+        runs.run_notebook(source, output=output)
+        html = output.with_suffix(".html").read_text()
+        assert html.count("Plotly.newPlot(") >= 1
+        assert "widget-view" not in re.sub(r"<script\b.*?</script>|<style\b.*?</style>", "", html, flags=re.DOTALL)
+    executed = json.loads(output.read_text())
+    bars, slider = bundles(executed)
+    assert set(bars) == {"application/vnd.plotly.v1+json", "text/plain"}
+    assert set(slider) == {"text/plain"}
+    assert "a slider" in "".join(slider["text/plain"])
+    assert "widgets" not in executed["metadata"]
+
+
+WIDGET = {"application/vnd.jupyter.widget-view+json": {"model_id": "7", "version_major": 2, "version_minor": 0}}
+PICTURE = {"application/vnd.plotly.v1+json": {"data": [], "layout": {"title": {"text": "<b>Rates</b> of 5"}}}}
+
+
+def notebook_of(*data: dict) -> dict:
+    outputs = [{"output_type": "display_data", "data": bundle, "metadata": {}} for bundle in data]
+    cells = [{"cell_type": "markdown", "source": ""}, {"cell_type": "code", "outputs": outputs}]
+    return {"cells": cells, "metadata": {"widgets": {"state": {}}, "kernelspec": {}}}
+
+
+def test_saving_by_hand_keeps_pictures() -> None:
+    model = {"type": "notebook", "content": notebook_of(WIDGET | PICTURE, WIDGET, {"text/plain": "1"})}
+    shown = model["content"]
+    _report.before_saving(model=model, path="x.ipynb", contents_manager=None)
+    outputs = [output["data"] for output in model["content"]["cells"][1]["outputs"]]
+    text = {"text/plain": "A widget; run the cell to see it."}
+    assert outputs == [PICTURE | {"text/plain": "Figure: Rates of 5"}, text, {"text/plain": "1"}]
+    assert model["content"]["metadata"] == {"kernelspec": {}}
+    assert shown == notebook_of(WIDGET | PICTURE, WIDGET, {"text/plain": "1"})  # what is open stays as it is
+    for other in ({"type": "notebook", "content": None}, {"type": "file", "content": "text"}):
+        before = dict(other)
+        _report.before_saving(model=other)
+        assert other == before
 
 
 def test_a_failing_notebook_names_cell_and_exception(tmp_path: Path, write_notebook) -> None:
