@@ -97,6 +97,8 @@ TABLE = {
     "search": ("cells spaces", "numpy", ""),
     "stats": ("", "numpy scipy", ""),
     "spikenas_bench": ("cells", "", ""),
+    "criteria": ("cells spaces search", "", ""),
+    "_search_command": ("criteria runs spaces data networks scoring", "", ""),
     "_simulated_events": ("_events _splits", "numpy", "sklearn"),
     "data": ("_splits _data_files _events _simulated_events", "numpy torch", "sklearn"),
     "_splits": ("", "numpy torch", ""),
