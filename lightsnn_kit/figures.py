@@ -14,8 +14,11 @@ from plotly.subplots import make_subplots
 
 from . import _style as style
 from ._cell_figures import cell_graph, prune_trace
+from ._kernel_figures import eigenvalue_spectrum, kernel_heatmap, kernel_panels, kernel_spectrum
+from ._neuron_figures import lif_traces, membrane_trace, rate_curve, surrogate_gradient
 from ._prune_figures import margin_noise, prune_round
 from ._run_figures import live_curves, runs_scatter
+from ._spike_figures import input_images, rate_histogram, spike_maps
 from ._style import OP_COLOURS, OP_SYMBOLS, PALETTE, THEMES, finish, template, theme_of
 
 __all__ = [
@@ -29,103 +32,15 @@ __all__ = [
 ]
 __all__ += ["kernel_heatmap", "prune_trace", "spike_raster", "stage_times", "template", "training_curves"]
 __all__ += ["live_curves", "margin_noise", "prune_round", "runs_scatter"]
+__all__ += ["input_images", "kernel_panels", "kernel_spectrum", "lif_traces", "membrane_trace", "rate_curve"]
+__all__ += ["rate_histogram", "spike_maps", "surrogate_gradient"]
 
-_MAX_SAMPLES = 200  # of a heatmap: 0.5 MB
-_KINDS = {
-    "K": "Kernel K = N − d (larger: more alike)",
-    "hamming": "Hamming distance (number of differing spikes)",
-    "d": "Normalised distance d (no unit)",
-}
 _METRICS = (  # field of a row, title of its panel, unit, factor to that unit
     ("test_accuracy", "test accuracy", "%", 100.0),
     ("parameters", "parameters", "", 1.0),
     ("synops", "SynOps per sample", "", 1.0),
     ("energy_pj", "energy per sample", "J", 1e-12),
 )
-
-
-def kernel_heatmap(
-    kernel: object, *, labels: object = None, title: str | None = None, kind: str = "K", theme: str = "light"
-) -> go.Figure:
-    """Draw a [B, B] matrix over samples, of ``kind`` "K", "hamming" or "d"; with ``labels`` [B] sorted by class.
-
-    The colours span the values off the diagonal. Raises ``ValueError`` for another kind or shape.
-
-    >>> kernel_heatmap([[2, 1], [1, 2]], labels=[1, 0]).layout.xaxis.ticktext
-    ('0', '1')
-    """
-    matrix, look = _square(kernel), theme_of(theme)
-    if kind not in _KINDS:
-        raise ValueError(f"unknown kind {kind!r}; expected one of {', '.join(_KINDS)}.")
-    groups = np.zeros(len(matrix)) if labels is None else np.asarray(labels)
-    if groups.shape != matrix.shape[:1]:
-        raise ValueError(f"labels must be one per sample, shape ({len(matrix)},); got {groups.shape}.")
-    kept, shown = style.thin(len(matrix), _MAX_SAMPLES, "samples")
-    order = np.argsort(groups, kind="stable")[kept]
-    off = matrix[~np.eye(len(matrix), dtype=bool)] if len(matrix) > 1 else matrix
-    bar = {"orientation": "h", "lenmode": "pixels", "len": 320, "x": 0.5, "y": 0, "yref": "container"}
-    bar |= {"yanchor": "bottom", "title": {"text": _KINDS[kind], "side": "bottom", "font_size": 12}}
-    fig = go.Figure(go.Heatmap(z=matrix[np.ix_(order, order)], zmin=off.min(), zmax=off.max(), colorbar=bar))
-    pairs = np.dstack(np.meshgrid(order, order)).astype(np.int32)
-    told = "samples %{customdata[1]} and %{customdata[0]}: %{z:.4g}<extra></extra>"
-    fig.update_traces(customdata=pairs, hovertemplate=told)
-    dtick = 1 if len(matrix) <= 12 else None
-    fig.update_xaxes(title="sample", dtick=dtick, constrain="domain", showgrid=False)
-    fig.update_yaxes(title="sample", dtick=dtick, constrain="domain", showgrid=False)
-    fig.update_yaxes(autorange="reversed", scaleanchor="x")
-    classes, starts, counts = np.unique(groups[order], return_index=True, return_counts=True)
-    if labels is not None:
-        ticks = {"tickvals": starts + (counts - 1) / 2, "ticktext": [str(c) for c in classes]}
-        fig.update_xaxes(title="samples, sorted by class", **ticks)
-        fig.update_yaxes(title="class", **ticks)
-        for cut in starts[1:] - 0.5:
-            fig.add_hline(cut, line={"color": look.surface, "width": 1})
-            fig.add_vline(cut, line={"color": look.surface, "width": 1})
-    note = f"{shown}. The colours span the values off the diagonal."
-    return finish(fig, theme, title or _KINDS[kind].partition(" (")[0], note, body=460, room=(0, 110))
-
-
-def _square(kernel: object) -> np.ndarray:
-    matrix = style.check_array(kernel, "kernel", "BB").astype(float)
-    if matrix.shape[0] != matrix.shape[1] or not np.allclose(matrix, matrix.T):
-        raise ValueError(f"kernel must be a symmetric [B, B] matrix, got shape {matrix.shape}.")
-    return matrix
-
-
-def eigenvalue_spectrum(kernel: object, *, theme: str = "light") -> go.Figure:
-    """Draw |eigenvalues| of a symmetric [B, B] kernel in falling order on a log axis: log|det K| = Σ log|λ|.
-
-    Eigenvalues that are 0 within rounding stand as crosses at the foot; the sum is then −∞.
-
-    >>> "log|det K| = Σ log|λ| = 1.386" in eigenvalue_spectrum([[4, 0], [0, 1]]).layout.title.text
-    True
-    """
-    look, values = theme_of(theme), np.linalg.eigvalsh(_square(kernel))
-    values = values[np.argsort(-np.abs(values))]
-    sizes, rank = np.abs(values), np.arange(1, len(values) + 1)
-    zero = sizes <= len(values) * np.finfo(float).eps * sizes[0]
-    low = np.floor(np.log10(sizes[~zero].min() if not zero.all() else 1.0)) - 1
-    fig = go.Figure()
-    for name, colour, pattern, sign in (("λ > 0", PALETTE[0], "", 1), ("λ < 0", PALETTE[1], "/", -1)):
-        if (shown := (np.sign(values) == sign) & ~zero).any():
-            marker = {"color": colour, "pattern": {"shape": pattern, "fgcolor": look.surface, "fillmode": "overlay"}}
-            fig.add_bar(x=rank[shown], y=sizes[shown], name=name, marker=marker)
-    if zero.any():
-        marker = {"symbol": "x", "size": 8, "color": look.ink}
-        foot = np.full(zero.sum(), 10 ** (low + 0.2))
-        fig.add_scatter(x=rank[zero], y=foot, mode="markers", marker=marker, name="λ = 0 (within rounding)")
-    fig.update_traces(showlegend=len(fig.data) > 1)
-    fig.update_xaxes(title="rank of the eigenvalue", range=[0.4, len(values) + 0.6], showgrid=False)
-    fig.update_xaxes(dtick=1 if len(values) <= 16 else None)
-    high = np.log10(sizes[0] or 1) + 0.2
-    powers = np.arange(low, high, np.ceil((high - low) / 9)).astype(int)
-    ticks = {"tickvals": 10.0**powers, "ticktext": [f"10<sup>{p}</sup>".replace("-", "−") for p in powers]}
-    fig.update_yaxes(title="|λ|", type="log", range=[low, high], **ticks)
-    total = "−∞" if zero.any() else _number(np.log(sizes).sum())
-    note = f"{len(values)} eigenvalues, the largest {sizes[0]:.4g}, the median {np.median(sizes):.3g}."
-    if (values[~zero] < 0).any():
-        note += " Negative ones are no kernel's; an odd number of them scores −∞."
-    return finish(fig, theme, f"log|det K| = Σ log|λ| = {total}", note, body=300)
 
 
 def spike_raster(spikes: object, *, max_neurons: int = 200, theme: str = "light") -> go.Figure:
@@ -277,7 +192,3 @@ def _bars(fig: go.Figure, values: np.ndarray, names: object, texts: list[str], *
     fig.data[-1].update(textposition="outside", cliponaxis=False, showlegend=False, hoverinfo="y+text")
     fig.update_xaxes(range=[0, 1.4 * values.max() or 1], row=at[0], col=at[1])
     fig.update_yaxes(showgrid=False, row=at[0], col=at[1])
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}".replace("-", "−")
