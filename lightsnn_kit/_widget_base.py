@@ -126,10 +126,10 @@ class View(ipywidgets.VBox):
         return guarded
 
     @contextmanager
-    def guarded(self) -> Iterator[None]:
+    def guarded(self, *, keep: bool = False) -> Iterator[None]:
         """Show wrong input as a message, never as a traceback; what was drawn before stays.
 
-        A block that succeeds clears the message before it, not one it gave itself.
+        A block that succeeds clears the message before it, not one it gave itself; ``keep`` it where no input is read.
         """
         with self._lock:
             before = self.message.value
@@ -138,7 +138,7 @@ class View(ipywidgets.VBox):
             except WRONG_INPUT as error:
                 self.say(str(error), kind="error")
             else:
-                if self.message.value == before:
+                if self.message.value == before and not keep:
                     self.message.value = ""
 
     def say(self, text: str, *, kind: str = "note") -> None:
@@ -174,7 +174,8 @@ class View(ipywidgets.VBox):
 
     def _call_due(self, callback: Callable[[], None]) -> None:
         if self._due.pop(callback, None) and self.comm is not None:
-            self.guard(callback)()
+            with self.guarded(keep=True):
+                callback()
 
     # ---- display and end
 

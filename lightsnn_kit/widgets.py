@@ -6,7 +6,9 @@ runs are handed in; a viewer of stored data needs no torch.
 
 from __future__ import annotations
 
+from ._cell_explorer import CellExplorer
+from ._cell_graph import CellGraph
 from ._plot_view import PlotView
 from ._widget_base import View
 
-__all__ = ["PlotView", "View"]
+__all__ = ["CellExplorer", "CellGraph", "PlotView", "View"]
