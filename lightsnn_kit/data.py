@@ -26,11 +26,24 @@ import torch
 
 from ._cifar import load_cifar10, load_cifar100
 from ._data_files import data_folder
+from ._event_sets import event_splits, offline
 from ._events import frames_from_events
+from ._gestures import load_gestures
 from ._simulated_events import load_digits_dvs, load_motion_dvs
 from ._splits import Split, Splits, make_rng
 
-__all__ = ["Split", "Splits", "data_folder", "frames_from_events", "load", "names", "register", "scoring_batches"]
+__all__ = [
+    "Split",
+    "Splits",
+    "data_folder",
+    "event_splits",
+    "frames_from_events",
+    "load",
+    "names",
+    "offline",
+    "register",
+    "scoring_batches",
+]
 
 _SHA256 = {"fashion-mnist-small.npz": "b2a1d5ab76faa667c03bc1c18cecfe6c67fe0f559267cd50c971efceccd8eb1b"}
 _FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -140,4 +153,5 @@ _LOADERS: dict[str, Callable[..., Splits]] = {
     "fashion-mnist-small": _load_fashion,
     "cifar10": load_cifar10,
     "cifar100": load_cifar100,
+    "dvs128-gesture": load_gestures,
 }

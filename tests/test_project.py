@@ -104,6 +104,8 @@ TABLE = {
     "_splits": ("", "numpy torch", ""),
     "_data_files": ("", "", ""),
     "_events": ("", "numpy", "tonic"),
+    "_event_sets": ("_splits _data_files _events", "numpy torch", "tonic"),
+    "_gestures": ("_splits _data_files _event_sets", "numpy", "tonic"),
     "lattice": ("", "torch spikingjelly", ""),
     "kernels": ("", "numpy torch", ""),
     "_init": ("", "torch", ""),
