@@ -107,7 +107,7 @@ def rate_histogram(rates: object, *, bins: int = 20, theme: str = "light") -> go
     ``ValueError`` for rates outside of 0..1.
 
     >>> rate_histogram([0, 0, 0.5, 1], bins=2).data[0].y  # per cent of the neurons that are silent
-    (np.float64(50.0),)
+    (50.0,)
     """
     look, rates = theme_of(theme), style.percent(rates, "rates", "N")
     silent = 100 * (rates == 0).mean()

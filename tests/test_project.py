@@ -128,17 +128,10 @@ TABLE = {
     "_neuron_figures": ("_style _spike_figures", "numpy plotly", ""),
     "_spike_figures": ("_style", "numpy plotly", ""),
     "recording": ("", "torch spikingjelly", ""),
-    "_spike_explorer": (
-        "_plot_view _spike_figures _neuron_figures _style _widget_base figures", "ipywidgets numpy plotly", ""
-    ),
-    "_kernel_explorer": (
-        "_kernel_figures _plot_view _spike_figures _style _widget_base figures", "ipywidgets numpy plotly", ""
-    ),
-    "_lif_playground": (
-        "_neuron_figures _plot_view _style _widget_base figures recording",
-        "ipywidgets numpy plotly",
-        "torch spikingjelly",
-    ),
+    "neurons": ("recording", "numpy", "torch spikingjelly"),
+    "_spike_explorer": ("_widget_base figures", "ipywidgets numpy plotly", ""),
+    "_kernel_explorer": ("_widget_base figures", "ipywidgets numpy plotly", ""),
+    "_lif_playground": ("_widget_base figures neurons", "ipywidgets numpy plotly", ""),
     "_cell_figures": ("cells spaces _style", "numpy plotly", ""),
     "_prune_figures": ("cells _style _cell_figures", "numpy plotly", ""),
     "_run_figures": ("_style", "numpy plotly", ""),
