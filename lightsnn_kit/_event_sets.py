@@ -46,33 +46,36 @@ def event_splits(*, name: str, train: Any, test: Any, num_steps: int, by: str = 
     anew each time. ``ValueError`` naming the recording that cannot be read.
     """
     check_recipe(num_steps, by)
-    order = {part: _order(dataset) for part, dataset in (("train", train), ("test", test))}
-    parts = {
-        part: _frames(f"{name}-{part}", dataset, order[part], (num_steps, by))
-        for part, dataset in (("train", train), ("test", test))
-    }
-    wide = any(frames.x.dtype == np.int16 for frames in parts.values())
+    order, test_order, recipe = _order(train), _order(test), (num_steps, by)
+    parts = {"train": _frames(f"{name}-train", train, order, recipe)}
+    parts |= {"test": _frames(f"{name}-test", test, test_order, recipe)}
+    widest = max((frames.x.dtype for frames in parts.values()), key=lambda dtype: dtype.itemsize)
     pairs = {
-        part: (
-            torch.from_numpy(frames.x.astype(np.int16, copy=False) if wide else frames.x),
-            torch.from_numpy(frames.y),
-        )
-        for part, frames in parts.items()
+        part: (torch.from_numpy(f.x.astype(widest, copy=False)), torch.from_numpy(f.y)) for part, f in parts.items()
     }
-    held = _held_users(train, order["train"], seed)
+    held = _held_users(train, order, seed)
     if held is not None:
         x, y = pairs["train"]
         pairs |= {"train": (x[~held], y[~held]), "val": (x[held], y[held])}
     class_names = tuple(map(str, getattr(train, "classes", ())))
     splits = Splits.from_tensors(name=name, **pairs, class_names=class_names, seed=seed)
     facts = [frames.about for frames in parts.values()]
-    events, dropped, few = (sum(fact[key] for fact in facts) for key in ("events", "dropped", "few"))
     source = (
-        f"{type(train).__name__}: {len(order['train'])} + {len(order['test'])} recordings, {num_steps} frames by {by} "
-        f"(tonic {facts[0]['tonic']}), {dropped:,} of {events:,} events dropped as remainder, {few} recordings of "
-        f"too few events, validation by {'class' if held is None else 'user'}"
+        f"{type(train).__name__}: {len(train)} + {len(test)} recordings, {num_steps} frames by {by}, {_said(facts)}"
     )
-    return replace(splits, source=source, stand_in=any(fact["stand_in"] for fact in facts))
+    return replace(
+        splits,
+        source=f"{source}, validation by {'class' if held is None else 'user'}",
+        stand_in=any(fact["stand_in"] for fact in facts),
+    )
+
+
+def _said(facts: list[dict]) -> str:
+    events, dropped, few = (sum(fact[key] for fact in facts) for key in ("events", "dropped", "few"))
+    return (
+        f"tonic {facts[0]['tonic']}, {dropped:,} of {events:,} events dropped as remainder, {few} recordings of too "
+        f"few events"
+    )
 
 
 def offline(dataset_class: type) -> type:
