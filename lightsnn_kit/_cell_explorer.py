@@ -21,7 +21,7 @@ from .cells import Cell, Edge, Op
 from .figures import cell_graph, firing_rates, kernel_heatmap
 from .spaces import PUBLISHED_CELLS, SPACES, CellSpace, OpMask
 
-_KINDS = {"SAHD kernel": "sahd", "HD kernel": "hd"}
+_KINDS = {"SAHD": "sahd", "HD": "hd"}
 
 
 def as_cell(value: Cell | str, space: CellSpace) -> Cell:
@@ -97,21 +97,20 @@ class CellExplorer(View):
         self.graph = self.part(CellGraph(self.cell, space=self.space), "graph")
         self.graph.on_edit(self.guard(self._edit))
         self.facts = self.part(ipywidgets.HTML(), "facts")
-        rows = [self._history_row(), self._columns(self.graph, self.facts), self._text_row(), self._file_row()]
+        rows = [
+            self._history_row(),
+            _columns("3 1 440px", self.graph, "2 1 300px", self.facts),
+            self._text_row(),
+            self._file_row(),
+        ]
         if self.scorer is not None:
-            self.kind = self.part(ipywidgets.ToggleButtons(options=_KINDS, description="Show"), "kind")
+            self.kind = self.part(ipywidgets.ToggleButtons(options=_KINDS, description="Kernel"), "kind")
             self.kernel = self.plot("kernel", "Heatmap of the kernel between the samples of the first batch")
             self.rates = self.plot("rates", "Firing rate of each LIF layer at each time step")
+            self.kind.style.button_width = "80px"
             self.watch(self.kind, lambda _: self.redraw())
-            rows += [self._columns(ipywidgets.VBox([self.kind, self.kernel]), self.rates)]
+            rows += [_columns("1 1 420px", ipywidgets.VBox([self.kind, self.kernel]), "1 1 420px", self.rates)]
         self.arrange(*rows)
-
-    def _columns(self, left: ipywidgets.Widget, right: ipywidgets.Widget) -> ipywidgets.Box:
-        """Side by side where there is room, else one below the other."""
-        left.layout.flex, right.layout.flex = "3 1 440px", "2 1 300px"
-        for widget in (left, right):
-            widget.layout.min_width = "0"
-        return ipywidgets.Box([left, right], layout={"flex_flow": "row wrap", "width": "100%"})
 
     def _button(self, text: str, name: str, icon: str, tip: str) -> ipywidgets.Button:
         button = ipywidgets.Button(description=text, icon=icon, tooltip=tip, layout={"width": "auto"})
@@ -263,7 +262,7 @@ class CellExplorer(View):
         return self._rates_figure(self.measures())
 
     def _kernel_figure(self, found: CellMeasures) -> go.Figure:
-        kernel, title = _needed(found.kernels)[self.kind.value], f"{self.kind.label}, first batch"
+        kernel, title = _needed(found.kernels)[self.kind.value], f"{self.kind.label} kernel, first batch"
         return kernel_heatmap(kernel, labels=self.labels, title=title, theme=self.theme)
 
     def _rates_figure(self, found: CellMeasures) -> go.Figure:
@@ -295,6 +294,13 @@ class CellExplorer(View):
 
 
 _COPIES = {"Copy string": "copy-string", "Copy matrix": "copy-matrix"}
+
+
+def _columns(flex: str, left: ipywidgets.Widget, other_flex: str, right: ipywidgets.Widget) -> ipywidgets.Box:
+    """Side by side where there is room, else one below the other."""
+    left.layout.flex, right.layout.flex = flex, other_flex
+    left.layout.min_width = right.layout.min_width = "0"
+    return ipywidgets.Box([left, right], layout={"flex_flow": "row wrap", "width": "100%"})
 
 
 def _row(*widgets: ipywidgets.Widget) -> ipywidgets.Box:

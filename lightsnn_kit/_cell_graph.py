@@ -95,7 +95,7 @@ class CopyButton(anywidget.AnyWidget):
     function render({ model, el }) {
       const button = document.createElement("button");
       button.className = "jupyter-button";
-      button.style.width = "auto";
+      Object.assign(button.style, { width: "auto", margin: "2px" });
       const tell = (word) => { button.textContent = word; };
       const draw = () => {
         button.disabled = !model.get("text");

@@ -107,31 +107,33 @@ def change(now: float | None, before: float | None) -> str:
     """
     if now is None or before is None or not (math.isfinite(now) and math.isfinite(before)):
         return ""
-    sign = "▲" if now > before else "▼" if now < before else "="
-    return f"{sign} {abs(now - before):,.2f}"
+    by = round(now - before, 2)
+    return f"{'▲' if by > 0 else '▼' if by < 0 else '='} {abs(by):,.2f}"
 
 
 def facts(found: CellMeasures, before: CellMeasures | None = None) -> list[tuple[str, str, str]]:
     """Rows (name, value, remark) of a cell; ``before``: the cell that the scores are compared with."""
     cell, paths = found.cell, found.cell.conv_path_lengths()
-    convs = sum(op.is_conv for op in cell.ops)
-    dead = convs - cell.num_convs
     scored = "no scorer" if found.sahd is None else ""
     rows = [
         ("SAHD score", number(found.sahd), scored or change(found.sahd, before and before.sahd)),
         ("HD score", number(found.hd), scored or change(found.hd, before and before.hd)),
-        ("Parameters", "–" if found.parameters is None else f"{found.parameters:,}", "whole network"),
-        ("Convolutions", str(convs), f"{dead} of them reach nothing" if dead else "per cell, all in use"),
-        (
-            "Longest conv path",
-            "–" if paths is None else str(paths[1]),
-            "no path!" if paths is None else "forward edges",
-        ),
+        ("Parameters", "–" if found.parameters is None else f"{found.parameters:,}", scored or "whole network"),
+        ("Convolutions", str(sum(op.is_conv for op in cell.ops)), _conv_remark(cell)),
+        ("Longest conv path", *(("–", "no path!") if paths is None else (str(paths[1]), "forward edges"))),
     ]
     if found.rates:
         mean = np.mean([rate.mean() for rate in found.rates.values()])
         rows.append(("Firing rate", f"{100 * mean:.1f} %", "mean of the layers"))
     return rows
+
+
+def _conv_remark(cell: Cell) -> str:
+    convs, live = [edge for edge, op in cell.edge_ops.items() if op.is_conv], set(cell.live_edges)
+    lost = sum(edge not in live for edge in convs)
+    unfed = sum(edge in live and edge.source not in cell.fed_nodes for edge in convs)
+    told = [f"{lost} reach nothing"] * (lost > 0) + [f"{unfed} get no input"] * (unfed > 0)
+    return ", ".join(told) or "per cell"
 
 
 def facts_html(found: CellMeasures, before: CellMeasures | None = None, *, waiting: bool = False) -> str:

@@ -25,7 +25,7 @@ class Theme(NamedTuple):
 
 THEMES = {
     "light": Theme("#ffffff", "#1f2328", "#59636e", "#e4e7eb", ("#f3f7fb", "#9cc9e8", "#3f8cc4", "#0b3d70")),
-    "dark": Theme("#111418", "#e9ecef", "#a0a8b2", "#2c323a", ("#1a2027", "#1f5580", "#4fa3d9", "#e3f2fc")),
+    "dark": Theme("#111111", "#e9ecef", "#a0a8b2", "#2c323a", ("#1a2027", "#1f5580", "#4fa3d9", "#e3f2fc")),
 }
 # Okabe-Ito's hues, moved until each has 3:1 contrast on both surfaces and any two stay apart under simulated protan-,
 # deuter- and tritanopia (least CIELAB distance 21 as tested; a palette of one lightness gave 3).
@@ -48,7 +48,7 @@ def template(theme: str = "light") -> go.layout.Template:
     """The template of a theme, registered with plotly as ``lightsnn_light`` and ``lightsnn_dark``.
 
     >>> template("dark").layout.paper_bgcolor
-    '#111418'
+    '#111111'
     """
     look = theme_of(theme)
     axis = {"gridcolor": look.grid, "linecolor": look.muted, "zeroline": False, "automargin": True}

@@ -72,7 +72,7 @@ function drawOp(group, edge, [op, alive], shape, look) {
 
 function drawLabel(group, edge, shape, look, short) {
   const alive = edge.ops.filter(([, on]) => on), [op] = alive[0], { colour, glyph } = look[op];
-  const text = short ? glyph : `${glyph} ${op}`, wide = short ? 22 : 16 + 7.1 * text.length, [x, y] = shape.top;
+  const text = short ? glyph : `${glyph} ${op}`, wide = short ? 22 : 14 + 7.6 * text.length, [x, y] = shape.top;
   const chip = svg("g", { class: `chip${op === "zeroize" ? " none" : ""}`, style: `--op: ${colour}` }, group);
   svg("rect", { x: x - wide / 2, y: y - 11, width: wide, height: 22, rx: 11 }, chip);
   const label = svg("text", { x, y: y + 4.5 }, chip);

@@ -122,7 +122,7 @@ def test_the_theme_of_the_page_redraws(squares: Squares) -> None:
     light = squares.bar.spec
     squares._page.theme = "dark"
     assert squares.theme == "dark"
-    assert drawn(squares.bar)["layout"]["template"]["layout"]["paper_bgcolor"] == "#111418"
+    assert drawn(squares.bar)["layout"]["template"]["layout"]["paper_bgcolor"] == "#111111"
     squares._page.theme = "light"
     assert squares.bar.spec == light
 
