@@ -97,12 +97,8 @@ class CellExplorer(View):
         self.graph = self.part(CellGraph(self.cell, space=self.space), "graph")
         self.graph.on_edit(self.guard(self._edit))
         self.facts = self.part(ipywidgets.HTML(), "facts")
-        rows = [
-            self._history_row(),
-            _columns("3 1 440px", self.graph, "2 1 300px", self.facts),
-            self._text_row(),
-            self._file_row(),
-        ]
+        top = _columns("3 1 440px", self.graph, "2 1 300px", self.facts)
+        rows = [self._history_row(), top, self._text_row(), self._file_row()]
         if self.scorer is not None:
             self.kind = self.part(ipywidgets.ToggleButtons(options=_KINDS, description="Kernel"), "kind")
             self.kernel = self.plot("kernel", "Heatmap of the kernel between the samples of the first batch")

@@ -378,13 +378,13 @@ def test_a_scorer_that_refuses_leaves_the_last_view() -> None:
     explorer = CellExplorer(CHAIN, scorer=scorer)
     spec = explorer.kernel.spec
 
+    def refuse(mask: OpMask) -> None:
+        raise ValueError("the mask belongs to another space")
+
     async def scene() -> None:
-        scorer.statistics = lambda mask: [][0:0] + refuse()
+        scorer.statistics = refuse
         explorer.cell = SPACE.uniform("skip")
         await asyncio.sleep(0.2)
-
-    def refuse() -> list:
-        raise ValueError("the mask belongs to another space")
 
     asyncio.run(scene())
     assert "the mask belongs to another space" in explorer.message.value
