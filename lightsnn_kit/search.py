@@ -1,19 +1,23 @@
 """Searches over a space with any score: pruning by importance, and random search (no torch).
 
-A score is any callable ``OpMask -> float``, larger is better; −inf is allowed, NaN is not.
+A score is any callable ``OpMask -> float``, larger is better; −inf is allowed, NaN is not. With ``settle`` a search
+takes several scores, one per seed, and spends them where a decision is not yet clear.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ._settle import Settle, is_tie, paired
 from .cells import Cell, Edge, Op, tie_rank
 from .spaces import CellSpace, OpMask
+
+__all__ = ["Decision", "Evaluation", "PruneStep", "Score", "Settle", "prune_search", "random_search"]
 
 Score = Callable[[OpMask], float]
 
@@ -24,13 +28,16 @@ class Decision:
 
     ``margin`` is the score left without the pruned op minus the score left without the next best choice
     (0 for a tie). ``undone`` names the op first chosen where the path rule took the next best one instead;
-    the margin then is that of the choice undone, negated.
+    the margin then is that of the choice undone, negated. With several seeds, the margin is that of the means over
+    ``seeds`` of them, and ``settled`` says whether it passed the test of ``Settle`` (None: not tested).
     """
 
     edge: Edge
     op: Op
     margin: float
     undone: Op | None = None
+    seeds: int = 1
+    settled: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -38,9 +45,15 @@ class PruneStep:
     """One round: every candidate with the score of the supernet without it, the decisions, the mask after them."""
 
     round: int
-    scores: tuple[tuple[Edge, Op, float], ...]
+    scores: tuple[tuple[Edge, Op, float], ...]  # means, where several seeds were scored
     pruned: tuple[Decision, ...]
     mask: OpMask
+    evaluations: int = 0  # scores computed in this round
+
+    @property
+    def undecided(self) -> tuple[Decision, ...]:
+        """The decisions that were tested and did not pass: exact ties, and differences within their noise."""
+        return tuple(decision for decision in self.pruned if decision.settled is False)
 
 
 @dataclass(frozen=True)
@@ -83,16 +96,75 @@ def _keep_path(mask: OpMask, decisions: dict[Edge, Decision], scores: dict[Edge,
         cut = [d for e, d in decisions.items() if e in on_path and set(after.alive_on(e)) == {Op.ZEROIZE}]
         worst = min(cut, key=lambda decision: decision.margin)  # the first edge on a tie
         next_best = next(op for op in _ranking(scores[worst.edge]) if op is not worst.op)
-        decisions[worst.edge] = Decision(worst.edge, next_best, 0.0 - worst.margin, undone=worst.op)
+        decisions[worst.edge] = replace(worst, op=next_best, margin=0.0 - worst.margin, undone=worst.op)
+
+
+class _Round:
+    """The scores of one round: seed by seed for every candidate, and how far each edge is settled."""
+
+    def __init__(self, mask: OpMask, scores: Sequence[Score], settle: Settle | None, executor: Executor | None) -> None:
+        self.mask, self.scores, self.settle, self.executor = mask, scores, settle, executor
+        self.values: dict[Edge, dict[Op, list[float]]] = {}
+        for edge, op in mask.candidates():
+            self.values.setdefault(edge, {})[op] = []
+        self.evaluations = 0
+
+    def run(self) -> None:
+        """Score every candidate with the first seeds, then those of unsettled edges with one more seed at a time."""
+        for number, score in enumerate(self.scores):
+            edges = [edge for edge in self.values if number < (self.settle.first if self.settle else 1)]
+            edges = edges or [edge for edge in self.values if self._wants_more(edge)]
+            candidates = [(edge, op) for edge in edges for op in self.values[edge]]
+            found = _evaluate(score, [self.mask.without(edge, op) for edge, op in candidates], self.executor)
+            self.evaluations += len(found)
+            for (edge, op), value in zip(candidates, found, strict=True):
+                self.values[edge][op].append(value)
+
+    @property
+    def means(self) -> dict[Edge, dict[Op, float]]:
+        """The score without each op of each edge, averaged over the seeds it was taken with."""
+        return {e: {op: float(np.mean(v)) for op, v in values.items()} for e, values in self.values.items()}
+
+    def _differences(self, edge: Edge) -> list[float]:
+        best, second = _ranking({op: float(np.mean(v)) for op, v in self.values[edge].items()})[:2]
+        return paired(self.values[edge], best, second)
+
+    def _wants_more(self, edge: Edge) -> bool:
+        differences = self._differences(edge)
+        return not is_tie(differences) and not self.settle.settled(differences, len(self.scores))
+
+    def decide(self) -> dict[Edge, Decision]:
+        """The decision on every edge, tested if a test was asked for."""
+        decisions = {edge: _decide(edge, values) for edge, values in self.means.items()}
+        if self.settle is None:
+            return decisions
+        tested = {edge: self._differences(edge) for edge in decisions}
+        return {
+            edge: replace(d, seeds=len(tested[edge]), settled=self.settle.settled(tested[edge], len(self.scores)))
+            for edge, d in decisions.items()
+        }
+
+
+def _as_scores(score: Score | Sequence[Score], settle: Settle | None) -> Sequence[Score]:
+    if settle is None:
+        if not callable(score):
+            raise TypeError("without settle=, a search takes one score; pass settle=Settle() to use several seeds.")
+        return (score,)
+    if callable(score) or len(score) < settle.first:
+        raise ValueError(
+            f"settle= needs a sequence of at least {settle.first} scores, one per seed; got {score!r:.80}."
+        )
+    return tuple(score)
 
 
 def prune_search(
     space: CellSpace,
-    score: Score,
+    score: Score | Sequence[Score],
     *,
     mask: OpMask | None = None,
     keep_path: bool = True,
     executor: Executor | None = None,
+    settle: Settle | None = None,
 ) -> Iterator[PruneStep]:
     """Prune the space round by round to one cell, the last step's ``mask.to_cell()`` (LightSNN, Algorithm 1).
 
@@ -103,27 +175,28 @@ def prune_search(
     undone choice may prove to lie on no path after all); ``keep_path=False`` is the published setting. ``mask``
     resumes from an earlier step; ``executor`` maps the scores over workers.
 
+    ``settle=Settle()`` takes a sequence of scores, one per seed, decides by their means, and gives further seeds to
+    the edges whose decision has not passed its test; what stays open is in ``step.undecided``.
+
     >>> size = lambda mask: sum(len(ops) for ops in mask.alive) + 0.1 * str(mask).count("CONV")
     >>> steps = list(prune_search(CellSpace(("zeroize", "skip", "conv3x3"), 3, backward=False), size))
     >>> len(steps), str(steps[-1].mask.to_cell())
     (2, '|conv3x3~0|+|conv3x3~0|conv3x3~1|')
     """
-    mask = mask or space.full_mask()
+    mask, scores = mask or space.full_mask(), _as_scores(score, settle)
     if mask.space != space:
         raise ValueError(f"the mask belongs to {mask.space}, not to {space}.")
     round_number = len(space.ops) - max(len(ops) for ops in mask.alive)
-    while candidates := mask.candidates():
-        values = _evaluate(score, [mask.without(edge, op) for edge, op in candidates], executor)
-        scored = tuple((edge, op, value) for (edge, op), value in zip(candidates, values, strict=True))
-        per_edge: dict[Edge, dict[Op, float]] = {}
-        for edge, op, value in scored:
-            per_edge.setdefault(edge, {})[op] = value
-        decisions = {edge: _decide(edge, values) for edge, values in per_edge.items()}
+    while mask.candidates():
+        scored = _Round(mask, scores, settle, executor)
+        scored.run()
+        means, decisions = scored.means, scored.decide()
         if keep_path:
-            _keep_path(mask, decisions, per_edge)
+            _keep_path(mask, decisions, means)
+        rows = tuple((edge, op, means[edge][op]) for edge, op in mask.candidates())
         mask = _apply(mask, decisions.values())
         round_number += 1
-        yield PruneStep(round_number, scored, tuple(decisions.values()), mask)
+        yield PruneStep(round_number, rows, tuple(decisions.values()), mask, scored.evaluations)
 
 
 def random_search(

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightsnn_kit.cells import Cell, Edge, Op
-from lightsnn_kit.search import Decision, prune_search, random_search
+from lightsnn_kit.search import Decision, Settle, prune_search, random_search
 from lightsnn_kit.spaces import SPACES, CellSpace, OpMask
 
 LIGHTSNN = SPACES["lightsnn"]
@@ -158,3 +158,67 @@ def test_random_search_by_snasnet_rules():
 def test_bad_budget(budget):
     with pytest.raises(ValueError, match="budget must be a positive integer"):
         next(random_search(LIGHTSNN, lambda mask: 0.0, budget=budget, rng=np.random.default_rng(1)))
+
+
+# ---- several seeds ---------------------------------------------------------------------------------------------------
+
+
+def noisy(seed: int, noise: float, gap: float = 1.0):
+    """A score in which keeping conv3x3 is worth ``gap`` more than keeping skip, and every mask has noise of its own."""
+
+    def score(mask: OpMask) -> float:
+        worth = sum({"skip": 1.0, "conv3x3": 1.0 + gap}.get(op, 0.0) for _, ops in mask.items() for op in ops)
+        return worth + noise * np.random.default_rng([seed, *str(mask).encode()]).normal()
+
+    return score
+
+
+def test_clear_decisions_stop_at_the_first_seeds():
+    scores = [noisy(seed, 0.01) for seed in range(10)]
+    steps = list(prune_search(FORWARD3, scores, settle=Settle(first=3)))
+    assert [step.evaluations for step in steps] == [3 * 9, 3 * 6]
+    assert all((d.seeds, d.settled) == (3, True) for step in steps for d in step.pruned)
+    assert steps[-1].undecided == ()
+    assert steps[-1].mask.to_cell() == FORWARD3.uniform("conv3x3")
+
+
+def test_seeds_go_where_decisions_are_open():
+    scores = [noisy(seed, 1.0) for seed in range(12)]
+    first = next(prune_search(FORWARD3, scores, settle=Settle(first=3)))
+    seeds = [d.seeds for d in first.pruned]
+    assert min(seeds) >= 3 < max(seeds) <= 12
+    assert first.evaluations == 3 * sum(seeds)  # three ops on each edge
+    assert all(d.seeds == 12 for d in first.undecided)
+    for decision in first.pruned:  # margins are those of the means over the seeds each edge was given
+        means = {op: value for edge, op, value in first.scores if edge == decision.edge}
+        best, second = sorted(means.values(), reverse=True)[:2]
+        assert decision.margin == pytest.approx(best - second)
+
+
+def test_exact_ties_are_reported_and_cost_no_further_seeds():
+    step = next(prune_search(FORWARD3, [lambda mask: 0.0] * 8, settle=Settle(first=3)))
+    assert step.evaluations == 3 * 9
+    assert step.undecided == step.pruned
+    assert {d.op for d in step.undecided} == {Op.ZEROIZE}
+    dead = next(prune_search(FORWARD3, [lambda mask: -math.inf] * 8, settle=Settle(first=3)))
+    assert dead.undecided == dead.pruned
+
+
+def test_the_test_errs_as_rarely_as_it_says():
+    """Differences without a mean: the share ever called settled stays near or below the level, over all looks."""
+    rng, rule, available = np.random.default_rng(0), Settle(level=0.1, first=3), 10
+    wrong = sum(
+        any(rule.settled(d[:n], available) for n in range(3, available + 1)) for d in rng.normal(size=(400, available))
+    )
+    assert wrong / 400 <= 0.1
+
+
+def test_scores_and_settle_belong_together():
+    with pytest.raises(TypeError, match="without settle="):
+        next(prune_search(FORWARD3, [lambda mask: 0.0]))
+    for bad in (lambda mask: 0.0, [lambda mask: 0.0] * 2):
+        with pytest.raises(ValueError, match="a sequence of at least 3 scores"):
+            next(prune_search(FORWARD3, bad, settle=Settle(first=3)))
+    for wrong in ({"level": 0}, {"level": 1.0}, {"first": 1}, {"first": 2.5}):
+        with pytest.raises(ValueError, match="need 0 < level < 1"):
+            Settle(**wrong)
