@@ -1,6 +1,6 @@
 """Notebooks for readers without a kernel: pictures in place of widgets, and HTML that needs no network.
 
-``jupyter nbconvert --to lightsnn x.ipynb`` and JupyterLab's menu "Save and Export Notebook As" find `ReportExporter`
+``jupyter nbconvert --to offline_html x.ipynb`` and JupyterLab's menu "Save and Export Notebook As" find `ReportExporter`
 by its entry point; nbconvert's own ``--to html`` draws neither widgets nor plotly figures.
 """
 
@@ -28,7 +28,7 @@ _TEMPLATE = """{% extends 'lab/index.html.j2' %}
 class ReportExporter(nbconvert.HTMLExporter):
     """One HTML file with every figure, drawn by one copy of plotly.js inside it; cells' ``hide-input`` tags count."""
 
-    export_from_notebook = "HTML with figures (offline)"  # its name in JupyterLab's menu
+    export_from_notebook = "HTML with figures, offline"
 
     def __init__(self, **options: object) -> None:
         shown = {"embed_images": True, "exclude_input_prompt": True, "exclude_output_prompt": True}
