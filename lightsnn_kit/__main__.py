@@ -1,4 +1,7 @@
-"""Command line: ``python -m lightsnn_kit demo`` and ``python -m lightsnn_kit run NOTEBOOK ... --run runs/NAME``."""
+"""Command line: ``python -m lightsnn_kit demo`` and ``python -m lightsnn_kit run NOTEBOOK ... --run runs/NAME``.
+
+While it works, ``jobs.status``, ``jobs.cancel`` and the RunMonitor widget can be used on its run folder.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from .runs import ParameterError, RunError, RunFolder, plan_notebooks, run_notebook, unused_path
+from . import jobs
+from .runs import (
+    ParameterError,
+    RunCancelledError,
+    RunError,
+    RunFolder,
+    plan_notebooks,
+    run_notebook,
+    unused_path,
+)
 from .runs import project_root as root
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
@@ -22,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         _demo(options) if options.command == "demo" else _run(options)
+    except RunCancelledError as error:
+        print(error, file=sys.stderr)
+        return 130
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -52,11 +67,15 @@ def _execute(notebooks: Sequence[Path], parameters: dict[str, object], folder: P
     steps = plan_notebooks(notebooks, parameters | {"run_dir": run_dir.as_posix()}, optional=("run_dir",))
     RunFolder.open(folder)
     outputs, start = [], time.perf_counter()
-    for number, (notebook, values) in enumerate(steps, start=1):
-        print(f"[{number}/{len(steps)}] {notebook.stem}", flush=True)
-        begun = time.perf_counter()
-        outputs.append(run_notebook(notebook, output=folder / notebook.name, parameters=values))
-        print(f"      {time.perf_counter() - begun:.0f} s, {_shown(outputs[-1])} and .html", flush=True)
+    with jobs.working(folder, notebooks) as tell:
+        for number, (notebook, values) in enumerate(steps, start=1):
+            print(f"[{number}/{len(steps)}] {notebook.stem}", flush=True)
+            tell(f"notebook {number} of {len(steps)}: {notebook.stem}")
+            begun = time.perf_counter()
+            outputs.append(run_notebook(notebook, output=folder / notebook.name, parameters=values))
+            print(f"      {time.perf_counter() - begun:.0f} s, {_shown(outputs[-1])} and .html", flush=True)
+            if number < len(steps):
+                jobs.stop_if_cancelled(folder)
     print(f"all done in {time.perf_counter() - start:.0f} s")
     return outputs
 

@@ -22,6 +22,10 @@ class RunExistsError(RunError):
     """Something recorded would be overwritten."""
 
 
+class RunCancelledError(RunError):
+    """A background job was asked to stop; what is recorded stays, and the same run goes on from there."""
+
+
 def project_root() -> Path:
     """Return the nearest folder at or above the working directory that holds a ``pyproject.toml``, else that directory.
 

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ._files import (
+    RunCancelledError,
     RunError,
     RunExistsError,
     append_record,
@@ -41,6 +42,7 @@ from ._notebooks import (
 __all__ = [
     "NotebookError",
     "ParameterError",
+    "RunCancelledError",
     "RunError",
     "RunExistsError",
     "RunFolder",
@@ -58,6 +60,7 @@ __all__ = [
     "write_json",
 ]
 
+CANCEL_FILE = "LIGHTSNN_CANCEL_FILE"  # variable that names the file by which a background job is asked to stop
 _PACKAGES = ("lightsnn_kit", "torch", "spikingjelly", "tonic", "numpy", "scikit-learn", "plotly", "papermill")
 
 
@@ -118,6 +121,13 @@ class RunFolder:
             raise RunError(f"no stage {name!r} in {self.path} (stages: {', '.join(found) or 'none'}); run it first.")
         return stage
 
+    def finished(self, name: str, *, made_by: str) -> Stage:
+        """Open a stage that is finished; else ``RunError`` says that the notebook ``made_by`` comes first."""
+        stage = Stage(self.path / _checked_name(name))
+        if not stage.finished:
+            raise RunError(f"{self.path} has no finished stage {name!r}; run {made_by}.ipynb on it first.")
+        return stage
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -150,8 +160,18 @@ class Stage:
         write_json(self._open_file("result.json"), result)
 
     def append(self, name: str, record: Mapping[str, object]) -> None:
-        """Add a record to ``<name>.jsonl``; it is on the disk when this returns."""
+        """Add a record to ``<name>.jsonl``; it is on the disk when this returns.
+
+        In a background job that was cancelled, ``RunCancelledError`` is raised once it is there: a good place to stop.
+        """
         append_record(self._open_file(f"{name}.jsonl"), record)
+        if os.environ.get(CANCEL_FILE) and os.path.exists(os.environ[CANCEL_FILE]):
+            raise RunCancelledError(f"cancelled after a record of {self.path}; run it again to go on from there.")
+
+    def expect(self, name: str, total: int) -> None:
+        """Note how many records ``<name>.jsonl`` will have at the end, so that progress can be told from the files."""
+        if not self.finished:
+            self.write_json("expected", {"records": name, "total": total})
 
     def records(self, name: str) -> list[dict[str, object]]:
         """Read the records of ``<name>.jsonl``, [] if there are none; a last line torn by a crash is left out."""
