@@ -73,8 +73,8 @@ def event_splits(*, name: str, train: Any, test: Any, num_steps: int, by: str = 
 def _said(facts: list[dict]) -> str:
     events, dropped, few = (sum(fact[key] for fact in facts) for key in ("events", "dropped", "few"))
     return (
-        f"tonic {facts[0]['tonic']}, {dropped:,} of {events:,} events dropped as remainder, {few} recordings of too "
-        f"few events"
+        f"tonic {facts[0]['tonic']}, {dropped:,} of {events:,} events dropped as remainder, recordings of too few "
+        f"events: {few}"
     )
 
 
