@@ -57,7 +57,7 @@ def own_data_folder(tmp_path, monkeypatch):
 
 def by_hand(events, num_steps, by, size):
     """The definition of frames, one event at a time."""
-    frames, events = np.zeros((num_steps, 2, size[1], size[0]), int), np.sort(events, order="t", kind="stable")
+    frames, events = np.zeros((num_steps, 2, size[1], size[0]), int), events[np.argsort(events["t"], kind="stable")]
     span = (int(events["t"][-1]) - int(events["t"][0])) // num_steps if len(events) else 0
     for i, event in enumerate(events):
         late = int(event["t"]) - int(events["t"][0])
