@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup lab demo test lint notebooks bench
+.PHONY: help setup lab demo test test-loaders lint notebooks bench
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,7 +13,7 @@ READY := $(VENV)/.lightsnn_kit_ready
 export OMP_WAIT_POLICY ?= passive
 
 help:  ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## create .venv and install everything (once; again when the requirements change)
 
@@ -37,6 +37,18 @@ demo: $(READY)  ## search, train, evaluate and report on real digits; results in
 
 test: $(READY)  ## run the quick tests and every notebook in quick mode
 	$(PY) -m pytest -m "not slow and not browser"
+
+# torchvision and spikingjelly.datasets import beside the full build of torch only, so this environment is one of its own.
+LOADERS ?= .venv-loaders
+
+$(LOADERS)/.ready: pyproject.toml
+	@echo "installing into $(LOADERS) (6 GB; minutes)"
+	@$(PYTHON) -m venv $(LOADERS)
+	@$(LOADERS)/bin/python -m pip install --disable-pip-version-check -q torch==2.14.1 torchvision==0.29.1 -e ".[test]"
+	@touch $@
+
+test-loaders: $(LOADERS)/.ready  ## compare the readers with torchvision's, spikingjelly's (second environment, 6 GB)
+	LIGHTSNN_NEED_LOADERS=1 $(LOADERS)/bin/python -m pytest -m loaders tests/test_cifar.py tests/test_events.py
 
 lint: $(READY)  ## check style and format, notebooks included
 	$(PY) -m ruff check .
