@@ -136,9 +136,13 @@ def _draw_heatmap(
         ticks = {"tickvals": starts + (counts - 1) / 2, "ticktext": [str(c) for c in classes]}
         fig.update_xaxes(title="samples, sorted by class", **ticks, **at)
         fig.update_yaxes(title="class", **ticks, **at)
-        for cut in starts[1:] - 0.5:
-            fig.add_hline(cut, line={"color": look.surface, "width": 1}, **at)
-            fig.add_vline(cut, line={"color": look.surface, "width": 1}, **at)
+        x, y = fig.data[-1].xaxis or "x", fig.data[-1].yaxis or "y"
+        line = {"type": "line", "line": {"color": look.surface, "width": 1}}
+        across = [
+            {"x0": 0, "x1": 1, "xref": f"{x} domain", "y0": cut, "y1": cut, "yref": y} for cut in starts[1:] - 0.5
+        ]
+        down = [{"x0": cut, "x1": cut, "xref": x, "y0": 0, "y1": 1, "yref": f"{y} domain"} for cut in starts[1:] - 0.5]
+        fig.layout.shapes += tuple(line | where for where in across + down)  # all at once: add_hline takes 20 ms each
     return shown
 
 

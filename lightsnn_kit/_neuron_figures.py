@@ -16,8 +16,9 @@ _MAX_STEPS = 2_000  # of a trace
 
 
 def membrane_trace(
-    potentials: object, spikes: object, *, v_threshold: float = 1.0, v_reset: float | None = 0.0, theme: str = "light"
-) -> go.Figure:
+    potentials: object, spikes: object, *, v_threshold: float = 1.0, v_reset: float | None = 0.0,
+    title: str = "Membrane potential", theme: str = "light",
+) -> go.Figure:  # fmt: skip
     """Draw the membrane potential [T] of a neuron before its reset, the reset, the threshold, and its spikes [T].
 
     ``v_reset=None``: a spike subtracts the threshold (soft reset). ``ValueError`` if the lengths do not match.
@@ -31,7 +32,7 @@ def membrane_trace(
     fig.update_xaxes(title="time step", dtick=max(1, len(v) // 12))
     rule = "falls by the threshold" if v_reset is None else f"is set to {v_reset:g}"
     note = f"{words}. At a spike (▲) the potential {rule}. {int(s.sum())} spikes in {len(s)} steps."
-    return finish(fig, theme, "Membrane potential", note, body=260).update_layout(margin_r=92)  # for the levels' names
+    return finish(fig, theme, title, note, body=260).update_layout(margin_r=92)  # for the levels' names
 
 
 def _trace(potentials: object, spikes: object) -> tuple[np.ndarray, np.ndarray, str]:

@@ -43,7 +43,10 @@ class PlotView(anywidget.AnyWidget):
 
     def on_click(self, callback: Callable[[dict], None], remove: bool = False) -> None:
         """Call ``callback(point)`` on a click: ``curve``, ``point`` (its index), ``x``, ``y``, ``customdata``."""
-        self._on_click.remove(callback) if remove else self._on_click.append(callback)
+        if not remove:
+            self._on_click.append(callback)
+        elif callback in self._on_click:  # closed views have forgotten it already
+            self._on_click.remove(callback)
 
     @property
     def payload(self) -> int:

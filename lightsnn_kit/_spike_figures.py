@@ -101,10 +101,10 @@ def _mosaic(tiles: np.ndarray, numbers: np.ndarray, look: style.Theme) -> go.Hea
     return heat.update(hovertemplate="neuron %{customdata}: %{z}<extra></extra>")
 
 
-def rate_histogram(rates: object, *, bins: int = 20, theme: str = "light") -> go.Figure:
+def rate_histogram(rates: object, *, bins: int = 20, over: str = "", theme: str = "light") -> go.Figure:
     """Draw how the firing rates [N] of neurons (shares of steps or samples, 0..1) are spread; silent ones stand apart.
 
-    ``ValueError`` for rates outside of 0..1.
+    ``over``: words for what the rates are shares of, such as "4 steps". ``ValueError`` for rates outside of 0..1.
 
     >>> rate_histogram([0, 0, 0.5, 1], bins=2).data[0].y  # per cent of the neurons that are silent
     (50.0,)
@@ -129,7 +129,7 @@ def rate_histogram(rates: object, *, bins: int = 20, theme: str = "light") -> go
     fig.update_xaxes(title="firing rate (%)", tickvals=[-width, 0, 25, 50, 75, 100], range=[-2 * width, 101])
     fig.update_xaxes(ticktext=["silent", "0", "25", "50", "75", "100"], showgrid=False)
     fig.update_yaxes(title="neurons (%)", range=[0, 1.15 * max(silent, share.max())])
-    note = f"All {len(rates):,} neurons; {int((rates == 0).sum()):,} of them never fire."
+    note = f"All {len(rates):,} neurons{', over ' * bool(over)}{over}; {int((rates == 0).sum()):,} of them never fire."
     return finish(fig, theme, "Firing rates of the neurons", note, body=240, room=(18, 46))
 
 

@@ -43,10 +43,14 @@ _METRICS = (  # field of a row, title of its panel, unit, factor to that unit
 )
 
 
-def spike_raster(spikes: object, *, max_neurons: int = 200, theme: str = "light") -> go.Figure:
+def spike_raster(
+    spikes: object, *, max_neurons: int = 200, window: tuple[int, int] | None = None, title: str = "Spikes",
+    theme: str = "light",
+) -> go.Figure:  # fmt: skip
     """Draw spikes [T, N] (0 or 1) as neuron x step, with the share of all N neurons that fire at each step above.
 
-    More than ``max_neurons`` neurons are thinned evenly, and the figure says so. ``ValueError`` for other values.
+    ``window``: the neurons from a up to b only. More than ``max_neurons`` are thinned evenly, and the figure says so.
+    ``ValueError`` for other values.
 
     >>> spike_raster(np.eye(3)).data[1].z.shape
     (3, 3)
@@ -55,7 +59,11 @@ def spike_raster(spikes: object, *, max_neurons: int = 200, theme: str = "light"
     if not np.isin(spikes, (0, 1)).all():
         raise ValueError(f"spikes must be 0 or 1, got values from {spikes.min()} to {spikes.max()}.")
     steps, count = np.arange(len(spikes)), spikes.shape[1]
-    kept, shown = style.thin(count, max_neurons, "neurons")
+    first, last = window or (0, count)
+    if not 0 <= first < last <= count:
+        raise ValueError(f"the window must lie within neurons 0..{count}, got {first}..{last}.")
+    kept, shown = style.thin(last - first, max_neurons, "neurons")
+    kept, shown = kept + first, shown + f" from {first:,} to {last - 1:,}" * (last - first < count)
     rates = 100 * spikes.mean(axis=1)
     fig = make_subplots(rows=2, shared_xaxes=True, row_heights=[0.2, 0.8], vertical_spacing=0.05)
     fig.add_bar(x=steps, y=rates, marker_color=look.muted, row=1, col=1)
@@ -66,10 +74,10 @@ def spike_raster(spikes: object, *, max_neurons: int = 200, theme: str = "light"
     fig.data[1].update(xgap=max(0, 4 - len(steps) // 16))
     fig.data[1].hovertemplate = "neuron %{y}, step %{x}: %{z}<extra></extra>"
     fig.update_yaxes(title="firing (%)", range=[0, 1.35 * rates.max() or 1], nticks=3, row=1)
-    fig.update_yaxes(title="neuron", showgrid=False, dtick=1 if count <= 10 else None, row=2)
+    fig.update_yaxes(title="neuron", showgrid=False, dtick=1 if last - first <= 10 else None, row=2)
     fig.update_xaxes(title="time step", showgrid=False, dtick=max(1, len(steps) // 16), row=2)
     note = f"{shown}; a mark is a spike. Mean firing rate of all neurons: {rates.mean():.1f} %."
-    return finish(fig, theme, "Spikes", note, body=380)
+    return finish(fig, theme, title, note, body=380)
 
 
 def firing_rates(names: Sequence[str], rates: object, *, theme: str = "light") -> go.Figure:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from ._cell_explorer import CellExplorer
 from ._cell_graph import CellGraph
+from ._kernel_explorer import KernelExplorer
+from ._lif_playground import LIFPlayground
 from ._plot_view import PlotView
+from ._spike_explorer import SpikeExplorer
 from ._widget_base import View
 
-__all__ = ["CellExplorer", "CellGraph", "PlotView", "View"]
+__all__ = ["CellExplorer", "CellGraph", "KernelExplorer", "LIFPlayground", "PlotView", "SpikeExplorer", "View"]

@@ -100,6 +100,11 @@ TABLE = {
     "spikenas_bench": ("cells", "", ""),
     "criteria": ("cells spaces search", "", ""),
     "_score_measures": ("cells kernels lattice networks scoring spaces", "numpy torch", ""),
+    "_score_searches": (
+        "_score_measures _score_study cells criteria data networks scoring search spaces spikenas_bench training",
+        "numpy",
+        "",
+    ),
     "_score_study": (
         "_files _score_measures _score_searches cells criteria data networks runs scoring spaces spikenas_bench stats",
         "numpy torch",
@@ -150,7 +155,11 @@ TABLE = {
     "_prune_figures": ("cells _style _cell_figures", "numpy plotly", ""),
     "_run_figures": ("_style", "numpy plotly", ""),
     "_style": ("cells", "numpy plotly", ""),
-    "widgets": ("_cell_explorer _cell_graph _plot_view _widget_base", "", ""),
+    "widgets": (
+        "_cell_explorer _cell_graph _kernel_explorer _lif_playground _plot_view _spike_explorer _widget_base",
+        "",
+        "",
+    ),
     "_cell_explorer": (
         "cells spaces figures _cell_files _cell_graph _cell_measures _files _plot_view _widget_base",
         "ipywidgets numpy plotly traitlets",

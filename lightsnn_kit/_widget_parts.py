@@ -1,0 +1,56 @@
+"""What several widgets share: rows that wrap where the page is narrow, and records checked on the way in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import ipywidgets
+import numpy as np
+
+
+def flow(*widgets: ipywidgets.DOMWidget, width: int | None = None) -> ipywidgets.Box:
+    """A row that wraps; with ``width`` its widgets share it, each at least that many pixels wide."""
+    for widget in widgets if width else ():
+        widget.layout.flex, widget.layout.min_width = f"1 1 {width}px", "0"
+    layout = {"flex_flow": "row wrap", "align_items": "flex-start" if width else "center", "width": "100%"}
+    return ipywidgets.Box(widgets, layout=layout)
+
+
+def control(kind: type, value: object, name: str, **options: object) -> ipywidgets.DOMWidget:
+    """A control of that kind with its whole name beside it."""
+    return kind(value=value, description=name, style={"description_width": "initial"}, **options)
+
+
+def as_array(values: object) -> np.ndarray:
+    """An array of what may be a torch tensor on any device."""
+    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+
+
+def layer_record(record: Mapping[str, object], name: str) -> dict[str, np.ndarray]:
+    """Arrays [T, B, ...] by layer; ``ValueError`` for none, or if the layers do not agree in T and B."""
+    arrays = {layer: as_array(values) for layer, values in record.items()}
+    sizes = {layer: array.shape[:2] for layer, array in arrays.items()}
+    if not arrays or len(set(sizes.values())) > 1 or any(a.ndim < 3 or not a.size for a in arrays.values()):
+        raise ValueError(f"{name} must map layers to arrays [T, B, ...] of one T and B; got {sizes or 'none'}.")
+    return arrays
+
+
+def one_per_sample(values: object | None, name: str, count: int) -> np.ndarray | None:
+    """Values as an array of one entry per sample, or None; ``ValueError`` for another length."""
+    array = None if values is None else as_array(values)
+    if array is not None and array.shape[:1] != (count,):
+        raise ValueError(f"{name} must hold one entry per sample, {count}; got shape {array.shape}.")
+    return array
+
+
+def chosen(value: int, name: str, count: int) -> int:
+    """``value`` if it lies within 0..count − 1, else ``ValueError``.
+
+    >>> chosen(7, "sample", 4)
+    Traceback (most recent call last):
+    ...
+    ValueError: sample must lie within 0..3, got 7.
+    """
+    if not 0 <= value < count:
+        raise ValueError(f"{name} must lie within 0..{count - 1}, got {value}.")
+    return value
