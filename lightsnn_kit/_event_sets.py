@@ -207,8 +207,10 @@ def _write(folder: Path, frames: _Frames) -> _Frames:
         np.save(making / "x.npy", frames.x)
         np.save(making / "y.npy", frames.y)
         (making / "about.json").write_text(json.dumps(frames.about))
-        if not folder.is_dir():  # another process may have been faster: its frames are the same
-            making.rename(folder)
+        making.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # else another process was faster, and its frames are the same
+            raise
     finally:
         shutil.rmtree(making, ignore_errors=True)  # only what this call made
     return _read(folder)

@@ -402,3 +402,12 @@ def test_normalised_cifar_has_mean_near_0_and_spread_1(tiny):
     x = (splits.train.x.double() - centre) * splits.scale
     assert x.mean((0, 2, 3)).abs().max() <= 0.5 * splits.scale  # the centre is rounded to an integer
     assert x.std(correction=0).item() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "least"), [("cifar10", 0.7), ("cifar100", 0.4)])
+def test_the_stand_in_can_be_learned(tiny, kind, least):
+    """Even the nearest class mean finds most test images' classes, by chance it would be 0.1 and 0.01."""
+    splits = load(kind, folder=tiny, check=False)
+    means = torch.stack([splits.train.x[splits.train.y == k].float().mean(0) for k in range(splits.num_classes)])
+    found = torch.cdist(splits.test.x.float().flatten(1), means.flatten(1)).argmin(1)
+    assert (found == splits.test.y).float().mean() >= least

@@ -584,6 +584,20 @@ def test_settings_and_transforms_are_part_of_the_name(tmp_path, own_data_folder)
     assert Downsample(spatial_factor=0.5) != RefractoryPeriod(1)
 
 
+def test_frames_stored_by_another_process_meanwhile_are_taken(tiny, own_data_folder, monkeypatch):
+    make, elsewhere = _event_sets._make, []
+
+    def slow(name, *args):
+        if name not in elsewhere:  # while we make them, another process stores the same
+            elsewhere.append(name)
+            load("dvs128-gesture", folder=tiny["tonic"], num_steps=2)
+        return make(name, *args)
+
+    monkeypatch.setattr(_event_sets, "_make", slow)
+    assert len(load("dvs128-gesture", folder=tiny["tonic"], num_steps=2).test) == 22
+    assert len(stored(own_data_folder)) == 2
+
+
 def test_damaged_stored_frames_are_named(tiny, own_data_folder):
     load("dvs128-gesture", folder=tiny["tonic"], num_steps=2)
     x = own_data_folder / "frames" / stored(own_data_folder)[0] / "x.npy"
@@ -713,6 +727,23 @@ def test_bad_data_sets_are_named(damage, message):
     test = InMemory([(random_events(20), 0)])
     with pytest.raises(ValueError, match=message):
         event_splits(name="bad", train=train, test=test, num_steps=4)
+
+
+# --- the stand-ins can be learned
+
+
+def test_gestures_of_a_new_user_are_told_apart_by_their_nearest_mean(tiny):
+    splits = load("dvs128-gesture", folder=tiny["tonic"], num_steps=8)
+    coarse = [
+        part.x.float().reshape(len(part), 16, 8, 16, 8, 16).sum((3, 5)).flatten(1)
+        for part in (splits.train, splits.test)
+    ]
+    means = torch.stack([coarse[0][splits.train.y == label].mean(0) for label in range(11)])
+    correct = torch.cdist(coarse[1], means).argmin(1) == splits.test.y
+    assert correct.float().mean() >= 0.9  # 1 / 11 by chance
+    summed = [x.reshape(len(x), 8, 2, 64).sum(1).flatten(1) for x in coarse]  # over time: no way round
+    means = torch.stack([summed[0][splits.train.y == label].mean(0) for label in range(11)])
+    assert (torch.cdist(summed[1], means).argmin(1) == splits.test.y).float().mean() < correct.float().mean()
 
 
 # --- real recordings
