@@ -21,7 +21,7 @@ from .cells import Cell, Edge, Op
 from .figures import cell_graph, firing_rates, kernel_heatmap
 from .spaces import PUBLISHED_CELLS, SPACES, CellSpace, OpMask
 
-_KINDS = {"SAHD": "sahd", "HD": "hd"}
+_KINDS = {"SAHD kernel": "sahd", "HD kernel": "hd"}
 
 
 def as_cell(value: Cell | str, space: CellSpace) -> Cell:
@@ -100,10 +100,10 @@ class CellExplorer(View):
         top = _columns("3 1 440px", self.graph, "2 1 300px", self.facts)
         rows = [self._history_row(), top, self._text_row(), self._file_row()]
         if self.scorer is not None:
-            self.kind = self.part(ipywidgets.ToggleButtons(options=_KINDS, description="Kernel"), "kind")
+            self.kind = self.part(ipywidgets.ToggleButtons(options=_KINDS), "kind")
             self.kernel = self.plot("kernel", "Heatmap of the kernel between the samples of the first batch")
             self.rates = self.plot("rates", "Firing rate of each LIF layer at each time step")
-            self.kind.style.button_width = "80px"
+            self.kind.style.button_width = "110px"
             self.watch(self.kind, lambda _: self.redraw())
             rows += [_columns("1 1 420px", ipywidgets.VBox([self.kind, self.kernel]), "1 1 420px", self.rates)]
         self.arrange(*rows)
@@ -258,7 +258,7 @@ class CellExplorer(View):
         return self._rates_figure(self.measures())
 
     def _kernel_figure(self, found: CellMeasures) -> go.Figure:
-        kernel, title = _needed(found.kernels)[self.kind.value], f"{self.kind.label} kernel, first batch"
+        kernel, title = _needed(found.kernels)[self.kind.value], f"{self.kind.label}, first batch"
         return kernel_heatmap(kernel, labels=self.labels, title=title, theme=self.theme)
 
     def _rates_figure(self, found: CellMeasures) -> go.Figure:
