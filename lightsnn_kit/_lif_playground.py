@@ -118,4 +118,4 @@ class LIFPlayground(View):
         return lif_traces(self.current(), potentials, spikes, **levels, theme=self.theme)
 
     def describe(self) -> str:
-        return f"LIFPlayground: {self.input.value} input, {self.settings}"
+        return f"LIFPlayground: {self.input.value} input, tau {self.tau.value:g}, threshold {self.v_threshold.value:g}"

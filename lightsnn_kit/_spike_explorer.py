@@ -185,7 +185,7 @@ class SpikeExplorer(View):
         return f'<p role="status">⚠ {names}: {", ".join(self.silent)}.</p>'
 
     def describe(self) -> str:
-        return f"SpikeExplorer: {self.layer.value}, {self._sample_name()}, {len(self.spikes)} layers"
+        return f"SpikeExplorer: {self.layer.value}, sample {self.sample.value}, {len(self.spikes)} layers"
 
     def close(self) -> None:
         """Stop playing and close."""

@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 from . import _style as style
 from ._style import PALETTE, finish, theme_of
 
-_MAX_PIXELS = 120_000  # of a map: 1 MB with the neurons' numbers
+_MAX_PIXELS = 100_000  # of a map, gaps between pictures included: 1 MB with the numbers of the neurons
 
 
 def spike_maps(spikes: object, *, step: int | None = None, max_channels: int = 64, theme: str = "light") -> go.Figure:
@@ -32,7 +32,7 @@ def spike_maps(spikes: object, *, step: int | None = None, max_channels: int = 6
     numbers = np.arange(maps[0].size).reshape(maps.shape[1:])  # of the neurons; what was filled up comes last
     if step is not None and not 0 <= step < len(maps):
         raise ValueError(f"step must lie within 0..{len(maps) - 1}, got {step}.")
-    most = _MAX_PIXELS // maps[0, 0].size  # pictures
+    most = _MAX_PIXELS // ((maps.shape[2] + 1) * (maps.shape[3] + 1))  # pictures
     steps, words_t = style.thin(len(maps), max(1, most), "steps") if step is None else (np.array([step]), "")
     most = max(1, min(most // len(steps), max_channels, 8 if step is None else max_channels))
     kept, words = style.thin(maps.shape[1], most, "channels")
