@@ -15,7 +15,7 @@ from test_cifar import contents  # every file with its bytes
 
 from lightsnn_kit import _event_sets, _gestures, data
 from lightsnn_kit._standins import aedat_31, atis_bin, make_tiny_gesture, make_tiny_nmnist
-from lightsnn_kit.data import event_splits, frames_from_events, load, offline, scoring_batches
+from lightsnn_kit.data import Splits, event_splits, frames_from_events, load, offline, scoring_batches
 
 LAYOUTS = ("tonic", "aedat", "spikingjelly")
 
@@ -744,6 +744,31 @@ def test_gestures_of_a_new_user_are_told_apart_by_their_nearest_mean(tiny):
     summed = [x.reshape(len(x), 8, 2, 64).sum(1).flatten(1) for x in coarse]  # over time: no way round
     means = torch.stack([summed[0][splits.train.y == label].mean(0) for label in range(11)])
     assert (torch.cdist(summed[1], means).argmin(1) == splits.test.y).float().mean() < correct.float().mean()
+
+
+def test_gestures_train_and_evaluate_at_full_size(tiny):
+    """128 x 128, T = 16: forward, loss, backward and evaluation of a narrow network on one recording a class."""
+    from lightsnn_kit.cells import Cell
+    from lightsnn_kit.networks import NetworkConfig, build_network
+    from lightsnn_kit.training import TrainConfig, evaluate, fit
+
+    splits = load("dvs128-gesture", folder=tiny["tonic"])
+    one = Splits.from_tensors(
+        name="one of each",
+        **{part: one_of_each(getattr(splits, part)) for part in ("train", "val", "test")},
+    )
+    cell = Cell.parse("|conv3x3~0|+|skip~0|conv3x3~1|/|skip~1|conv3x3~2|+|zeroize~2|")
+    network = build_network(cell, NetworkConfig(width=2, hidden=16, votes=1, **one.network_settings()), seed=0)
+    before = [value.clone() for value in network.parameters()]
+    (record,) = fit(network, one, TrainConfig(epochs=1, batch_size=11, loss="mse"))
+    assert record.train_loss == pytest.approx(1 / 11, rel=0.5)  # of zeros against one-hot labels: exactly 1 / 11
+    assert sum(not value.equal(old) for value, old in zip(network.parameters(), before, strict=True)) == len(before)
+    assert evaluate(network, one.test, loss="mse").num_samples == 11
+
+
+def one_of_each(split):
+    first = torch.stack([(split.y == label).nonzero()[0, 0] for label in range(11)])
+    return split.x[first], split.y[first]
 
 
 # --- real recordings
