@@ -3,11 +3,14 @@
 A pixel remembers the log intensity L at which it fired last, and fires (p = 1 brighter, p = 0 darker) each time L is
 more than θ off that level; the level then moves by ±θ, so that change below the threshold is kept. No noise, no
 mismatch between pixels, no dead time. All arithmetic is on integers (poses in eighths of a pixel, L in 1/4096), so
-events have the same bits on every machine. A recording is a structured array as tonic's: x, y in pixels, t in microseconds, p.
+events have the same bits on every machine. A recording is a structured array as tonic's: x, y in pixels, t in
+microseconds, p.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+from importlib.metadata import version
 from itertools import pairwise
 
 import numpy as np
@@ -174,4 +177,5 @@ def _splits(name: str, recordings: list[np.ndarray], told: tuple, recipe: tuple[
     held = np.zeros(len(x), bool)
     held[np.concatenate([np.flatnonzero(digits == digit)[4::5] for digit in range(10)])] = True
     train, test = ((x[part], labels[part]) for part in (~held, held))
-    return Splits.from_tensors(name=name, train=train, test=test, class_names=class_names, seed=seed)
+    splits = Splits.from_tensors(name=name, train=train, test=test, class_names=class_names, seed=seed)
+    return replace(splits, source=f"scikit-learn {version('scikit-learn')}, simulated events")

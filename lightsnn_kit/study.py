@@ -1,0 +1,188 @@
+"""One experiment from the choice of a cell to a row of figures, the same for every method, and resumable.
+
+A row is one (preset, method, seed): choose a cell (every score is recorded, with its seconds), train it, test it once
+with the weights of the epoch that was best on validation, count its operations. Rows are stages of a run folder.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+
+import numpy as np
+import torch
+
+from .baselines import choose, get
+from .cells import Cell
+from .data import Splits, scoring_batches
+from .energy import measure_energy
+from .networks import SpikingNetwork, build_network, build_supernet
+from .presets import Preset
+from .runs import RunFolder, Stage
+from .scoring import Scorer
+from .spaces import CellSpace, OpMask
+from .training import TrainingDivergedError, evaluate, fit, load_network
+
+ENERGY_SAMPLES = 256  # test samples on which spikes and operations are counted
+
+
+@dataclass
+class RecordedScore:
+    """A score that writes each value to a stage, and reads back those that an earlier, interrupted run has written.
+
+    The supernet is built when the first value is needed. Pruning in a space without backward edges scores masks of
+    another space than the preset's: the supernet is built for the first mask's.
+    """
+
+    preset: Preset
+    splits: Splits
+    seed: int
+    stage: Stage
+    build_seconds: float = 0.0
+    index: int = 0
+    _scorer: Scorer | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        self.earlier = self.stage.records("scores")
+
+    def __call__(self, mask: OpMask) -> float:
+        index, self.index = self.index, self.index + 1
+        if index < len(self.earlier):
+            return float(self.earlier[index]["score"])
+        started = time.perf_counter()
+        scorer = self._prepared(mask.space, index)
+        built = time.perf_counter()
+        value = scorer(mask)
+        seconds = {"build_seconds": built - started, "seconds": time.perf_counter() - built}
+        self.stage.append("scores", {"index": index, "score": value, **seconds})
+        return value
+
+    def _prepared(self, space: CellSpace, index: int) -> Scorer:
+        """The scorer, built once; with ``fresh_batches`` it gets other images for every candidate."""
+        scoring = self.preset.scoring
+        if self._scorer is None:
+            supernet = build_supernet(space, self.preset.network_config(self.splits), seed=self.seed).to(_device())
+            options = {name: getattr(scoring, name) for name in ("proxy", "bn", "feedback", "reset")}
+            self._scorer = Scorer(supernet=supernet, batches=self._batches(self.seed), **options)
+        if scoring.fresh_batches and index:
+            return replace(self._scorer, batches=self._batches(1_000_003 * (self.seed + 1) + index))
+        return self._scorer
+
+    def _batches(self, seed: int) -> tuple[torch.Tensor, ...]:
+        sizes = {"batch_size": self.preset.scoring.batch_size, "num_batches": self.preset.scoring.num_batches}
+        return tuple(batch.to(_device()) for batch in scoring_batches(self.splits.train, **sizes, seed=seed))
+
+
+def row_name(method: str, seed: int) -> str:
+    """The stage of a row: ``lightsnn/seed0``."""
+    return f"{method}/seed{seed}"
+
+
+def run_row(
+    folder: RunFolder,
+    preset: Preset,
+    method: str,
+    seed: int,
+    *,
+    data: dict[str, object] | None = None,
+    tell: Callable[[str], None] = lambda text: None,
+) -> dict[str, object]:
+    """Run or go on with one row, and return it; a finished row is read back, one with other settings refused.
+
+    ``data`` goes to the loader (such as ``{"folder": ...}``); ``tell`` is called with a line per step.
+    """
+    get(method)  # an unknown name is told before any work
+    stage = folder.stage(row_name(method, seed), {"preset": preset.to_dict(), "method": method, "seed": seed})
+    if stage.finished:
+        return stage.result
+    started = time.perf_counter()
+    splits = preset.load(seed=seed, **(data or {}))
+    seconds = {"load": time.perf_counter() - started}
+    score = RecordedScore(preset, splits, seed, stage)
+    rng = np.random.default_rng((seed, 5))
+    options = {"budget": preset.budget, "keep_path": preset.scoring.keep_path}
+    started = time.perf_counter()
+    cell = choose(method, preset.cell_space, rng=rng, score=score, **options)
+    seconds |= {"choose": time.perf_counter() - started if not score.index else 0.0}
+    search = search_figures(stage)
+    tell(f"{method}, seed {seed}: {cell}, {search['evaluations']} scores in {search['search_seconds']:.1f} s")
+    row = {"preset": preset.name, "dataset": preset.dataset, "method": method, "seed": seed, "cell": str(cell)}
+    row |= {"stand_in": splits.stand_in, "source": splits.source} | search | cell_figures(cell)
+    row |= train_and_test(preset, cell, splits, seed=seed, stage=stage)
+    row["seconds"] = seconds | {"score": search["search_seconds"]} | row["seconds"]
+    tell(f"{method}, seed {seed}: {row['test_correct']} of {row['test_samples']} right")
+    stage.finish(row)
+    return stage.result
+
+
+def search_figures(stage: Stage) -> dict[str, object]:
+    """Number of scores, seconds of all of them with what was built for them, and the median of one."""
+    scores = stage.records("scores")
+    taken = [record["seconds"] for record in scores]
+    return {
+        "evaluations": len(scores),
+        "search_seconds": sum(record["seconds"] + record["build_seconds"] for record in scores),
+        "build_seconds": sum(record["build_seconds"] for record in scores),
+        "first_score_seconds": taken[0] if taken else None,
+        "score_seconds_median": statistics.median(taken) if taken else None,
+    }
+
+
+def cell_figures(cell: Cell) -> dict[str, object]:
+    """What the cell itself tells: live convolutions and feedback edges, and its longest convolution path."""
+    paths, live = cell.conv_path_lengths(), cell.live_edges
+    return {
+        "convs": cell.num_convs,
+        "feedback_edges": sum(edge.is_backward for edge in live),
+        "longest_conv_path": paths[1] if paths else None,
+    }
+
+
+def train_and_test(preset: Preset, cell: Cell, splits: Splits, *, seed: int, stage: Stage) -> dict[str, object]:
+    """Train any cell under a preset, and test it: figures of a row. Goes on where an earlier run stopped.
+
+    A training that diverges keeps its best epoch so far, and says so; without one it counts as untrained.
+    """
+    started, folder = time.perf_counter(), stage.path / "checkpoints"
+    network = build_network(cell, preset.network_config(splits), seed=seed).to(_device())
+    config, diverged = replace(preset.train, seed=seed), False
+    try:
+        for record in _new_epochs(fit(network, splits, config, folder=folder), stage):
+            stage.append("epochs", asdict(record))
+    except TrainingDivergedError:
+        diverged = True
+    epochs = stage.records("epochs")
+    best = max(epochs, key=lambda epoch: epoch["val_accuracy"], default=None)
+    if best:
+        network = load_network(folder / "best.pt").to(_device())
+    elif diverged:
+        network = build_network(cell, preset.network_config(splits), seed=seed).to(_device())
+    trained = time.perf_counter()
+    figures = _test_figures(network, splits, preset) | {"diverged": diverged}
+    figures |= {"epoch": best["epoch"], "val_accuracy": best["val_accuracy"]} if best else {}
+    seconds = {"train": sum(epoch["seconds"] for epoch in epochs), "evaluate": time.perf_counter() - trained}
+    seconds["train_and_checkpoints"] = trained - started
+    return figures | {"seconds": seconds}
+
+
+def _new_epochs(records: Iterator, stage: Stage) -> Iterator:
+    """The epochs that the stage has not recorded: a resumed training yields the earlier ones again."""
+    have = len(stage.records("epochs"))
+    return (record for record in records if record.epoch > have)
+
+
+def _test_figures(network: SpikingNetwork, splits: Splits, preset: Preset) -> dict[str, object]:
+    """Accuracy on the whole test part, and counts on the first samples of a fixed shuffle of it."""
+    answer = evaluate(network, splits.test, batch_size=preset.train.batch_size * 4, loss=preset.train.loss)
+    chosen = np.random.default_rng(0).permutation(len(splits.test))[:ENERGY_SAMPLES]
+    x = splits.test.batch(torch.from_numpy(chosen))[0]
+    energy = measure_energy(network, x, batch_size=preset.train.batch_size).to_dict()
+    told = ("firing_rate", "spikes", "synops", "macs", "energy_pj", "spikingjelly_energy_pj", "assumptions")
+    counts = {"test_accuracy": answer.accuracy, "test_correct": answer.num_correct, "test_samples": answer.num_samples}
+    return counts | {"parameters": network.num_parameters} | {name: energy[name] for name in told}
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
