@@ -112,6 +112,9 @@ TABLE = {
     ),
     "_search_command": ("criteria runs spaces data networks scoring", "", ""),
     "_simulated_events": ("_events _splits", "numpy", "sklearn"),
+    "baselines": ("cells search spaces", "numpy", ""),
+    "presets": ("data networks spaces training", "torch", ""),
+    "study": ("baselines cells data energy networks presets runs scoring spaces training", "numpy torch", ""),
     "data": (
         "_splits _data_files _events _event_sets _gestures _cifar _simulated_events",
         "numpy torch",
