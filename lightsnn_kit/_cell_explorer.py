@@ -98,7 +98,7 @@ class CellExplorer(View):
         self.graph.on_edit(self.guard(self._edit))
         self.facts = self.part(ipywidgets.HTML(), "facts")
         top = _columns("3 1 440px", self.graph, "2 1 300px", self.facts)
-        rows = [self._history_row(), top, self._text_row(), self._file_row()]
+        rows = [self._history_row(), top, self._text_row(), self._file_row(), self.message]
         if self.scorer is not None:
             self.kind = self.part(ipywidgets.ToggleButtons(options=_KINDS), "kind")
             self.kernel = self.plot("kernel", "Heatmap of the kernel between the samples of the first batch")
@@ -210,24 +210,25 @@ class CellExplorer(View):
         self._before, self._measured = self._measured, found
 
     def _changed(self, _: dict) -> None:
-        """What costs nothing is shown at once, the scores when edits pause."""
+        """What costs nothing is shown at once, the scores when they are there."""
         with self.guarded():
             if self.scorer is None:
                 self.measures()
-            else:
-                self.soon(self._score)
             self._show_cell()
+            if self.scorer is not None:
+                self._score()
 
     def _score(self) -> None:
         if self._scoring:  # goes on to the newest cell by itself
             return
+        self._scoring = True
         if self.spawn(self._score_newest()) is None:
+            self._scoring = False
             self.measures()
             self.redraw()
 
     async def _score_newest(self) -> None:
         """Score in a thread, so that the loop stays free for edits; the result of a cell that is gone is dropped."""
-        self._scoring = True
         try:
             while self._stale():
                 found = await asyncio.to_thread(measure, self.cell, self.space, self.scorer)

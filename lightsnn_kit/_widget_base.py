@@ -26,7 +26,10 @@ _MARKS = {"error": ("⚠", "error"), "note": ("ℹ", "info")}  # symbol, name of
 
 
 class _Page(anywidget.AnyWidget):
-    """Tells the theme of the page, as JupyterLab marks it on its body, and carries the styles of all widgets."""
+    """Tells the theme of the page, as JupyterLab marks it on its body, and carries the styles of all widgets.
+
+    It also keeps the notebook from taking keys that are meant for a button or slider (Enter, arrows) as its own.
+    """
 
     _esm = """
     function render({ model }) {
@@ -38,7 +41,15 @@ class _Page(anywidget.AnyWidget):
       const watch = new MutationObserver(tell);
       watch.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
       if (document.body.dataset.jpThemeLight) tell();
-      return () => watch.disconnect();
+      const keep = ({ target }) => {
+        const typed = target.matches("textarea, input:not([type=checkbox], [type=radio], [type=range])");
+        if (target.closest(".lightsnn") && !typed) target.dataset.lmSuppressShortcuts = "true";
+      };
+      document.addEventListener("focusin", keep);
+      return () => {
+        watch.disconnect();
+        document.removeEventListener("focusin", keep);
+      };
     }
     export default { render };
     """
@@ -67,7 +78,7 @@ class View(ipywidgets.VBox):
         self._tasks: set[asyncio.Task] = set()
         self._lock = threading.RLock()
         self._due: dict[Callable[[], None], asyncio.TimerHandle] = {}
-        self.message = self.part(ipywidgets.HTML(), "message")
+        self.message = self.part(ipywidgets.HTML().add_class("lightsnn-message"), "message")
         self._page = self.part(_Page(theme=theme), "page")
         self.add_class("lightsnn").add_class(f"lightsnn-{self.name}")
         self.watch(self._page, lambda theme: self.set_trait("theme", theme), names="theme")
@@ -99,8 +110,8 @@ class View(ipywidgets.VBox):
         return self.part(PlotView(label=label), name)
 
     def arrange(self, *rows: ipywidgets.Widget) -> None:
-        """Set what is shown, from top to bottom; the message line stands at the foot."""
-        self.children = (self._page, *rows, self.message)
+        """Set what is shown, from top to bottom; the message line stands at the foot unless it is among the rows."""
+        self.children = (self._page, *rows, *([] if self.message in rows else [self.message]))
 
     def watch(self, widget: ipywidgets.Widget, callback: Callable[[object], None], *, names: str = "value") -> None:
         """Call ``callback(new value)``, guarded, when a trait changes; a button and a ``PlotView`` call on a click.

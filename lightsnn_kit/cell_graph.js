@@ -93,13 +93,15 @@ function drawMarks(group, edge, shapes, look) {
 function sentence(edge) {
   const alive = edge.ops.filter(([, on]) => on).map(([op]) => op).join(" or ");
   const when = edge.source > edge.target ? "to the next time step" : "within a time step";
-  return `edge ${edge.key}: ${alive}, from node ${edge.source} to node ${edge.target}, ${when}${edge.live ? "" : ", dead"}`;
+  const dead = edge.live || alive === "zeroize" ? "" : ", dead";
+  return `edge ${edge.key}: ${alive}, from node ${edge.source} to node ${edge.target}, ${when}${dead}`;
 }
 
 function drawEdge(root, edge, place, look, state) {
   const count = edge.ops.length, shapes = edge.ops.map((_, rank) => arc(edge, rank, count, place));
   const chosen = state.selected === edge.key;
   const attributes = { class: `edge${edge.live ? "" : " dead"}${chosen ? " selected" : ""}`, "data-key": edge.key };
+  attributes["data-lm-suppress-shortcuts"] = "true";  // or the notebook would take arrows and digits for its own
   Object.assign(attributes, { role: state.editable ? "button" : "img", "aria-label": sentence(edge), tabindex: 0 });
   if (state.editable) attributes["aria-pressed"] = chosen;
   const group = svg("g", attributes, root);
@@ -147,7 +149,6 @@ const HINT = "Click an edge to choose it, click again for the next operation, or
 
 function render({ model, el }) {
   el.classList.add("lightsnn-graph");
-  el.dataset.lmSuppressShortcuts = "true";  // or the notebook would take arrows and digits for its own
   const palette = html("div", { class: "palette", role: "toolbar", "aria-label": "Operations" }, el);
   const stage = html("div", { class: "stage" }, el);
   const hint = html("p", { class: "hint" }, el, HINT);
