@@ -1,4 +1,4 @@
-"""Command line: ``python -m lightsnn_kit demo`` and ``python -m lightsnn_kit run NOTEBOOK ... --run runs/NAME``.
+"""Command line: ``python -m lightsnn_kit demo``, ``search``, and ``run NOTEBOOK ... --run runs/NAME``.
 
 While it works, ``jobs.status``, ``jobs.cancel`` and the RunMonitor widget can be used on its run folder.
 """
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status: 0, 2 for an error told in one message, 130 if interrupted."""
     options = _parser().parse_args(arguments)
     try:
-        _demo(options) if options.command == "demo" else _run(options)
+        {"demo": _demo, "search": _search, "run": _run}[options.command](options)
     except RunCancelledError as error:
         print(error, file=sys.stderr)
         return 130
@@ -54,6 +54,15 @@ def _demo(options: argparse.Namespace) -> None:
     notebooks = [NOTEBOOKS / f"{name}.ipynb" for name in DEMO_STAGES]
     outputs = _execute(notebooks, DEMO_PARAMETERS | dict(options.parameters), folder)
     print(f"report:  {_shown(outputs[-1].with_suffix('.html'))}\nresults: {_shown(folder / 'results.json')}")
+
+
+def _search(options: argparse.Namespace) -> None:
+    from . import _search_command
+
+    try:
+        _search_command.run(options)
+    except (ValueError, OSError) as error:
+        raise RunError(str(error)) from error
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -97,10 +106,14 @@ def _parameter(text: str) -> tuple[str, object]:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from . import _search_command  # here: it loads numpy
+
     parser = argparse.ArgumentParser(prog="python -m lightsnn_kit", description="Run notebooks as checked functions.")
     commands = parser.add_subparsers(dest="command", required=True)
     demo = commands.add_parser("demo", help="search, train, evaluate and report on real 8x8 digits (minutes, CPU)")
     demo.add_argument("--run", default="runs/demo", help="new run folder (default: %(default)s, or the next free name)")
+    search = commands.add_parser("search", help="choose a cell for a data set (seconds); --json for one line of JSON")
+    _search_command.add_arguments(search)
     run = commands.add_parser("run", help="run notebooks one after another in one run folder")
     run.add_argument("notebooks", nargs="+", metavar="NOTEBOOK", help="path of an .ipynb file")
     run.add_argument("--run", required=True, help="run folder, passed to the notebooks as run_dir")
