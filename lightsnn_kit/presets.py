@@ -149,7 +149,6 @@ only, the macro network's pooling, and what the released code did."""
 
 _PAPER = {"hidden": 1024, "last_pool": 2, "pool": "max", "dropout": 0.5, "tau": 4 / 3, "linear_std": 0.01}
 _CIFAR = TrainConfig(crop=4, flip=True)
-_CPU = {"epochs": 12, "learning_rate": 0.5, "frozen_norm_epochs": 4}
 
 PRESETS: dict[str, Preset] = {
     preset.name: preset
@@ -190,7 +189,7 @@ PRESETS: dict[str, Preset] = {
             dataset="motion-dvs",
             network={"width": 8, "hidden": 128},
             data={"num_steps": 8, "by": "time"},
-            train=TrainConfig(epochs=12, learning_rate=0.5, frozen_norm_epochs=4),
+            train=TrainConfig(epochs=8, learning_rate=0.5, frozen_norm_epochs=3),
             budget=60,
             source="sizes of this project, for one CPU core",
         ),

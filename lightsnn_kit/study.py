@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
@@ -80,41 +80,48 @@ def row_name(method: str, seed: int) -> str:
     return f"{method}/seed{seed}"
 
 
-def run_row(
+def run_rows(
     folder: RunFolder,
     preset: Preset,
-    method: str,
-    seed: int,
     *,
-    data: dict[str, object] | None = None,
-    tell: Callable[[str], None] = lambda text: None,
-) -> dict[str, object]:
-    """Run or go on with one row, and return it; a finished row is read back, one with other settings refused.
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    data: Mapping[str, object] | None = None,
+) -> Iterator[dict[str, object]]:
+    """Run or go on with the rows of all methods and seeds, seed by seed, and yield each.
 
-    ``data`` goes to the loader (such as ``{"folder": ...}``); ``tell`` is called with a line per step.
+    A finished row is read back, one with other settings refused (``RunExistsError``). ``data`` goes to the loader, such
+    as ``{"folder": ...}``. Data are loaded once per seed; each row counts the seconds, as if it were alone.
     """
-    get(method)  # an unknown name is told before any work
-    stage = folder.stage(row_name(method, seed), {"preset": preset.to_dict(), "method": method, "seed": seed})
-    if stage.finished:
-        return stage.result
+    for method in methods:
+        get(method)  # an unknown name is told before any work
+    for seed in seeds:
+        loaded: tuple[Splits, float] | None = None
+        for method in methods:
+            settings = {"preset": preset.to_dict(), "method": method, "seed": seed}
+            stage = folder.stage(row_name(method, seed), settings)
+            if not stage.finished:
+                loaded = loaded or _timed_load(preset, seed, data or {})
+                stage.finish(_row(preset, method, seed, loaded, stage))
+            yield stage.result
+
+
+def _timed_load(preset: Preset, seed: int, data: Mapping[str, object]) -> tuple[Splits, float]:
     started = time.perf_counter()
-    splits = preset.load(seed=seed, **(data or {}))
-    seconds = {"load": time.perf_counter() - started}
-    score = RecordedScore(preset, splits, seed, stage)
-    rng = np.random.default_rng((seed, 5))
+    return preset.load(seed=seed, **data), time.perf_counter() - started
+
+
+def _row(preset: Preset, method: str, seed: int, loaded: tuple[Splits, float], stage: Stage) -> dict[str, object]:
+    splits, load_seconds = loaded
+    score, rng = RecordedScore(preset, splits, seed, stage), np.random.default_rng((seed, 5))
     options = {"budget": preset.budget, "keep_path": preset.scoring.keep_path}
-    started = time.perf_counter()
     cell = choose(method, preset.cell_space, rng=rng, score=score, **options)
-    seconds |= {"choose": time.perf_counter() - started if not score.index else 0.0}
     search = search_figures(stage)
-    tell(f"{method}, seed {seed}: {cell}, {search['evaluations']} scores in {search['search_seconds']:.1f} s")
     row = {"preset": preset.name, "dataset": preset.dataset, "method": method, "seed": seed, "cell": str(cell)}
-    row |= {"stand_in": splits.stand_in, "source": splits.source} | search | cell_figures(cell)
-    row |= train_and_test(preset, cell, splits, seed=seed, stage=stage)
-    row["seconds"] = seconds | {"score": search["search_seconds"]} | row["seconds"]
-    tell(f"{method}, seed {seed}: {row['test_correct']} of {row['test_samples']} right")
-    stage.finish(row)
-    return stage.result
+    row |= {"stand_in": splits.stand_in, "source": splits.source, "quick": preset.per_class is not None}
+    row |= search | cell_figures(cell) | train_and_test(preset, cell, splits, seed=seed, stage=stage)
+    row["seconds"] = {"load": load_seconds, "search": search["search_seconds"]} | row["seconds"]
+    return row
 
 
 def search_figures(stage: Stage) -> dict[str, object]:
