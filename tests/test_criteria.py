@@ -138,3 +138,12 @@ def test_command_runs_the_papers_search(capsys, preset):
     assert result["evaluations"] == 18 + 12 + 1
     assert OpMask.from_cell(Cell.parse(result["cell"]), FORWARD).to_cell() in FORWARD
     assert "31 scores" in out
+
+
+def test_the_kits_command_line_knows_search(capsys):
+    from lightsnn_kit.__main__ import main
+
+    assert main(["search", "--dataset", "digits", "--width", "4", "--batch-size", "16", "--no-backward", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["edges"]["3<-2"] == "conv3x3"
+    assert main(["search", "--dataset", "no-such-set"]) == 2
+    assert "unknown data set 'no-such-set'" in capsys.readouterr().err
