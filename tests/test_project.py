@@ -114,7 +114,9 @@ TABLE = {
     "_simulated_events": ("_events _splits", "numpy", "sklearn"),
     "baselines": ("cells search spaces", "numpy", ""),
     "presets": ("data networks spaces training", "torch", ""),
-    "study": ("baselines cells data energy networks presets runs scoring spaces training", "numpy torch", ""),
+    "study": ("_standins baselines cells data energy networks presets runs scoring spaces training", "numpy torch", ""),
+    "results": ("runs", "", "scipy"),
+    "result_figures": ("_style results", "plotly", ""),
     "data": (
         "_splits _data_files _events _event_sets _gestures _cifar _simulated_events",
         "numpy torch",
