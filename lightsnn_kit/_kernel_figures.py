@@ -160,7 +160,7 @@ def _spectrum_words(matrix: np.ndarray) -> tuple[str, str]:
     total = "−∞" if zero.any() else f"{np.log(sizes).sum():.4g}".replace("-", "−")
     note = f"{len(values)} eigenvalues, the largest {sizes[0]:.4g}, the median {np.median(sizes):.3g}."
     if (values[~zero] < 0).any():
-        note += " Negative ones are no kernel's; an odd number of them scores −∞."
+        note += "\nNegative ones are no kernel's; an odd number of them scores −∞."
     return f"log|det K| = Σ log|λ| = {total}", note
 
 

@@ -131,7 +131,7 @@ def surrogate_gradient(
     fig.add_vline(0, line={"color": look.muted, "width": 1, "dash": "dash"})
     fig.update_xaxes(title="v − threshold", range=[x.min(), x.max()])
     fig.update_yaxes(title="dS/dv", rangemode="tozero")
-    note = "A spike is a step at the threshold, whose slope is 0 or infinite; training uses this slope in its place."
+    note = "A spike is a step: its slope is 0 or infinite.\nTraining uses this slope in its place."
     return finish(fig, theme, "Surrogate gradient", note, body=260)
 
 
@@ -156,7 +156,7 @@ def rate_curve(
         fig.add_scatter(x=x, y=y, name=name, mode="markers" if name == "measured" else "lines")
         fig.data[-1].update(line={"color": PALETTE[(rank + 1) % 6], "dash": DASHES[rank % 6], "width": 1.5})
         fig.data[-1].update(hovertemplate="x = %{x:.4g}: %{y:.3g} %")
-    fig.data[-1].marker = {"size": 6, "color": PALETTE[0]}
+    fig.data[-1].marker = {"size": 5, "color": PALETTE[0]}
     if mark is not None:
         fig.add_vline(mark, line={"color": look.ink, "width": 1, "dash": "dot"})
         fig.add_annotation(x=mark, y=1, yref="y domain", yanchor="bottom", text=f"x = {mark:g}", showarrow=False)

@@ -77,9 +77,8 @@ class SpikeExplorer(View):
         self.rates = self.plot("rates", "Histogram of the neurons' firing rates")
         self.membrane = self.plot("membrane", "Membrane potential of the chosen neuron over time")
         self.image = self.plot("image", "The sample that is shown to the network")
-        left = [self.raster, self.rates]
+        left = [self.raster, self.rates, *[self.image] * (self.images is not None)]
         right = [ipywidgets.HBox([self.play, self.step]), self.maps, *[self.membrane] * (self.potentials is not None)]
-        right += [self.image] * (self.images is not None)
         top = [self.layer, self.sample, *[self.neuron] * (self.potentials is not None), self.window]
         columns = [ipywidgets.VBox(column, layout={"overflow": "hidden"}) for column in (left, right)]
         self.arrange(self.warning, flow(*top), flow(*columns, width=420))
@@ -132,7 +131,7 @@ class SpikeExplorer(View):
     def figure(self) -> go.Figure:
         """The raster of the chosen layer and sample."""
         spikes = self._chosen.reshape(self.num_steps, -1)
-        title = f"Spikes of {self.layer.value}, {self._sample_name()}"
+        title = f"{self.layer.value}, {self._sample_name()}"
         window = (max(0, self.window.value[0]), max(self.window.value[0] + 1, self.window.value[1]))
         window = tuple(np.clip(window, (0, 1), (spikes.shape[1] - 1, spikes.shape[1])).tolist())
         return spike_raster(spikes, max_neurons=_MAX_NEURONS, window=window, title=title, theme=self.theme)

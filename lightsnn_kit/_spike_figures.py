@@ -48,7 +48,7 @@ def spike_maps(spikes: object, *, step: int | None = None, max_channels: int = 6
     rate = 100 * spikes[slice(None) if step is None else step].mean()
     title = "Spike maps, step by step" if step is None else f"Spike maps at step {step} of 0 … {len(maps) - 1}"
     body = int(np.clip(560 * tiles.shape[0] * tiles.shape[2] / (tiles.shape[1] * tiles.shape[3]), 120, 520))
-    return finish(fig, theme, title, f"{words}; a filled pixel is a spike. {rate:.1f} % fire.", body=body)
+    return finish(fig, theme, title, f"{words}.\nA filled pixel is a spike; {rate:.1f} % fire.", body=body)
 
 
 def _name_tiles(fig: go.Figure, tiles: np.ndarray, rows: Sequence[np.ndarray], steps: Sequence[int]) -> None:
@@ -126,10 +126,10 @@ def rate_histogram(rates: object, *, bins: int = 20, over: str = "", theme: str 
     fig.add_vline(mean, line={"color": look.ink, "width": 1, "dash": "dash"})
     said = {"text": f"mean {mean:.1f} %", "showarrow": False, "yref": "y domain", "yanchor": "bottom"}
     fig.add_annotation(x=mean, y=1, xanchor="left" if mean < 70 else "right", **said)
-    fig.update_xaxes(title="firing rate (%)", tickvals=[-width, 0, 25, 50, 75, 100], range=[-2 * width, 101])
-    fig.update_xaxes(ticktext=["silent", "0", "25", "50", "75", "100"], showgrid=False)
+    fig.update_xaxes(title="firing rate (%)", tickvals=[-width, 25, 50, 75, 100], range=[-2 * width, 101])
+    fig.update_xaxes(ticktext=["silent", "25", "50", "75", "100"], tickangle=0, showgrid=False)
     fig.update_yaxes(title="neurons (%)", range=[0, 1.15 * max(silent, share.max())])
-    note = f"All {len(rates):,} neurons{', over ' * bool(over)}{over}; {int((rates == 0).sum()):,} of them never fire."
+    note = f"All {len(rates):,} neurons{', over ' * bool(over)}{over};\n{int((rates == 0).sum()):,} of them never fire."
     return finish(fig, theme, "Firing rates of the neurons", note, body=240, room=(18, 46))
 
 

@@ -75,7 +75,8 @@ def finish(
 
     ``room``: pixels above the axes for headings of panels, and below them for tick labels and axis titles.
     """
-    lines = textwrap.wrap(note, 98)  # characters of 12 px text that fit into a width of 600 px
+    # 98 characters of 12 px text fit into a width of 600 px; a note may break its lines earlier
+    lines = [line for part in note.split("\n") for line in textwrap.wrap(part, 98)]
     keys = [trace.name for trace in fig.data if trace.name and trace.showlegend is not False]
     foot = room[1] + 22 * int(
         np.ceil(sum(7 * len(key) + 50 for key in keys) / 560)

@@ -76,7 +76,7 @@ def spike_raster(
     fig.update_yaxes(title="firing (%)", range=[0, 1.35 * rates.max() or 1], nticks=3, row=1)
     fig.update_yaxes(title="neuron", showgrid=False, dtick=1 if last - first <= 10 else None, row=2)
     fig.update_xaxes(title="time step", showgrid=False, dtick=max(1, len(steps) // 16), row=2)
-    note = f"{shown}; a mark is a spike. Mean firing rate of all neurons: {rates.mean():.1f} %."
+    note = f"{shown}.\nA mark is a spike. Mean firing rate of all neurons: {rates.mean():.1f} %."
     return finish(fig, theme, title, note, body=380)
 
 

@@ -65,7 +65,7 @@ def test_it_opens_on_a_layer_that_fires_and_names_the_silent(explorer: SpikeExpl
     assert explorer.layer.options == (("dead (silent)", "dead"), ("conv", "conv"))
     assert "1 of 2 layers are silent" in explorer.warning.value
     assert 'role="status"' in explorer.warning.value
-    assert "Spikes of conv, sample 0 (class 7)" in drawn(explorer.raster)["layout"]["title"]["text"]
+    assert "conv, sample 0 (class 7)" in drawn(explorer.raster)["layout"]["title"]["text"]
     assert z(explorer.raster, 1) == [[0, int(n == 5), 0] for n in range(8)]
     assert z(explorer.image)[0] == [0, 1, 2, 3]
     assert explorer.describe() == "SpikeExplorer: conv, sample 0, 2 layers"
