@@ -20,7 +20,7 @@ function ask(model) {
 function plotly(model) {
   // The one that asked first may be gone before its kernel answers: after a while everyone asks for itself.
   if (!globalThis[PAGE]) globalThis[PAGE] = ask(model);
-  const alone = new Promise((resolve) => setTimeout(resolve, 10000)).then(() => globalThis[PAGE + "_done"] || ask(model));
+  const alone = new Promise((resolve) => setTimeout(resolve, 20000)).then(() => globalThis[PAGE + "_done"] || ask(model));
   return Promise.race([globalThis[PAGE], alone]).then((found) => {
     globalThis[PAGE + "_done"] = found;
     globalThis[PAGE] = Promise.resolve(found);
