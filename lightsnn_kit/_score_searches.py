@@ -13,7 +13,7 @@ import numpy as np
 from ._score_measures import candidate_scores, kit_scores
 from ._score_study import FORWARD, Setting, bench_cells
 from .cells import Cell, Op
-from .criteria import cell_paths, find_cell, rank_cells
+from .criteria import CellPaths, cell_paths, find_cell, rank_cells
 from .data import scoring_batches
 from .networks import build_network, build_supernet
 from .scoring import Scorer
@@ -65,9 +65,16 @@ def _random_sahd(setting: Setting, seed: int) -> tuple[Cell, int]:
     return max(found, key=lambda e: e.score).cell, len(found)
 
 
-def _random_deepest(setting: Setting, seed: int) -> tuple[Cell, int]:
-    cells = lightest_deepest()
-    return cells[np.random.default_rng(seed).integers(len(cells))], 0
+def _by_paths(key: Callable[[CellPaths], tuple[int, ...]]) -> Search:
+    """A cell that is best by its paths, drawn among equals with the seed: no network is scored."""
+
+    def search(setting: Setting, seed: int) -> tuple[Cell, int]:
+        keyed = [(key(cell_paths(cell)), cell) for cell in rank_cells(FORWARD)]
+        best = max(value for value, _ in keyed)
+        equals = [cell for value, cell in keyed if value == best]
+        return equals[np.random.default_rng(seed).integers(len(equals))], 0
+
+    return search
 
 
 def _deepest_by(name: str, *, draws: int = 1) -> Search:
@@ -109,7 +116,12 @@ SEARCHES: dict[str, Search] = {
     "pruning by firing rate": _pruning(proxy="firing_rate"),
     "pruning by SAHD − 1 per convolution": _parsimonious(1.0),
     "pruning by SAHD − 5 per convolution": _parsimonious(5.0),
-    "lightest deepest, at random": _random_deepest,
+    "most convolutions": _by_paths(lambda paths: (paths.convs,)),
+    "longest path, at random": _by_paths(lambda paths: (paths.depth,)),
+    "longest path, then most convolutions": _by_paths(lambda paths: (paths.depth, paths.convs)),
+    "longest path, then most direct": _by_paths(lambda paths: (paths.depth, -paths.reach)),
+    "longest path, then lightest": _by_paths(lambda paths: (paths.depth, -paths.convs)),
+    "longest path, then most direct, then lightest": _by_paths(lambda p: (p.depth, -p.reach, -p.convs)),
     "lightest deepest, by SAHD": _deepest_by("sahd_batch"),
     "lightest deepest, by HD": _deepest_by("hd_batch"),
     "lightest deepest, by firing rate": _deepest_by("firing_batch"),

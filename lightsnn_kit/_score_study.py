@@ -132,7 +132,7 @@ def correlations(table: dict[str, np.ndarray], accuracy: np.ndarray, *, resample
     statistics = {
         "kendall_tau": kendall_tau,
         "spearman": spearman,
-        "precision_at_10": lambda x, y: precision_at_k(x, y, k=10),
+        "precision_at_10": lambda x, y: precision_at_k(x, y, k=min(10, len(x))),
         "regret": regret,
     }
     for name, values in table.items():
@@ -231,7 +231,7 @@ def study_correlations(options: argparse.Namespace) -> dict[str, object]:
         "seconds_per_cell": float(np.mean([record["seconds"] for record in records])),
         "all_cells": correlations(table, accuracy, resamples=options.resamples),
         "trained_cells": correlations(alive, accuracy[trained], resamples=options.resamples),
-        "ceiling": correlations(ceiling, accuracy[both], resamples=options.resamples),
+        "ceiling": correlations(ceiling, accuracy[both], resamples=options.resamples) if both.sum() > 2 else [],
         "cross_validation": cross_validated(alive, accuracy[trained], convs[trained]),
         "accuracy_by_longest_path": _by_depth(table["longest path"][trained], accuracy[trained]),
     }
@@ -239,7 +239,10 @@ def study_correlations(options: argparse.Namespace) -> dict[str, object]:
 
 def _by_depth(depth: np.ndarray, accuracy: np.ndarray) -> dict[str, dict[str, float]]:
     groups = {int(d): accuracy[depth == d] for d in np.unique(depth)}
-    return {str(d): {"cells": len(a), "mean": a.mean(), "sd": a.std(ddof=1)} for d, a in groups.items()}
+    return {
+        str(d): {"cells": len(a), "mean": a.mean(), "sd": a.std(ddof=1) if len(a) > 1 else None}
+        for d, a in groups.items()
+    }
 
 
 def _measure(options: argparse.Namespace) -> None:
