@@ -43,6 +43,7 @@ class KernelExplorer(View):
         frames = None if images is None else as_array(images)
         frames = frames if frames is None or frames.ndim != 5 else frames.swapaxes(0, 1)
         self.images = one_per_sample(frames, "images", self.num_samples)
+        self._pictured: tuple | None = None  # the pair and theme that are drawn
         self._add_controls()
         self._add_plots()
         self.redraw()
@@ -131,7 +132,8 @@ class KernelExplorer(View):
         names = [f"sample {i}" + ("" if self.labels is None else f" (class {self.labels[i]})") for i in pair]
         hamming, d, k = (matrix[tuple(pair)] for matrix in self._matrices)
         self.pair.value = f"{names[0]}, {names[1]}: <b>Hamming {hamming:.4g}, d {d:.4g}, K {k:.6g}</b>"
-        if self.images is not None:
+        if self.images is not None and self._pictured != (shown := (*pair, self.theme)):
+            self._pictured = shown
             self.pictures.show(input_images(self.images[pair], titles=names, theme=self.theme))
 
     def describe(self) -> str:

@@ -63,7 +63,7 @@ def _draw_membrane(
         if value is not None:
             where = {"row": row, "col": 1, "exclude_empty_subplots": False}
             fig.add_hline(value, line={"color": look.muted, "width": 1, "dash": dash}, **where)
-            fig.add_annotation(y=value, text=f"{name} {value:g}", font_color=look.muted, **told)
+            fig.add_annotation(y=value, text=f"{name} {value:g}".replace("-", "−"), font_color=look.muted, **told)
     fig.update_xaxes(range=[-0.5, len(v) - 0.5], row=row)
     fig.update_yaxes(title="potential v", row=row)
 

@@ -60,10 +60,11 @@ class SpikeExplorer(View):
         first = next((layer for layer in self.spikes if layer not in self.silent), names[0][1])
         add = self.part
         self.layer = add(control(ipywidgets.Dropdown, first, "Layer", options=names), "layer")
+        size = self._size(first)
+        busiest = int(self.spikes[first][:, 0].sum(0).argmax())  # of the first sample
         narrow = {"layout": {"width": "180px"}}
         self.sample = add(control(ipywidgets.IntText, 0, f"Sample (0–{self.num_samples - 1})", **narrow), "sample")
-        self.neuron = add(control(ipywidgets.IntText, 0, "Neuron", **narrow), "neuron")
-        size = self._size(first)
+        self.neuron = add(control(ipywidgets.IntText, busiest, "Neuron", **narrow), "neuron")
         wide = {"min": 0, "max": size, "continuous_update": False, "layout": {"width": "340px"}}
         self.window = add(control(ipywidgets.IntRangeSlider, (0, size), "Neurons", **wide), "window")
         self.step = add(control(ipywidgets.IntSlider, 0, "Step", max=self.num_steps - 1), "step")

@@ -67,6 +67,7 @@ def test_it_opens_on_a_layer_that_fires_and_names_the_silent(explorer: SpikeExpl
     assert 'role="status"' in explorer.warning.value
     assert "conv, sample 0 (class 7)" in drawn(explorer.raster)["layout"]["title"]["text"]
     assert z(explorer.raster, 1) == [[0, int(n == 5), 0] for n in range(8)]
+    assert explorer.neuron.value == 5  # the one that fires
     assert z(explorer.image)[0] == [0, 1, 2, 3]
     assert explorer.describe() == "SpikeExplorer: conv, sample 0, 2 layers"
 

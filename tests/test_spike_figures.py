@@ -130,7 +130,7 @@ def test_membrane_falls_at_a_spike_by_the_rule_of_its_reset() -> None:
     assert list(soft.data[0].y) == pytest.approx([0.8, 0.8, 1.2, 0.2, 0.4, 0.4])
     assert [note.text for note in soft.layout.annotations] == ["threshold 1"]
     low = figures.membrane_trace(V, S, v_threshold=1.1, v_reset=-0.5)
-    assert [note.text for note in low.layout.annotations] == ["threshold 1.1", "reset to -0.5"]
+    assert [note.text for note in low.layout.annotations] == ["threshold 1.1", "reset to −0.5"]
     assert [shape.y0 for shape in low.layout.shapes] == [1.1, -0.5]
     assert list(low.data[1].x) == [1]
     assert "1 spikes in 3 steps" in heading(low)
