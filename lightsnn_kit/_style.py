@@ -84,7 +84,9 @@ def finish(
     top = room[0] + 44 + 16 * len(lines)
     # The note is a part of the title: plotly's subtitle stands at other distances for one line and for two.
     notes = f'<span style="color:{theme_of(theme).muted}">{"<br>".join(lines)}</span>'
-    fig.update_layout(template=template(theme), title_text=f'<span style="font-size:16px">{title}</span><br>{notes}')
+    fig.update_layout(
+        template=f"lightsnn_{theme}", title_text=f'<span style="font-size:16px">{title}</span><br>{notes}'
+    )
     return fig.update_layout(
         showlegend=bool(keys), height=body + top + foot, margin={"l": 16, "r": 16, "t": top, "b": foot}
     )

@@ -201,7 +201,7 @@ def test_opening_and_closing_leaves_nothing() -> None:
 
     def scene() -> weakref.ref:
         view = SpikeExplorer(record(), potentials=potentials(), images=np.zeros((2, 1, 4, 4)))
-        view.theme, view.step.value, view.sample.value, view.play.playing = "dark", 1, 9, True
+        view.step.value, view.sample.value, view.play.playing = 1, 9, True
         view.close()
         return weakref.ref(view)
 
