@@ -95,11 +95,11 @@ class Preset:
     def quick(self) -> Preset:
         """The same experiment in seconds: it exercises every step, and its numbers mean nothing."""
         small = {"width": 4, "hidden": 32, "votes": 2, "num_steps": 2, "linear_std": None}
-        data = dict(self.data) | ({"num_steps": 4} if "num_steps" in self.data else {})
-        scoring = replace(self.scoring, batch_size=8, num_batches=1)
-        train = replace(self.train, epochs=1, batch_size=16, frozen_norm_epochs=0)
+        data = dict(self.data) | ({"num_steps": 2} if "num_steps" in self.data else {})
+        scoring = replace(self.scoring, batch_size=4, num_batches=1)
+        train = replace(self.train, epochs=1, batch_size=8, frozen_norm_epochs=0)
         network = dict(self.network) | small
-        return replace(self, network=network, data=data, scoring=scoring, train=train, per_class=4, budget=3)
+        return replace(self, network=network, data=data, scoring=scoring, train=train, per_class=2, budget=3)
 
     def to_dict(self) -> dict[str, object]:
         """All settings as plain values, for the record of a run."""
