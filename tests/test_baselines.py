@@ -1,0 +1,135 @@
+"""Every way to choose a cell: what it chooses, how often it scores, and what it says when asked wrongly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lightsnn_kit import baselines
+from lightsnn_kit.baselines import METHODS, choose, forward_part, num_weights
+from lightsnn_kit.cells import Cell, Edge, Op
+from lightsnn_kit.spaces import PUBLISHED_CELLS, SPACES, OpMask
+
+SPACE = SPACES["lightsnn"]
+
+
+class Counting:
+    """A score that counts its calls: the number of convolutions that are left."""
+
+    def __init__(self) -> None:
+        self.masks: list[OpMask] = []
+
+    def __call__(self, mask: OpMask) -> float:
+        self.masks.append(mask)
+        return float(sum(op.is_conv for _, ops in mask.items() for op in ops))
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_score_only_if_they_say_so(name: str) -> None:
+    score = Counting()
+    cell = choose(name, SPACE, score=score, rng=rng(), budget=20)
+    assert isinstance(cell, Cell)
+    assert bool(score.masks) == METHODS[name].scores
+    assert choose(name, SPACE, score=Counting(), rng=rng(), budget=20) == cell
+
+
+@pytest.mark.parametrize(
+    ("name", "scores"),
+    [("lightsnn", 60), ("lightsnn-cut", 60), ("lightsnn-forward", 30), ("snasnet-search", 20), ("random-search", 20)],
+)
+def test_number_of_scores(name: str, scores: int) -> None:
+    """12 edges × (3 + 2), 6 edges × (3 + 2), and the budget."""
+    score = Counting()
+    choose(name, SPACE, score=score, rng=rng(), budget=20)
+    assert len(score.masks) == scores
+
+
+def test_pruning_five_ops() -> None:
+    score = Counting()
+    choose("lightsnn", SPACES["snasnet"], score=score, rng=rng())
+    assert len(score.masks) == 12 * (5 + 4 + 3 + 2)
+
+
+def test_uniform_cells() -> None:
+    assert choose("all-conv", SPACE, rng=rng()).ops == (Op.CONV3X3,) * 12
+    assert choose("all-skip", SPACES["lightsnn-forward"], rng=rng()).ops == (Op.SKIP,) * 6
+
+
+def test_a_score_that_likes_convolutions_finds_all_of_them() -> None:
+    assert choose("lightsnn", SPACE, score=Counting(), rng=rng()) == SPACE.uniform("conv3x3")
+    assert choose("lightsnn-cut", SPACE, score=Counting(), rng=rng()) == SPACES["lightsnn-forward"].uniform("conv3x3")
+    assert choose("lightsnn-forward", SPACE, score=Counting(), rng=rng()).backward is False
+
+
+def test_random_search_takes_the_best() -> None:
+    score = Counting()
+    cell = choose("random-search", SPACE, score=score, rng=rng(), budget=50)
+    convs = [sum(op.is_conv for op in mask.to_cell().ops) for mask in score.masks]
+    assert sum(op.is_conv for op in cell.ops) == max(convs)
+    assert cell == score.masks[convs.index(max(convs))].to_cell()  # the first of equals
+
+
+def test_snasnet_search_keeps_its_rules() -> None:
+    """An edge pair is forward or backward, never both; input to output is direct; nothing dangles."""
+    score = Counting()
+    choose("snasnet-search", SPACES["snasnet"], score=score, rng=rng(), budget=100)
+    for cell in (mask.to_cell() for mask in score.masks):
+        used = [edge for edge, op in cell.edge_ops.items() if op is not Op.ZEROIZE]
+        assert Edge(3, 0) in used
+        assert not any(Edge(edge.source, edge.target) in used for edge in used)
+        assert cell == cell.without_dangling()
+
+
+def test_random_cells_have_a_path() -> None:
+    cells = [choose("random", SPACE, rng=rng(seed)) for seed in range(30)]
+    assert all(cell.conv_path_lengths() is not None for cell in cells)
+    assert len(set(cells)) == 30
+
+
+def test_most_parameters_by_hand() -> None:
+    """9 C² for a 3x3 and C² for a 1x1 convolution on a live edge; the largest of the same cells random search draws."""
+    assert num_weights(OpMask.from_cell(Cell.parse("0303 0030 2002 0200"))) == 9 * 3 + 1 * 3
+    assert num_weights(OpMask.from_cell(Cell.parse("0300 0000 0000 0000"))) == 0  # its target reaches nothing
+    drawn = Counting()
+    choose("random-search", SPACE, score=drawn, rng=rng(), budget=40)
+    largest = choose("most-parameters", SPACE, rng=rng(), budget=40)
+    assert num_weights(OpMask.from_cell(largest)) == max(map(num_weights, drawn.masks))
+
+
+def test_published_cells() -> None:
+    for name, matrix in (("snasnet-cifar10", "0303 0030 2002 0200"), ("snasnet-cifar100", "0302 0030 3003 0000")):
+        assert choose(name, SPACE, rng=rng()) == Cell.parse(matrix) == PUBLISHED_CELLS[name]
+
+
+def test_residual_cells() -> None:
+    plain, fed_back = (choose(name, SPACE, rng=rng()) for name in ("residual", "residual-feedback"))
+    assert forward_part(fed_back) == plain
+    assert [str(edge) for edge, op in fed_back.edge_ops.items() if edge.is_backward and op is not Op.ZEROIZE] == [
+        "0<-3"
+    ]
+    assert (plain.num_convs, plain.conv_path_lengths()) == (2, (0, 2))
+    assert plain.dead_nodes == frozenset()
+
+
+def test_path_rule_can_be_off() -> None:
+    """A score that wants every edge cut: with the rule a path stays, without it none."""
+
+    def score(mask: OpMask) -> float:
+        return float(sum(Op.ZEROIZE in ops for _, ops in mask.items())) - 0.001 * sum(map(len, mask.alive))
+
+    assert choose("lightsnn", SPACE, score=score, rng=rng()).conv_path_lengths() is not None
+    assert choose("lightsnn", SPACE, score=score, rng=rng(), keep_path=False).conv_path_lengths() is None
+
+
+def test_errors_teach() -> None:
+    with pytest.raises(ValueError, match=r"unknown method 'all-cnv'; .* Did you mean 'all-conv'"):
+        choose("all-cnv", SPACE, rng=rng())
+    with pytest.raises(ValueError, match="this method scores networks; pass score="):
+        choose("lightsnn", SPACE, rng=rng())
+    with pytest.raises(ValueError, match="budget must be a positive integer"):
+        choose("random-search", SPACE, score=Counting(), rng=rng(), budget=0)
+    assert baselines.get("random").text
