@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup lab demo test test-loaders lint notebooks bench
+.PHONY: help setup lab demo reproduce test test-loaders lint notebooks bench
 
 PYTHON ?= python3
 VENV := .venv
@@ -34,6 +34,11 @@ lab: $(READY)  ## open JupyterLab on the notebooks
 
 demo: $(READY)  ## search, train, evaluate and report on real digits; results in runs/demo
 	$(PY) -m lightsnn_kit demo
+
+PRESET ?= motion-dvs
+reproduce: $(READY)  ## run an experiment and its report: PRESET=cifar10 (default motion-dvs), QUICK=1 for a rehearsal
+	$(PY) -m lightsnn_kit run notebooks/reproduce/run.ipynb notebooks/reproduce/report.ipynb \
+	  --run runs/reproduce/$(PRESET)$(if $(QUICK),-quick) -p preset=$(PRESET) -p quick=$(if $(QUICK),true,false) $(ARGS)
 
 test: $(READY)  ## run the quick tests and every notebook in quick mode
 	$(PY) -m pytest -m "not slow and not browser"
