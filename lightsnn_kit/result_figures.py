@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 import plotly.graph_objects as go
@@ -66,5 +67,6 @@ def search_times(rows: Iterable[Row], *, note: str = "", theme: str = "light") -
     fig = go.Figure(go.Bar(x=seconds, y=names, orientation="h", text=texts, textposition="outside", marker=look))
     fig.update_traces(cliponaxis=False, showlegend=False, hoverinfo="y+text")
     fig.update_yaxes(autorange="reversed")
-    fig.update_xaxes(type="log", title="seconds: load, build and all scores", dtick=1)
+    span = [math.floor(math.log10(min(seconds))), math.log10(max(seconds)) + 0.4]
+    fig.update_xaxes(type="log", title="seconds: load, build and all scores", dtick=1, range=span)
     return finish(fig, theme, "What a search takes", note, body=44 * len(names) + 30)

@@ -78,14 +78,13 @@ class Estimate:
         return cls(n, mean, sd, mean - half, mean + half)
 
     def told(self, *, factor: float = 1.0, digits: int = 1) -> str:
-        """``mean ± sd`` as text, scaled.
+        """``mean ± sd`` as text, scaled; the mean alone where one value or equal ones have no spread.
 
         >>> Estimate.of([0.5, 0.7]).told(factor=100), Estimate.of([0.5]).told(factor=100)
-        ('60.0 ± 14.1', '50.0 (one seed)')
+        ('60.0 ± 14.1', '50.0')
         """
-        if self.n == 1:
-            return f"{factor * self.mean:,.{digits}f} (one seed)"
-        return f"{factor * self.mean:,.{digits}f} ± {factor * self.sd:,.{digits}f}"
+        mean = f"{factor * self.mean:,.{digits}f}"
+        return mean if self.n == 1 or not self.sd else f"{mean} ± {factor * self.sd:,.{digits}f}"
 
 
 def gather(*places: str | Path) -> list[dict[str, object]]:
