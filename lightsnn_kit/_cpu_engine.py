@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import _cpu_kernels as kernels
-from ._cpu_parts import CellBuffers, Group, int8_works, sum_type, thread_pool
+from ._cpu_parts import CellBuffers, Group, TermTable, int8_works, sum_type, thread_pool
 from ._engine import ConvKey, Engine, Recorder, conv_modules, scale_of
 from ._plan import CellPlan
 from .cells import Op
@@ -67,7 +67,7 @@ class CpuEngine(Engine):
     def cell_step(self, cell: int, x: Tensor | None, *, first: bool, last: bool) -> None:
         buffers, plan = self.cell_buffers[cell], self.plan
         if x is not None and (first or self.config.events):  # a static image drives every step alike
-            buffers.planes[buffers.input_plane] = x.reshape(-1).numpy()
+            buffers.planes[buffers.input_plane, : x.numel()] = x.reshape(-1).numpy()
         for node in plan.nodes:
             self._node(cell, node, first=first, last=last)
 
@@ -110,32 +110,12 @@ class CpuEngine(Engine):
             kernels.collect(group(spikes), pixel, slots, out, self.lattice, total)
 
     def _terms(self, buffers: CellBuffers, node: int, first: bool) -> kernels.Terms:
-        rows: list[tuple[float, np.ndarray, np.ndarray]] = []
-        program, weights = [], []
-        if node == 0:
-            program, weights = [(kernels.PLANE, buffers.input_plane, 0, 1, 0)], [1.0]
-        sides = [self.plan.forward.get(node, ()) if node else (), () if first else self.plan.backward.get(node, ())]
-        for side, groups in enumerate(sides):
-            for group in groups:
-                for position, term in enumerate(group):
-                    weights.append(term.weight)
-                    opens = int(position == 0)
-                    if term.op.is_conv:
-                        slot, *row = buffers.coefficients[term.edge, term.op]
-                        program.append((kernels.CONV, slot, len(rows), opens, side))
-                        rows.append(row)
-                    else:
-                        plane = buffers.plane(term.edge.source, term.op)
-                        program.append((kernels.PLANE, plane, 0, opens, side))
-        repeat = max(1, TILE // buffers.channels)
-        none = np.zeros((1, repeat * buffers.channels), np.float32)
-        return kernels.Terms(
-            np.array(program, np.int64).reshape(-1, 5),
-            np.array(weights, np.float32),
-            np.array([row[0] for row in rows] or [0], np.float32),
-            np.array([np.tile(row[1], repeat) for row in rows]) if rows else none,
-            np.array([np.tile(row[2], repeat) for row in rows]) if rows else none,
-        )
+        table = TermTable(buffers, [] if node else [buffers.input_plane])
+        for edge_terms in self.plan.forward.get(node, ()) if node else ():
+            table.add(edge_terms, fed_back=False)
+        for edge_terms in () if first else self.plan.backward.get(node, ()):
+            table.add(edge_terms, fed_back=True)
+        return table.terms(max(1, TILE // buffers.channels))
 
     def _target(self, buffers: CellBuffers, plane: int, state: int, fires: bool, first: bool) -> kernels.Target:
         decay, threshold = 1 / self.config.tau, self.config.v_threshold
@@ -170,7 +150,9 @@ class CpuEngine(Engine):
         return self.groups[name]
 
     def _normalise(self, buffers: CellBuffers, group: Group, slots: np.ndarray, totals: np.ndarray) -> None:
-        a, b = self._affine(group.norm, [buffers.conv[slot] for slot in slots], totals, group.grids)
+        a, b = self._affine(
+            group.norm, [buffers.conv[slot, : len(buffers.spikes)] for slot in slots], totals, group.grids
+        )
         for k, (key, conv) in enumerate(zip(group.keys, group.convs, strict=True)):
             part = slice(k * buffers.channels, (k + 1) * buffers.channels)
             buffers.coefficients[key] = (int(slots[k]), scale_of(conv), a[part], b[part])
@@ -215,7 +197,7 @@ class CpuEngine(Engine):
         """BN and LIF on a cell's output; ``after(worker, lo, hi)`` runs for every worker's samples."""
         buffers = self.cell_buffers[cell]
         output = buffers.plane(buffers.num_nodes - 1, Op.SKIP)
-        a, b = self._affine(norm, [buffers.planes[output]], None, [None])
+        a, b = self._affine(norm, [buffers.planes[output, : len(buffers.spikes)]], None, [None])
         repeat = max(1, TILE // buffers.channels)
         gains, shifts = np.tile(a, repeat), np.tile(b, repeat)
         target = self._target(buffers, -1, buffers.num_nodes, True, first)

@@ -13,19 +13,21 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-PLANE, CONV = 0, 1
 jit = njit(nogil=True, cache=True, error_model="numpy")
 
 
 class Terms(NamedTuple):
-    """What is summed into a node; coefficients are repeated over a tile of whole pixels.
+    """What is summed into a node, edge by edge; coefficients are repeated over a tile of whole pixels.
 
-    ``program`` int64 [terms, 5]: kind, index of the plane or convolution, row of its coefficients, whether the term
-    opens an edge, whether it is fed back. An edge sums its terms, a node its edges, then feedback is added.
+    An edge adds plane · weight + (convolution · scale · gain + shift) · weight; where it lacks one of the two, the
+    weight is 0 and the index names data that are read anyway. ``edges`` int64 [edges, 5]: whether the edge is fed back,
+    index of the plane, of the convolution, of its coefficients, number of further terms. ``further`` int64 [terms, 3]
+    holds those in the order of the edges: a plane (−1: none), a convolution (−1: none), its coefficients.
     """
 
-    program: np.ndarray
-    weights: np.ndarray  # float32 [terms]
+    edges: np.ndarray
+    weights: np.ndarray  # float32 [edges, 2]: of plane and convolution
+    further: np.ndarray
     scales: np.ndarray  # float32 [rows]
     gains: np.ndarray  # float32 [rows, tile]
     shifts: np.ndarray  # float32 [rows, tile]
@@ -55,95 +57,124 @@ def _popcount(typing_context, word):
 
 
 @jit
-def _fire(x, lo, n, target):
+def _fire(x, fed_back, out, lo, target):
+    """Neurons fire on x + fed_back, which is kept in ``out``: an array of its own, or the loop is not vectorised."""
+    n = len(x)
     v, spikes = target.v[lo : lo + n], target.spikes[lo : lo + n]
     decay, threshold = np.float32(target.decay), np.float32(target.threshold)
     if target.first:
         v[:] = np.float32(0)
     for i in range(n):
-        charged = v[i] + (x[i] - v[i]) * decay
+        value = x[i] + fed_back[i]
+        out[i] = value
+        charged = v[i] + (value - v[i]) * decay
         fired = charged >= threshold
         spikes[i] = np.uint8(fired)
         v[i] = np.float32(0) if fired else charged
 
 
 @jit
-def _add(total, values, w):
-    for i in range(len(values)):
-        total[i] += values[i] * w
+def _pair(e, terms, conv, planes, lo, n):
+    """The streams and factors of an edge for floats [lo, lo + n)."""
+    row = terms.edges[e, 3]
+    return (
+        planes[terms.edges[e, 1], lo : lo + n],
+        terms.weights[e, 0],
+        conv[terms.edges[e, 2], lo : lo + n],
+        terms.scales[row],
+        terms.gains[row],
+        terms.shifts[row],
+        terms.weights[e, 1],
+    )
 
 
 @jit
-def _add_conv(total, values, terms, row, w):
-    s, a, b = terms.scales[row], terms.gains[row], terms.shifts[row]
-    for i in range(len(values)):
-        total[i] += (np.float32(values[i]) * s * a[i] + b[i]) * w
-
-
-@jit
-def _add_both(total, plane, values, terms, row, w):
-    s, a, b = terms.scales[row], terms.gains[row], terms.shifts[row]
-    for i in range(len(values)):
-        total[i] += plane[i] * w + (np.float32(values[i]) * s * a[i] + b[i]) * w
-
-
-@jit
-def _add_edge(k, count, terms, conv, planes, base, n, total, edge):
-    """Add the edge whose terms are k … k + count − 1; a value and a convolution, the usual pair, in one loop."""
-    kind, index, row, _, _ = terms.program[k]
-    if count == 2 and kind == PLANE and terms.program[k + 1, 0] == CONV:
-        values, row = conv[terms.program[k + 1, 1], base : base + n], terms.program[k + 1, 2]
-        _add_both(total, planes[index, base : base + n], values, terms, row, terms.weights[k])
+def _add_pairs(e, count, terms, conv, planes, lo, total):
+    """Add edges e … e + count − 1 one after the other: three in one loop, that is a quarter less traffic to memory."""
+    n = len(total)
+    p, u, q, s, a, b, w = _pair(e, terms, conv, planes, lo, n)
+    if count == 1:
+        for i in range(n):
+            total[i] += p[i] * u + (np.float32(q[i]) * s * a[i] + b[i]) * w
         return
-    parts = total if count == 1 else edge
-    if count > 1:
-        edge[:n] = np.float32(0)
-    for m in range(k, k + count):
-        kind, index, row, _, _ = terms.program[m]
-        if kind == CONV:
-            _add_conv(parts, conv[index, base : base + n], terms, row, terms.weights[m])
+    p1, u1, q1, s1, a1, b1, w1 = _pair(e + 1, terms, conv, planes, lo, n)
+    if count == 2:
+        for i in range(n):
+            x = total[i] + (p[i] * u + (np.float32(q[i]) * s * a[i] + b[i]) * w)
+            total[i] = x + (p1[i] * u1 + (np.float32(q1[i]) * s1 * a1[i] + b1[i]) * w1)
+        return
+    p2, u2, q2, s2, a2, b2, w2 = _pair(e + 2, terms, conv, planes, lo, n)
+    for i in range(n):
+        x = total[i] + (p[i] * u + (np.float32(q[i]) * s * a[i] + b[i]) * w)
+        x += p1[i] * u1 + (np.float32(q1[i]) * s1 * a1[i] + b1[i]) * w1
+        total[i] = x + (p2[i] * u2 + (np.float32(q2[i]) * s2 * a2[i] + b2[i]) * w2)
+
+
+@jit
+def _add_long_edge(e, m, terms, conv, planes, lo, total, edge):
+    """Add an edge with further terms, from row ``m`` on; returns the row after them."""
+    n, w = len(total), terms.weights[e, 1] + terms.weights[e, 0] * (terms.weights[e, 1] == 0)  # all weights are equal
+    edge[:] = np.float32(0)
+    _add_pairs(e, 1, terms, conv, planes, lo, edge)
+    for m in range(m, m + terms.edges[e, 4]):  # noqa: B020
+        plane, index, row = terms.further[m]
+        if plane >= 0:
+            p = planes[plane, lo : lo + n]
+            for i in range(n):
+                edge[i] += p[i] * w
         else:
-            _add(parts, planes[index, base : base + n], terms.weights[m])
-    if count > 1:
-        _add(total, edge[:n], np.float32(1))
+            q, s, a, b = conv[index, lo : lo + n], terms.scales[row], terms.gains[row], terms.shifts[row]
+            for i in range(n):
+                edge[i] += (np.float32(q[i]) * s * a[i] + b[i]) * w
+    for i in range(n):
+        total[i] += edge[i]
+    return m + 1
 
 
 @jit
 def integrate(lo, hi, terms, conv, planes, target):
-    """Sum the terms for floats [lo, hi) of a node (whole pixels), keep the value and let its neurons fire.
+    """Sum the edges for floats [lo, hi) of a node (whole pixels), keep the value and let its neurons fire.
 
     Sums start at 0, which changes no bit of a float32 but the sign of a zero, and no comparison sees that.
     """
-    tile, num_terms = terms.gains.shape[1], len(terms.program)
-    edge, sums = np.empty(tile, np.float32), np.empty((2, tile), np.float32)
+    tile, num_edges = terms.gains.shape[1], len(terms.edges)
+    scratch, sums = np.empty((2, tile), np.float32), np.empty((2, tile), np.float32)
     for base in range(lo, hi, tile):
         n = min(tile, hi - base)
         sums[:] = np.float32(0)
-        k = 0
-        while k < num_terms:
-            count = 1
-            while k + count < num_terms and not terms.program[k + count, 3]:
-                count += 1
-            _add_edge(k, count, terms, conv, planes, base, n, sums[terms.program[k, 4]], edge)
-            k += count
-        x = sums[0]
-        _add(x, sums[1, :n], np.float32(1))
-        if target.plane >= 0:
-            planes[target.plane, base : base + n] = x[:n]
+        e, m = 0, 0
+        while e < num_edges:
+            total, count = sums[terms.edges[e, 0], :n], 1
+            if terms.edges[e, 4]:
+                m = _add_long_edge(e, m, terms, conv, planes, base, total, scratch[0, :n])
+            else:
+                while count < 3 and e + count < num_edges and _joins(terms.edges, e, e + count):
+                    count += 1
+                _add_pairs(e, count, terms, conv, planes, base, total)
+            e += count
+        out = planes[target.plane, base : base + n] if target.plane >= 0 else scratch[1, :n]
         if target.fires:
-            _fire(x, base, n, target)
+            _fire(sums[0, :n], sums[1, :n], out, base, target)
+        else:
+            for i in range(n):
+                out[i] = sums[0, i] + sums[1, i]
+
+
+@jit
+def _joins(edges, first, other):
+    return edges[other, 0] == edges[first, 0] and edges[other, 4] == 0
 
 
 @jit
 def fire_normalised(lo, hi, values, gains, shifts, target):
     """Let neurons fire on value · gain + shift; the factors are repeated over a tile of whole pixels."""
     tile = len(gains)
-    x = np.empty(tile, np.float32)
+    x, nothing, out = np.empty(tile, np.float32), np.zeros(tile, np.float32), np.empty(tile, np.float32)
     for base in range(lo, hi, tile):
         n = min(tile, hi - base)
         for i in range(n):
             x[i] = values[base + i] * gains[i] + shifts[i]
-        _fire(x, base, n, target)
+        _fire(x[:n], nothing[:n], out[:n], base, target)
 
 
 @jit

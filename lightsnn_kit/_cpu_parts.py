@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
@@ -13,7 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ._cpu_kernels import Terms
 from ._engine import ConvKey
+from ._plan import Term
 from .cells import Op
 from .lattice import WEIGHT_MAX, LatticeConv2d
 
@@ -93,17 +96,20 @@ class Group:
         return out.permute(0, 2, 3, 1).contiguous().view(-1, self.channels).numpy()
 
 
+PAD = 1040  # floats between planes: rows a power of two apart would share a few lines of the caches
+
+
 class CellBuffers:
     """The arrays of one cell, kept between candidates; pages that are never touched cost nothing."""
 
     def __init__(self, num_nodes: int, batch: int, size: tuple[int, int], channels: int, dtype: type) -> None:
         self.shape, self.channels, self.num_nodes = (batch, *size, channels), channels, num_nodes
         self.image = size[0] * size[1] * channels  # floats per sample
-        floats = batch * self.image
+        floats = batch * self.image + PAD
         self.planes = np.empty((num_nodes * (num_nodes + 1) + 1, floats), np.float32)  # values, pooled values, input
-        self.conv = np.empty((2 * num_nodes * num_nodes, floats), dtype)
+        self.conv = np.zeros((2 * num_nodes * num_nodes, floats), dtype)  # 0 · whatever is read must be 0
         self.v = np.empty((num_nodes + 1, floats), np.float32)
-        self.spikes = np.empty(floats, np.uint8)
+        self.spikes = np.empty(batch * self.image, np.uint8)
         self.coefficients: dict[ConvKey, tuple[int, float, np.ndarray, np.ndarray]] = {}  # slot, scale, a, b
         self.free: list[int] = []
 
@@ -119,6 +125,51 @@ class CellBuffers:
     def images(self, array: np.ndarray, lo: int, hi: int) -> np.ndarray:
         """Samples [lo, hi) of a plane, a v or a spike buffer as [B, H, W, C]."""
         return array[lo * self.image : hi * self.image].reshape(hi - lo, *self.shape[1:])
+
+
+class TermTable:
+    """Collects what is summed into a node, in the form of ``_cpu_kernels.Terms``."""
+
+    def __init__(self, buffers: CellBuffers, planes: Sequence[int] = ()) -> None:
+        self.buffers, none = buffers, np.zeros(buffers.channels, np.float32)
+        self.rows: list[tuple[float, np.ndarray, np.ndarray]] = [(0.0, none, none)]  # row 0: no convolution
+        self.edges = [(0, plane, None, 0, 0) for plane in planes]
+        self.weights = [(1.0, 0.0) for _ in planes]
+        self.further: list[tuple[int, int, int]] = []
+
+    def add(self, edge_terms: Sequence[Term], *, fed_back: bool) -> None:
+        """Add the terms of an edge, in their order; of the first two, one plane and one convolution are a pair."""
+        placed = [self._place(term) for term in edge_terms]
+        paired = len(placed) > 1 and (placed[0][0] is None) != (placed[1][0] is None)
+        plane, conv, row = placed[0]
+        if paired:
+            other = placed[1]
+            plane = other[0] if plane is None else plane
+            conv, row = other[1:] if conv is None else (conv, row)
+        weight, rest = edge_terms[0].weight, placed[1 + paired :]
+        self.edges.append((int(fed_back), plane, conv, row, len(rest)))
+        self.weights.append((0.0 if plane is None else weight, 0.0 if conv is None else weight))
+        self.further += [tuple(-1 if i is None else i for i in term) for term in rest]
+
+    def _place(self, term: Term) -> tuple[int | None, int | None, int]:
+        if not term.op.is_conv:
+            return self.buffers.plane(term.edge.source, term.op), None, 0
+        slot, *row = self.buffers.coefficients[term.edge, term.op]
+        self.rows.append(row)
+        return None, slot, len(self.rows) - 1
+
+    def terms(self, repeat: int) -> Terms:
+        """The table, its coefficients repeated for a tile of ``repeat`` pixels."""
+        plane = next((edge[1] for edge in self.edges if edge[1] is not None), self.buffers.input_plane)
+        conv = next((edge[2] for edge in self.edges if edge[2] is not None), 0)
+        edges = [(s, plane if p is None else p, conv if c is None else c, *rest) for s, p, c, *rest in self.edges]
+        return Terms(
+            np.array(edges, np.int64).reshape(-1, 5),
+            np.array(self.weights, np.float32).reshape(-1, 2),
+            np.array(self.further, np.int64).reshape(-1, 3),
+            np.array([row[0] for row in self.rows], np.float32),
+            *(np.tile(np.array([row[i] for row in self.rows]), repeat) for i in (1, 2)),
+        )
 
 
 def sum_type(convs: list[nn.Conv2d]) -> type:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ._engine import Engine, check_supported, make_engine
 from .cells import Op
 from .kernels import MAX_NEURONS, SpikeStatistics, hamming, log_det, pattern_distances, sahd_kernel
-from .lattice import scoring_mode
+from .lattice import LatticeConv2d, check_exact, scoring_mode
 from .networks import SpikingNetwork
 from .spaces import OpMask
 
@@ -81,6 +81,10 @@ def _check_batches(supernet: SpikingNetwork, batches: Sequence[Tensor]) -> None:
             raise ValueError("a score compares samples: a scoring batch needs at least 2, got 1.")
         if not torch.isfinite(batch).all():
             raise ValueError("a scoring batch holds NaN or infinite values; clean the data first.")
+        stem = supernet.stem[0]
+        if isinstance(stem, LatticeConv2d) and not batch.is_floating_point():  # real values are not claimed exact
+            largest = float((batch.amax() - supernet.input_centre.amin()).abs().maximum(supernet.input_centre.amax()))
+            check_exact("stem", stem.weight[0].numel(), max_input=largest)
 
 
 def _check_mask(supernet: SpikingNetwork, mask: OpMask) -> None:

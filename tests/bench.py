@@ -1,8 +1,8 @@
 """Benchmark of the scoring engine: ``make bench`` prints a table and writes ``runs/bench/scoring.json``.
 
-Every ratio is measured in one process, its sides in turn, medians of at least five, on one thread: a shared machine's
-second core comes and goes, and OpenMP's waiting threads then slow the plain scorer down several times. The search is
-timed on all threads. The yardstick is the plain scorer
+Every ratio is measured in one process, its sides in turn, medians of at least five, in processor time of one thread:
+a shared machine's cores come and go, and OpenMP's waiting threads then slow the plain scorer down several times. The
+search is timed by the clock, on all threads. The yardstick is the plain scorer
 in torch's and spikingjelly's own layers (``init='stock'``): one LIF layer, one convolution and two B×N products per
 convolution of every edge. The time of its convolutions alone is taken inside the same passes.
 """
@@ -16,13 +16,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from lightsnn_kit import _cpu_engine, _cpu_kernels, _cpu_parts, kernels, scoring
+from lightsnn_kit.lattice import ExactBatchNorm2d
 from lightsnn_kit.networks import NetworkConfig, build_supernet
 from lightsnn_kit.runs import project_root, provenance, write_json
 from lightsnn_kit.scoring import Scorer
@@ -48,7 +49,7 @@ def make_scorer(width: int, batch: int, engine: str, *, batches: int = 1) -> Sco
 @contextmanager
 def clocked(owner: object, name: str, clock, seconds: dict[str, float], part: str):
     """Add the time spent in a function to ``seconds[part]`` while the block runs."""
-    function = getattr(owner, name)
+    function, stored = getattr(owner, name), vars(owner)[name]
 
     def wrapper(*args, **kwargs):
         start = clock()
@@ -57,17 +58,35 @@ def clocked(owner: object, name: str, clock, seconds: dict[str, float], part: st
         finally:
             seconds[part] = seconds.get(part, 0.0) + clock() - start
 
-    setattr(owner, name, staticmethod(wrapper) if isinstance(owner.__dict__.get(name), staticmethod) else wrapper)
+    setattr(owner, name, staticmethod(wrapper) if isinstance(stored, staticmethod) else wrapper)
     try:
         yield
     finally:
-        setattr(owner, name, function)
+        setattr(owner, name, stored)
 
 
-def seconds_of(call) -> float:
-    start = time.perf_counter()
+def seconds_of(call, clock=time.perf_counter) -> float:
+    start = clock()
     call()
-    return time.perf_counter() - start
+    return clock() - start
+
+
+@contextmanager
+def parts_clocked(parts: dict[str, float]):
+    """Add the processor time that goes into the parts of a score while the block runs."""
+    cpu = _cpu_engine.CpuEngine
+    places = [
+        ("convolution", (_cpu_parts.Group, "__call__"), (cpu, "_linear")),
+        ("neuron", *((_cpu_kernels, name) for name in ("integrate", "fire_normalised", "pool_pairs"))),
+        ("statistics", *((_cpu_kernels, name) for name in ("collect", "largest", "sum_plane")), (cpu, "_normalise")),
+        ("kernel", (_cpu_kernels, "shared_spikes"), (cpu, "_pack")),
+        ("kernel", (kernels.SpikeStatistics, "kernel"), (scoring, "log_det")),
+    ]
+    with ExitStack() as stack:
+        for part, *functions in places:
+            for owner, name in functions:
+                stack.enter_context(clocked(owner, name, time.thread_time, parts, part))
+        yield
 
 
 def compare(width: int) -> list[dict]:
@@ -80,10 +99,11 @@ def compare(width: int) -> list[dict]:
     times: dict[str, list[float]] = {"fast": [], "plain": [], "conv": []}
     for _ in range(ROUNDS):
         conv: dict[str, float] = {}
-        times["fast"].append(seconds_of(lambda: fast(mask)))
-        with clocked(nn.Conv2d, "forward", time.perf_counter, conv, "conv"):
-            times["plain"].append(seconds_of(lambda: plain(mask)))
+        times["fast"].append(seconds_of(lambda: fast(mask), time.thread_time))
+        with clocked(nn.Conv2d, "forward", time.thread_time, conv, "conv"):
+            times["plain"].append(seconds_of(lambda: plain(mask), time.thread_time))
         times["conv"].append(conv["conv"])
+    profile = profile_score(fast, width)
     torch.set_num_threads(threads)
     median = {name: statistics.median(values) for name, values in times.items()}
     print(f"  C={width}, B={batch}: " + ", ".join(f"{k} {1000 * v:.0f} ms" for k, v in median.items()), flush=True)
@@ -91,7 +111,43 @@ def compare(width: int) -> list[dict]:
         row(f"speedup_plain_C{width}", median["plain"] / median["fast"], "×", speedup, at_least=True),
         row(f"ratio_conv_C{width}", median["fast"] / median["conv"], "×", share, at_least=False),
         *(row(f"{name}_ms_C{width}", 1000 * value, "ms") for name, value in median.items()),
+        *profile,
     ]
+
+
+def profile_score(scorer: Scorer, width: int) -> list[dict]:
+    """Where the time of a score goes, and how near its convolutions come to the fastest that oneDNN does here."""
+    parts: dict[str, float] = {}
+    macs = [0]
+    group = _cpu_parts.Group.__call__
+
+    def counted(self, spikes):
+        macs[0] += spikes.size * self.channels * self.kernel**2
+        return group(self, spikes)
+
+    _cpu_parts.Group.__call__ = counted
+    try:
+        with parts_clocked(parts):
+            total = seconds_of(lambda: [scorer(SPACE.full_mask()) for _ in range(ROUNDS)], time.thread_time)
+    finally:
+        _cpu_parts.Group.__call__ = group
+    parts["rest"] = total - sum(parts.values())
+    return [
+        *(row(f"{name}_ms_C{width}", 1000 * value / ROUNDS, "ms") for name, value in parts.items()),
+        row(f"int8_rate_C{width}", macs[0] / parts["convolution"] / 1e9, "GMAC/s"),
+    ]
+
+
+def best_int8_rate() -> list[dict]:
+    """The rate of a large convolution (512 to 512 channels at 16×16), which fills the processor's int8 units best."""
+    conv, spikes = nn.Conv2d(512, 512, 3, bias=False), torch.randint(0, 2, (16, 16, 16, 512), dtype=torch.uint8).numpy()
+    conv.weight.data = torch.randint(-127, 128, conv.weight.shape).float()
+    group = _cpu_parts.Group(("conv",), [conv], [ExactBatchNorm2d(512)], int8=_cpu_parts.int8_works())
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    seconds = statistics.median(seconds_of(lambda: group(spikes), time.thread_time) for _ in range(2 * ROUNDS))
+    torch.set_num_threads(threads)
+    return [row("int8_rate_best", spikes.size * 512 * 9 / seconds / 1e9, "GMAC/s")]
 
 
 def search_time() -> list[dict]:
@@ -100,22 +156,8 @@ def search_time() -> list[dict]:
     scorer(SPACE.full_mask())
     walls = [seconds_of(lambda: list(prune_search(SPACE, scorer))) for _ in range(ROUNDS)]
     parts: dict[str, float] = {}
-    start = time.process_time()
-    with (
-        clocked(_cpu_parts.Group, "__call__", time.thread_time, parts, "convolution"),
-        clocked(_cpu_engine.CpuEngine, "_linear", time.thread_time, parts, "convolution"),
-        clocked(_cpu_kernels, "integrate", time.thread_time, parts, "neuron"),
-        clocked(_cpu_kernels, "fire_normalised", time.thread_time, parts, "neuron"),
-        clocked(_cpu_kernels, "pool_pairs", time.thread_time, parts, "neuron"),
-        clocked(_cpu_kernels, "collect", time.thread_time, parts, "statistics"),
-        clocked(_cpu_kernels, "sum_plane", time.thread_time, parts, "statistics"),
-        clocked(_cpu_kernels, "shared_spikes", time.thread_time, parts, "kernel"),
-        clocked(_cpu_engine.CpuEngine, "_pack", time.thread_time, parts, "kernel"),
-        clocked(kernels.SpikeStatistics, "kernel", time.thread_time, parts, "kernel"),
-        clocked(scoring, "log_det", time.thread_time, parts, "kernel"),
-    ):
-        list(prune_search(SPACE, scorer))
-    total = time.process_time() - start
+    with parts_clocked(parts):
+        total = seconds_of(lambda: list(prune_search(SPACE, scorer)), time.process_time)
     parts["rest"] = total - sum(parts.values())
     shares = [row(f"search60_share_{name}", value / total, "of processor time") for name, value in parts.items()]
     return [row("search60_seconds_C16", statistics.median(walls), "s"), *shares]
@@ -202,6 +244,7 @@ def main() -> None:
     print(f"{found['processor']}, {found['threads']} threads, int8 {found['int8']}, load {found['load_before']:.2f}")
     for title, measure in [
         *((f"speed at C = {width}", lambda width=width: compare(width)) for width in TARGETS),
+        ("int8 convolution", best_int8_rate),
         ("search", search_time),
         ("memory", memory),
         ("first use", first_use),

@@ -101,6 +101,18 @@ def test_same_integers_per_layer_and_step(name, events, bn, feedback, pool, monk
             assert log_det(statistics.kernel("hd")) == log_det(expected.kernel("hd"))
 
 
+def test_event_counts_past_the_bound_are_refused():
+    """18 inputs · 127 · 7340 is the first product past 2**24."""
+    settings = config((2, 12, 8), events=True)
+    supernet, x = build_supernet(LIGHTSNN, settings), torch.zeros(3, 4, 2, 12, 8, dtype=torch.int16)
+    x[0, 0, 0, 0, 0] = 7339
+    assert 18 * 127 * 7339 < EXACT_LIMIT <= 18 * 127 * 7340
+    Scorer(supernet=supernet, batches=(x,))
+    x[0, 0, 0, 0, 0] = 7340
+    with pytest.raises(ValueError, match="stem: 18 inputs of at most 7340"):
+        Scorer(supernet=supernet, batches=(x,))
+
+
 def test_wide_layers_leave_int16_and_stay_exact():
     settings = config((3, 8, 8), width=80, num_steps=2)
     supernet, x = build_supernet(LIGHTSNN, settings), batch(settings, size=4)

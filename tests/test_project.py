@@ -137,7 +137,7 @@ TABLE = {
     "_plan": ("cells spaces", "", ""),
     "_engine": ("cells spaces kernels lattice networks _plan _cpu_engine", "numpy torch spikingjelly", ""),
     "_cpu_kernels": ("", "numpy numba llvmlite", ""),
-    "_cpu_parts": ("cells lattice _engine", "numpy torch", ""),
+    "_cpu_parts": ("cells lattice _plan _engine _cpu_kernels", "numpy torch", ""),
     "_cpu_engine": ("cells lattice _plan _engine _cpu_kernels _cpu_parts", "numpy torch", ""),
     "training": ("networks data _checkpoints", "numpy torch spikingjelly", ""),
     "_checkpoints": ("networks", "numpy torch safetensors", ""),
