@@ -64,7 +64,7 @@ def done(status: jobs.Status) -> int:
 
 def test_a_job_runs_to_its_end_and_refuses_company(notebook: Path, run: Path) -> None:
     assert jobs.start([notebook], run=run, parameters={"total": 2, "pause": 0.5}).state == "running"
-    with pytest.raises(RunError, match="a job works on .* already"):
+    with pytest.raises(RunError, match=r"a job works on .* already"):
         jobs.start([notebook], run=run, parameters={"total": 2, "pause": 0.5})
     ended = jobs.wait(run, timeout=60)
     assert (ended.state, ended.message, ended.seconds_left) == ("finished", "all its notebooks ran", None)

@@ -127,7 +127,20 @@ def test_stability_of_scores_that_agree_and_differ():
 def test_the_command_writes_figures_but_no_rows(tmp_path, monkeypatch):
     header = "id,1<-0,2<-0,3<-0,2<-1,3<-1,3<-2,test_acc,epochs,params\n"
     rows = []
-    digits = "000000 001000 003000 303000 300030 313303 011000 100030 300010 030001 333333 002000".split()
+    digits = [
+        "000000",
+        "001000",
+        "003000",
+        "303000",
+        "300030",
+        "313303",
+        "011000",
+        "100030",
+        "300010",
+        "030001",
+        "333333",
+        "002000",
+    ]
     for number in [sum(int(d) * 5**place for place, d in enumerate(text)) for text in digits]:
         cell, thresholds = decode_id(number)
         named = {str(e): str(cell.op(e)) + (f"@{t}" if t else "") for e, t in zip(cell.edges, thresholds, strict=True)}
