@@ -1,7 +1,7 @@
 """Notebooks for readers without a kernel: pictures in place of widgets, and HTML that needs no network.
 
-``jupyter nbconvert --to offline_html x.ipynb`` and JupyterLab's menu "Save and Export Notebook As" find `ReportExporter`
-by its entry point; nbconvert's own ``--to html`` draws neither widgets nor plotly figures.
+``jupyter nbconvert --to offline_html x.ipynb`` and JupyterLab's menu "Save and Export Notebook As" find
+`ReportExporter` by its entry point; nbconvert's own ``--to html`` draws neither widgets nor plotly figures.
 """
 
 from __future__ import annotations
