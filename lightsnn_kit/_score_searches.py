@@ -10,17 +10,18 @@ from itertools import combinations
 
 import numpy as np
 
+from . import presets
 from ._score_measures import candidate_scores, kit_scores
 from ._score_study import FORWARD, Setting, bench_cells
 from .cells import Cell, Op
 from .criteria import CellPaths, cell_paths, find_cell, rank_cells
 from .data import scoring_batches
-from .networks import build_network, build_supernet
+from .networks import NetworkConfig, build_network, build_supernet
 from .scoring import Scorer
 from .search import Settle, prune_search, random_search
 from .spaces import SPACES, OpMask
 from .spikenas_bench import BenchCell
-from .training import TrainConfig, fit
+from .training import TrainConfig, evaluate, fit
 
 Search = Callable[[Setting, int], tuple[Cell, int]]  # (setting, seed) -> (cell, scores or trainings computed)
 
@@ -256,3 +257,24 @@ def _settling(base: Setting, available: int) -> dict[str, object]:
         "undecided": [[len(step.undecided) for step in steps] for steps in found],
         "agreement": agreement([cell.ops for cell in cells]),
     }
+
+
+FEEDBACK = {"none": {}, "0<-3 skip": {"0<-3": "skip"}, "0<-3 conv3x3": {"0<-3": "conv3x3"}}
+"""Backward edges tried on the balanced cell: nothing, or its output fed back to its input."""
+
+
+def study_feedback(options: argparse.Namespace) -> dict[str, object]:
+    """The balanced cell with and without feedback, trained on motion-dvs: its classes differ in temporal order only."""
+    preset, forward, rows = presets.get("motion-dvs"), rank_cells(FORWARD)[0], []
+    named = {str(edge): op for edge, op in forward.edge_ops.items()}
+    for name, edges in FEEDBACK.items():
+        cell, found = Cell.from_edges(named | edges, num_nodes=4), []
+        for seed in range(options.seeds):
+            splits = preset.load(seed=seed)
+            network = build_network(cell, NetworkConfig(**preset.network, **splits.network_settings()), seed=seed)
+            last = list(fit(network, splits, replace(preset.train, seed=seed)))[-1]
+            found.append((last.val_accuracy, evaluate(network, splits.test).accuracy))
+            print(name, seed, *found[-1], flush=True)
+        val, test = zip(*found, strict=True)
+        rows.append({"feedback": name, "val_accuracy": val, "test_accuracy": test, "convs": cell.num_convs})
+    return {"preset": "motion-dvs", "weights": "of the last epoch", "seeds": options.seeds, "rows": rows}

@@ -4,6 +4,7 @@
     python -m lightsnn_kit._score_study correlations           # -> data/results/score_correlations.json
     python -m lightsnn_kit._score_study searches               # -> data/results/score_searches.json
     python -m lightsnn_kit._score_study stability              # -> data/results/score_stability.json
+    python -m lightsnn_kit._score_study feedback               # -> data/results/score_feedback.json
 
 The first three need SpikeNAS-Bench (``--bench``, or ``$LIGHTSNN_EXTRA_DATA/spikenas-bench``); what they write holds
 figures over cells, never the benchmark's own rows.
@@ -261,9 +262,10 @@ def save(name: str, result: dict[str, object], *, command: str, seconds: float) 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one of the study's commands."""
-    from ._score_searches import study_searches, study_stability
+    from ._score_searches import study_feedback, study_searches, study_stability
 
     studies = {"correlations": study_correlations, "searches": study_searches, "stability": study_stability}
+    studies["feedback"] = study_feedback
     parser = argparse.ArgumentParser(prog="python -m lightsnn_kit._score_study", description="Notebook 02's figures.")
     parser.add_argument("what", choices=("measure", *studies))
     parser.add_argument("--bench", help="folder of SpikeNAS-Bench")

@@ -53,7 +53,9 @@ def run(options: argparse.Namespace) -> dict[str, object]:
     preset, space = SEARCH_PRESETS[options.preset], SPACES[options.space]
     if options.no_backward:
         space = CellSpace(space.ops, space.num_nodes, backward=False)
-    found = find_cell(space, _scorer(preset, space, options), criterion=preset.criterion)
+    scorer = _scorer(preset, space, options)
+    recurrent = space.backward and scorer.supernet.config.events  # still images have no temporal order to remember
+    found = find_cell(space, scorer, criterion=preset.criterion, recurrent=recurrent)
     result = describe(found) | {"preset": options.preset, "dataset": options.dataset, "seed": options.seed}
     print(json.dumps(to_strict(result)) if options.json else _in_words(found))
     return result

@@ -103,9 +103,12 @@ def balance(cell: Cell) -> float:
     return paths.depth + value / size
 
 
-def rank_cells(space: CellSpace) -> tuple[Cell, ...]:
-    """The cells of a space with a forward path, best ``balance`` first; backward edges stay zeroized.
+def rank_cells(space: CellSpace, *, recurrent: bool = False) -> tuple[Cell, ...]:
+    """The cells of a space with a forward path, best ``balance`` first.
 
+    Backward edges stay zeroized, but with ``recurrent=True`` the output is fed back to the input by a skip: the same
+    rules in time, for that edge closes the deepest loop, without a convolution. It is for data whose classes differ in
+    the order of events (notebook 02 has the figures); still images have no order, and no table speaks for it there.
     Of equal cells (none in the published spaces' first places) the one first in the space's order comes first.
     ``ValueError`` for a space of more than 200,000 forward cells.
 
@@ -118,15 +121,20 @@ def rank_cells(space: CellSpace) -> tuple[Cell, ...]:
         raise ValueError(f"balanced compares all forward cells, at most {MAX_CELLS:,}; this space has {forward.size:,}")
     keyed = [(paths.key, cell) for cell in forward if (paths := cell_paths(cell))]
     ranked = [cell for _, cell in sorted(keyed, key=lambda pair: pair[0], reverse=True)]
-    return tuple(_in_space(cell, space) for cell in ranked)
+    return tuple(_in_space(cell, space, recurrent) for cell in ranked)
 
 
-def _in_space(cell: Cell, space: CellSpace) -> Cell:
+def _in_space(cell: Cell, space: CellSpace, recurrent: bool) -> Cell:
     if not space.backward:
+        if recurrent:
+            raise ValueError("recurrent=True needs a space with backward edges.")
         return cell
-    if Op.ZEROIZE not in space.ops:
-        raise ValueError("balanced leaves backward edges empty, but the space has no zeroize; use backward=False.")
-    return Cell.from_edges(cell.edge_ops, num_nodes=space.num_nodes, backward=True)
+    loop = {Edge(0, space.num_nodes - 1): Op.SKIP} if recurrent else {}
+    if missing := {Op.ZEROIZE, *loop.values()} - set(space.ops):
+        raise ValueError(
+            f"balanced needs {', '.join(missing)} on backward edges, which this space lacks; use backward=False."
+        )
+    return Cell.from_edges(cell.edge_ops | loop, num_nodes=space.num_nodes, backward=True)
 
 
 @dataclass(frozen=True)
@@ -140,12 +148,15 @@ class FoundCell:
     seconds: float
 
 
-def find_cell(space: CellSpace, score: Callable[[OpMask], float], *, criterion: str = "balanced") -> FoundCell:
+def find_cell(
+    space: CellSpace, score: Callable[[OpMask], float], *, criterion: str = "balanced", recurrent: bool = False
+) -> FoundCell:
     """Choose a cell of a space: by its paths (``balanced``), or by LightSNN's pruning with ``score``.
 
     ``score`` is any ``OpMask -> float`` such as a ``Scorer``, for 'sahd' and 'hd' one with that proxy. ``balanced``
     asks it only whether the cell is alive (above −inf), and goes down its ranking until one is; ``ValueError`` if the
-    first ten are all dead: then weights, thresholds or data are at fault, not the cells.
+    first ten are all dead: then weights, thresholds or data are at fault, not the cells. ``recurrent`` is for
+    ``balanced`` only, see ``rank_cells``.
     """
     if criterion not in CRITERIA:
         raise ValueError(f"unknown criterion {criterion!r}; expected one of {', '.join(CRITERIA)}.")
@@ -157,7 +168,7 @@ def find_cell(space: CellSpace, score: Callable[[OpMask], float], *, criterion: 
         return score(mask)
 
     if criterion == "balanced":
-        cell = next(_alive(rank_cells(space)[:10], counted, space))
+        cell = next(_alive(rank_cells(space, recurrent=recurrent)[:10], counted, space))
         value = balance(cell)
     else:
         *_, last = prune_search(space, counted)

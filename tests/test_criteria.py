@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightsnn_kit import _search_command
-from lightsnn_kit.cells import Cell, Op, cell_edges
+from lightsnn_kit.cells import Cell, Edge, Op, cell_edges
 from lightsnn_kit.criteria import CRITERIA, CellPaths, balance, cell_paths, find_cell, rank_cells
 from lightsnn_kit.spaces import SPACES, CellSpace, OpMask
 
@@ -92,8 +92,16 @@ def test_more_nodes_give_a_longer_chain():
     assert cell_paths(cell) == CellPaths(4, 4, 1, 4, 4 + 3)
     with pytest.raises(ValueError, match="at most 200,000; this space has 14,348,907"):
         rank_cells(CellSpace(FORWARD.ops, 6))
-    with pytest.raises(ValueError, match="the space has no zeroize"):
+    with pytest.raises(ValueError, match="needs zeroize on backward edges"):
         rank_cells(CellSpace(("skip", "conv3x3")))
+
+
+def test_recurrent_feeds_the_output_back_by_a_skip():
+    plain, looped = (rank_cells(SPACES["lightsnn"], recurrent=flag) for flag in (False, True))
+    assert len(plain) == len(looped)
+    assert {e: op for e, op in looped[0].edge_ops.items() if op is not plain[0].op(e)} == {Edge(0, 3): Op.SKIP}
+    with pytest.raises(ValueError, match="needs a space with backward edges"):
+        rank_cells(FORWARD, recurrent=True)
 
 
 def test_balanced_goes_past_dead_cells():
@@ -128,6 +136,16 @@ def test_command_prints_one_json_line(capsys):
     assert (line["evaluations"], line["seed"], line["criterion"]) == (1, 7, "balanced")
     assert line["score"] == balance(RESIDUAL)
     assert line["seconds"] >= 0
+
+
+def test_command_gives_event_data_a_memory(capsys):
+    small = ("--dataset", "motion-dvs", "--width", "2", "--batch-size", "8", "--json")
+    result, _ = searched(capsys, *small)
+    assert {e: op for e, op in result["edges"].items() if Edge.parse(e).is_backward and op != "zeroize"} == {
+        "0<-3": "skip"
+    }
+    forward, _ = searched(capsys, "--no-backward", *small)
+    assert Cell.parse(forward["cell"]) == RESIDUAL
 
 
 @pytest.mark.parametrize("preset", ["lightsnn", "lightsnn-published", "hd"])

@@ -101,7 +101,7 @@ TABLE = {
     "criteria": ("cells spaces search", "", ""),
     "_score_measures": ("cells kernels lattice networks scoring spaces", "numpy torch", ""),
     "_score_searches": (
-        "_score_measures _score_study cells criteria data networks scoring search spaces spikenas_bench training",
+        "_score_measures _score_study cells criteria data networks presets scoring search spaces spikenas_bench training",
         "numpy",
         "",
     ),
