@@ -29,6 +29,7 @@ class Method:
     choose: Choose
     scores: bool
     text: str
+    same_scores_as: str | None = None  # a method whose search is the same, score by score
 
 
 def prune(space: CellSpace, score: Score, budget: int, rng: np.random.Generator, keep_path: bool = True) -> Cell:
@@ -90,6 +91,7 @@ METHODS: dict[str, Method] = {
         lambda *args: forward_part(prune(*args)),
         True,
         "the cell of LightSNN's search with its backward edges removed: what feedback does, all else equal",
+        same_scores_as="lightsnn",
     ),
     "lightsnn-forward": Method(
         lambda space, *rest: prune(_forward_space(space), *rest),

@@ -132,6 +132,7 @@ def _timed_load(preset: Preset, seed: int, data: Mapping[str, object]) -> tuple[
 
 def _row(preset: Preset, method: str, seed: int, loaded: tuple[Splits, float], stage: Stage) -> dict[str, object]:
     splits, load_seconds = loaded
+    _take_over_scores(stage, method, seed)
     score, rng = RecordedScore(preset, splits, seed, stage), np.random.default_rng((seed, 5))
     options = {"budget": preset.budget, "keep_path": preset.scoring.keep_path}
     cell = choose(method, preset.cell_space, rng=rng, score=score, **options)
@@ -141,6 +142,16 @@ def _row(preset: Preset, method: str, seed: int, loaded: tuple[Splits, float], s
     row |= search | cell_figures(cell) | train_and_test(preset, cell, splits, seed=seed, stage=stage)
     row["seconds"] = {"load": load_seconds, "search": search["search_seconds"]} | row["seconds"]
     return row
+
+
+def _take_over_scores(stage: Stage, method: str, seed: int) -> None:
+    """Copy the scores (with their seconds) of a finished row whose search is the same: none is computed twice."""
+    twin = Stage(stage.path.parents[1] / row_name(get(method).same_scores_as or method, seed))
+    if twin == stage or stage.records("scores") or not twin.finished:
+        return
+    if twin.settings["preset"] == stage.settings["preset"]:
+        for record in twin.records("scores"):
+            stage.append("scores", record)
 
 
 def search_figures(stage: Stage) -> dict[str, object]:

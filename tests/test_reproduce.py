@@ -158,6 +158,19 @@ def test_an_interrupted_row_goes_on(finished: Path, tiny: presets.Preset, tmp_pa
     assert len(folder.read(row_name("lightsnn", 0)).records("scores")) == 60
 
 
+def test_the_same_search_is_not_made_twice(finished: Path, tiny: presets.Preset, tmp_path: Path) -> None:
+    """The cut cell comes from LightSNN's scores, with the seconds that they took; its cell is that cell's forward part."""
+    folder = runs.RunFolder.open(shutil.copytree(finished, tmp_path / "run"))
+    [row] = run_rows(folder, tiny, methods=["lightsnn-cut"], seeds=[0])
+    scores = [folder.read(row_name(method, 0)).records("scores") for method in ("lightsnn", "lightsnn-cut")]
+    assert scores[0] == scores[1]
+    assert row["cell"] == results.gather(finished)[0]["cell"].partition("/")[0]
+    assert row["feedback_edges"] == 0
+    alone = runs.RunFolder.open(tmp_path / "alone")
+    [computed] = run_rows(alone, tiny, methods=["lightsnn-cut"], seeds=[0])
+    assert without_seconds(computed) == without_seconds(row)
+
+
 def test_a_torn_record_of_an_epoch_is_made_up_for(finished: Path, tiny: presets.Preset, tmp_path: Path) -> None:
     """Trained and checkpointed, but the record was not written: it comes from the checkpoint."""
     folder = runs.RunFolder.open(shutil.copytree(finished, tmp_path / "run"))
