@@ -159,7 +159,7 @@ def test_an_interrupted_row_goes_on(finished: Path, tiny: presets.Preset, tmp_pa
 
 
 def test_the_same_search_is_not_made_twice(finished: Path, tiny: presets.Preset, tmp_path: Path) -> None:
-    """The cut cell comes from LightSNN's scores, with the seconds that they took; its cell is that cell's forward part."""
+    """The cut cell comes from LightSNN's scores, with the seconds that they took; its cell is its forward part."""
     folder = runs.RunFolder.open(shutil.copytree(finished, tmp_path / "run"))
     [row] = run_rows(folder, tiny, methods=["lightsnn-cut"], seeds=[0])
     scores = [folder.read(row_name(method, 0)).records("scores") for method in ("lightsnn", "lightsnn-cut")]
