@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -108,7 +109,7 @@ def test_a_killed_job_is_told_and_goes_on_later(notebook: Path, run: Path) -> No
 def test_a_suspended_job_is_stalled_and_can_be_interrupted(
     notebook: Path, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs.start([notebook], run=run, parameters={"total": 3, "pause": 30.0})
+    jobs.start([notebook], run=run, parameters={"total": 3, "pause": 120.0})
     until(run, lambda status: len(status.stages) == 1)
     pid = runs.read_json(run / "job" / "job.json")["pid"]
     monkeypatch.setattr(_progress, "_STALE", 2.0)
@@ -118,8 +119,12 @@ def test_a_suspended_job_is_stalled_and_can_be_interrupted(
     assert "it may be suspended" in stalled.message
     os.kill(pid, signal.SIGCONT)
     until(run, lambda status: status.state == "running")
-    jobs.cancel(run, now=True)  # the record would take half a minute
-    assert jobs.wait(run, timeout=25).state == "cancelled"
+    for _ in range(3):  # the record would take two minutes; on a busy machine a request may have to be repeated
+        jobs.cancel(run, now=True)
+        with contextlib.suppress(RunError):
+            jobs.wait(run, timeout=25)
+            break
+    assert jobs.status(run).state == "cancelled"
     assert items(run) == []
 
 
