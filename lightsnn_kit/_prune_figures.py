@@ -25,14 +25,29 @@ def margin_noise(step: object) -> float:
     return 0.25 * float(np.median(finite)) if finite else 0.0
 
 
+def is_uncertain(decision: object, noise: float) -> bool:
+    """Whether a decision may fall otherwise: as its search tested it, or else if its margin is within ``noise`` of 0.
+
+    >>> is_uncertain({"margin": 0.5}, 1.0), is_uncertain({"margin": 0.5, "settled": True}, 1.0)
+    (True, False)
+    """
+    tested = _maybe(decision, "settled")
+    return abs(float(field(decision, "margin"))) <= noise if tested is None else not tested
+
+
+def _maybe(record: object, name: str) -> object:
+    return record.get(name) if isinstance(record, dict) else getattr(record, name, None)
+
+
 def prune_round(
     step: object, *, edge: Edge | str | None = None, noise: float | None = None, theme: str = "light"
 ) -> go.Figure:
     """Draw one round closely: the candidates of ``edge`` (default: the least certain) as bars, then all margins.
 
     ``step`` is one of those of `prune_trace`. Candidates are drawn by how far they lie above the edge's lowest score.
-    Margins up to ``noise`` (default `margin_noise`) are uncertain: hatched, and named so. Raises ``ValueError`` for a
-    negative noise, and for an edge of which nothing was pruned in this round.
+    Margins up to ``noise`` (default `margin_noise`) are uncertain: hatched, and named so; where the search tested its
+    decisions (``settled``), that counts instead. Raises ``ValueError`` for a negative noise, and for an edge of which
+    nothing was pruned in this round.
 
     >>> scores = [("1<-0", "skip", -3.0), ("1<-0", "conv3x3", -5.0)]
     >>> fig = prune_round({"round": 1, "scores": scores, "pruned": [{"edge": "1<-0", "op": "skip", "margin": 2.0}]})
@@ -58,13 +73,19 @@ def prune_round(
     names = [_edge_name(chosen), f"Margins of round {field(step, 'round')}: pruned op and margin"]
     for row, text in enumerate([f"Candidates on {names[0]}: score without the op", names[1]], 1):
         at_panel(fig, row, text=f"<b>{text}</b>", x=0, y=1, yref="y domain", yanchor="bottom")
-    doubtful = sum(abs(margin) <= limit for margin in margins.values())
-    note = "The op with the highest score is missed least, and goes. Hatched and marked ≈: "
-    note += f"margins within {limit:.3g} of 0" if limit else "exact ties"
-    note += f" ({doubtful} of {len(margins)}), uncertain: other weights or images may decide otherwise."
-    note += " A bar that ends in the grey band is as near." * bool(limit)
+    note = _round_note(decisions, limit)
     title = f"Round {field(step, 'round')}, edge {names[0]}"
     return finish(fig, theme, title, note, body=body, room=(18, 46))
+
+
+def _round_note(decisions: dict[Edge, object], limit: float) -> str:
+    doubtful = sum(is_uncertain(decision, limit) for decision in decisions.values())
+    tested = any(_maybe(decision, "settled") is not None for decision in decisions.values())
+    note = "The op with the highest score is missed least, and goes. Hatched and marked ≈: "
+    within = f"margins within {limit:.3g} of 0" if limit else "exact ties"
+    note += "decisions that did not pass the search's own test" if tested else within
+    note += f" ({doubtful} of {len(decisions)}), uncertain: other weights or images may decide otherwise."
+    return note + " A bar that ends in the grey band is as near." * bool(limit)
 
 
 def _edge_name(edge: Edge) -> str:
@@ -105,10 +126,10 @@ def _candidate_bars(fig: go.Figure, scores: dict[Op, float], pruned: Op, limit: 
 def _margin_bars(fig: go.Figure, decisions: dict[Edge, object], chosen: Edge, limit: float, look: Theme) -> None:
     margins = [float(field(decision, "margin")) for decision in decisions.values()]
     far = 1.15 * max([abs(margin) for margin in margins if np.isfinite(margin)], default=0.0) or 1.0
-    ops, unsure = [Op(field(d, "op")) for d in decisions.values()], [abs(margin) <= limit for margin in margins]
+    ops, unsure = [Op(field(d, "op")) for d in decisions.values()], [is_uncertain(d, limit) for d in decisions.values()]
     texts = []
     for op, margin, doubtful, decision in zip(ops, margins, unsure, decisions.values(), strict=True):
-        undone = decision.get("undone") if isinstance(decision, dict) else getattr(decision, "undone", None)
+        undone = _maybe(decision, "undone")
         text = f"{op} {_signed(margin)}" if margin else f"{op}, a tie"
         texts.append("≈ " * doubtful + text + " (path)" * bool(undone))
     names = [f"<b>▸ {_edge_name(edge)}</b>" if edge == chosen else _edge_name(edge) for edge in decisions]

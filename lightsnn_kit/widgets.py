@@ -11,7 +11,9 @@ from ._cell_graph import CellGraph
 from ._kernel_explorer import KernelExplorer
 from ._lif_playground import LIFPlayground
 from ._plot_view import PlotView
+from ._prune_stepper import PruneStepper
 from ._spike_explorer import SpikeExplorer
 from ._widget_base import View
 
-__all__ = ["CellExplorer", "CellGraph", "KernelExplorer", "LIFPlayground", "PlotView", "SpikeExplorer", "View"]
+__all__ = ["CellExplorer", "CellGraph", "KernelExplorer", "LIFPlayground", "PlotView", "PruneStepper", "SpikeExplorer"]
+__all__ += ["View"]

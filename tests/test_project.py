@@ -159,9 +159,16 @@ TABLE = {
     "_cell_figures": ("cells spaces _style", "numpy plotly", ""),
     "_prune_figures": ("cells _style _cell_figures", "numpy plotly", ""),
     "_run_figures": ("_style", "numpy plotly", ""),
+    "_prune_stepper": (
+        "cells spaces search records _cell_graph _prune_figures _widget_base _widget_parts",
+        "ipywidgets plotly",
+        "",
+    ),
+    "records": ("cells spaces search", "", ""),
     "_style": ("cells", "numpy plotly", ""),
     "widgets": (
-        "_cell_explorer _cell_graph _kernel_explorer _lif_playground _plot_view _spike_explorer _widget_base",
+        "_cell_explorer _cell_graph _kernel_explorer _lif_playground _plot_view _prune_stepper _spike_explorer "
+        "_widget_base",
         "",
         "",
     ),

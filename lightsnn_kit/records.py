@@ -1,0 +1,102 @@
+"""Searches as records: plain rows that go into a run's files, and back (no torch).
+
+``steps.jsonl`` holds a row per round, ``scores.jsonl`` a row per score: enough to watch a search, and to go on with it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, fields
+
+from .cells import Edge, Op, tie_rank
+from .search import Decision, PruneStep, Score
+from .spaces import CellSpace, OpMask
+
+
+def mask_key(mask: OpMask) -> str:
+    """A short text that tells the masks of one space apart: per edge, the places of its alive ops in the space.
+
+    >>> mask_key(CellSpace(("zeroize", "skip", "conv3x3"), 2).full_mask().without(Edge(1, 0), Op.SKIP))
+    '02 012'
+    """
+    return " ".join("".join(str(mask.space.ops.index(op)) for op in ops) for ops in mask.alive)
+
+
+def recorded(
+    score: Score, *, known: Iterable[Mapping[str, object]] = (), append: Callable[[dict[str, object]], None]
+) -> Score:
+    """A score that hands each value to ``append``, and reads back the ``known`` ones instead of computing them.
+
+    A row has ``mask`` (its `mask_key`), ``score`` and ``seconds``. For a score that depends on the mask alone, in
+    this process (an executor's workers would each keep their own).
+
+    >>> rows = []
+    >>> score = recorded(lambda mask: 2.0, append=rows.append)
+    >>> full = CellSpace(("skip", "conv3x3"), 2).full_mask()
+    >>> score(full), score(full), len(rows), rows[0]["mask"]
+    (2.0, 2.0, 1, '01 01')
+    """
+    values = {row["mask"]: row["score"] for row in known}
+
+    def scored(mask: OpMask) -> float:
+        key = mask_key(mask)
+        if key not in values:
+            begun = time.perf_counter()
+            values[key] = float(score(mask))
+            append({"mask": key, "score": values[key], "seconds": time.perf_counter() - begun})
+        return values[key]
+
+    return scored
+
+
+def step_record(step: PruneStep) -> dict[str, object]:
+    """One round of a search in plain values; `read_steps` reads it back."""
+    scores = [(str(edge), str(op), score) for edge, op, score in step.scores]
+    pruned = [asdict(decision) | {"edge": str(decision.edge)} for decision in step.pruned]
+    alive = {str(edge): [str(op) for op in ops] for edge, ops in step.mask.items()}
+    evaluations = getattr(step, "evaluations", len(scores))
+    return {"round": step.round, "scores": scores, "pruned": pruned, "mask": alive, "evaluations": evaluations}
+
+
+def read_steps(rows: Iterable[object], *, space: CellSpace | None = None) -> tuple[PruneStep, ...]:
+    """The rounds of a search from rows of `step_record`; rows that are steps already stay as they are.
+
+    Without ``space`` it is made from the rows: all ops that they name, in the order of ties. ``ValueError`` for rows
+    that are none of a search.
+
+    >>> from .search import prune_search
+    >>> steps = tuple(prune_search(CellSpace(("zeroize", "skip")), lambda mask: mask.num_cells))
+    >>> read_steps([step_record(step) for step in steps]) == steps
+    True
+    """
+    rows = list(rows)
+    if all(isinstance(row, PruneStep) for row in rows):
+        return tuple(rows)
+    try:
+        space = space or _space_of(rows)
+        return tuple(_read_step(row, space) for row in rows)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"expected steps of a search or rows of step_record ({error!r}), got {rows[:1]!r}.") from None
+
+
+def _space_of(rows: list[Mapping]) -> CellSpace:
+    edges = [Edge.parse(edge) for edge in rows[0]["mask"]]
+    ops = {Op(op) for row in rows for _, op, _ in row["scores"]}
+    ops |= {Op(op) for alive in rows[0]["mask"].values() for op in alive}
+    nodes = 1 + max(max(edge) for edge in edges)
+    return CellSpace(tuple(sorted(ops, key=tie_rank)), nodes, any(edge.is_backward for edge in edges))
+
+
+def _read_step(row: Mapping, space: CellSpace) -> PruneStep:
+    known = {field.name for field in fields(Decision)}
+    pruned = []
+    for decision in row["pruned"]:
+        values = {name: value for name, value in decision.items() if name in known}
+        undone = values.get("undone")
+        values |= {"edge": Edge.parse(decision["edge"]), "op": Op(decision["op"]), "undone": undone and Op(undone)}
+        pruned.append(Decision(**values))
+    scores = tuple((Edge.parse(edge), Op(op), float(score)) for edge, op, score in row["scores"])
+    alive = {Edge.parse(edge): ops for edge, ops in row["mask"].items()}
+    mask = OpMask(space, tuple(tuple(map(Op, alive[edge])) for edge in space.edges))
+    return PruneStep(row["round"], scores, tuple(pruned), mask, row.get("evaluations", len(scores)))
