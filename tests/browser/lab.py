@@ -194,6 +194,15 @@ class Notebook:
         assert reply["status"] == "ok", f"{expression}: {reply.get('ename')}: {reply.get('evalue')}"
         return json.loads(ast.literal_eval(reply["data"]["text/plain"]))
 
+    def widget(self, kind: str) -> str:
+        """An expression for the newest widget of that class in the kernel."""
+        every = "__import__('ipywidgets').widgets.widget._instances.values()"  # no public list of live widgets is left
+        return f"[widget for widget in {every} if type(widget).__name__ == {kind!r}][-1]"
+
+    def draws(self, part: str) -> int:
+        """How often a plot or graph has been drawn."""
+        return int(self.panel.locator(f"{part}[data-draws]").first.get_attribute("data-draws"))
+
     def until(self, check: Callable[[], object], *, seconds: float = 20) -> object:
         """The first true value of ``check()``; its last value is told if none comes."""
         end = time.monotonic() + seconds
@@ -226,9 +235,7 @@ class Notebook:
 
     def settle(self, root: str, selector: str, key: str) -> dict:
         """Press a key on a part of a widget; milliseconds to the last change below ``root``, and plots redrawn."""
-        return self.panel.locator(root).first.evaluate(
-            f"(root, given) => ({_SETTLE})([root, ...given])", [selector, key]
-        )
+        return self.panel.locator(root).first.evaluate(_SETTLE, [selector, key])
 
     def show_theme(self, theme: str) -> None:
         """Switch JupyterLab's theme."""
@@ -238,6 +245,13 @@ class Notebook:
         light = json.dumps(theme == "light")
         self.page.wait_for_function(f"() => document.body.dataset.jpThemeLight === '{light}'")
 
+    def pictures(self, name: str, root: str) -> None:
+        """Pictures of a widget in both themes; its figures must follow the theme."""
+        for theme in THEMES:
+            self.show_theme(theme)
+            self.until(lambda theme=theme: {_theme(plot["background"]) for plot in self.plots(root)} <= {theme})
+            self.picture(f"{name}-{theme}", root)
+
     def picture(self, name: str, root: str) -> Path:
         """Keep a picture of a part of the page."""
         part = self.panel.locator(root).first
@@ -245,6 +259,10 @@ class Notebook:
         self.page.wait_for_timeout(300)  # transitions
         part.screenshot(path=PICTURES / f"{name}.png")
         return PICTURES / f"{name}.png"
+
+
+def _theme(background: str) -> str:
+    return "dark" if int(background[1:3], 16) < 128 else "light"
 
 
 @contextlib.contextmanager
@@ -275,6 +293,7 @@ def _server(folder: Path, own: Path) -> Iterator[tuple[str, str]]:
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"]
     command += ["--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}"]
     command += ["--LabApp.expose_app_in_browser=True", "--LabApp.news_url=", "--ServerApp.terminals_enabled=False"]
+    command += ["--ContentsManager.pre_save_hook=lightsnn_kit._report.before_saving"]  # as `make lab` does
     with log.open("w") as said:
         server = subprocess.Popen(command, env=_environment(own), stdout=said, stderr=said, start_new_session=True)
     try:

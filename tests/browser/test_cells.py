@@ -1,0 +1,87 @@
+"""CellExplorer in JupyterLab: keys, clicks and drags change the cell, and every linked view follows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import median
+
+import pytest
+
+from .lab import Lab, Notebook
+
+pytestmark = pytest.mark.browser
+ROOT = ".lightsnn-cell-explorer"
+LINKED = (f"{ROOT}-graph", f"{ROOT}-kernel", f"{ROOT}-rates")
+EDITS = 12  # timed ones
+
+
+def test_cell_explorer(lab: Lab, note: Callable[[str], None], write_notebook) -> None:
+    source = """from lightsnn_kit.data import load, scoring_batches
+from lightsnn_kit.networks import NetworkConfig, build_supernet
+from lightsnn_kit.scoring import Scorer
+from lightsnn_kit.spaces import SPACES
+from lightsnn_kit.widgets import CellExplorer
+import torch
+torch.set_num_threads(1)
+splits = load("digits", seed=0)
+space = SPACES["lightsnn"]
+config = NetworkConfig(width=8, num_steps=4, **splits.network_settings())
+batches = scoring_batches(splits.train, batch_size=16, seed=0)
+CellExplorer(space=space, scorer=Scorer(supernet=build_supernet(space, config, seed=0), batches=batches))"""
+    path = write_notebook(lab.folder / "cell.ipynb", "", source)
+    with lab.notebook(path) as notebook:
+        notebook.run_all()
+        assert len(notebook.check_plots(ROOT, at_least=2)) == 2
+        check_edits(notebook)
+        check_messages(notebook)
+        seconds = [edit_time(notebook) for _ in range(EDITS)]
+        note(f"CellExplorer, an edit to its last redraw: median {median(seconds):.0f} ms of {EDITS} edits")
+        notebook.pictures("cell_explorer", ROOT)
+
+
+def check_edits(notebook: Notebook) -> None:
+    """A key, two clicks, a drag, a button and a preset; each is seen on the page and in the kernel."""
+    cell = f"str({notebook.widget('CellExplorer')}.cell)"
+    edge = notebook.panel.locator(f'{ROOT} [data-key="3<-0"]')
+
+    def changed(act: Callable[[], object]) -> str:
+        drawn = [notebook.draws(part) for part in LINKED]
+        before = notebook.python(cell)
+        after = notebook.changes(lambda: notebook.python(cell), act)
+        notebook.until(lambda: all(notebook.draws(part) > n for part, n in zip(LINKED, drawn, strict=True)))
+        assert notebook.panel.locator(f"{ROOT}-text input").input_value() == after != before
+        return after
+
+    first = notebook.python(cell)
+    edge.focus()
+    second = changed(lambda: notebook.page.keyboard.press("ArrowDown"))
+    assert "zeroize, from node 0" in edge.get_attribute("aria-label")
+    assert changed(notebook.panel.locator(f"{ROOT}-undo").click) == first
+    assert changed(notebook.panel.locator(f"{ROOT}-redo").click) == second
+    notebook.panel.locator(f'{ROOT} [data-key="2<-1"] .chip').click()
+    changed(notebook.panel.locator(f'{ROOT} [data-key="2<-1"] .chip').click)
+    skip, target = (
+        notebook.panel.locator(f"{ROOT} {part}") for part in ('.palette [data-op="skip"]', '[data-key="0<-3"] .chip')
+    )
+    changed(lambda: skip.drag_to(target))
+    changed(lambda: notebook.panel.locator(f"{ROOT}-preset select").select_option("all conv3x3"))
+
+
+def check_messages(notebook: Notebook) -> None:
+    """What cannot be read is told, and the cell stays."""
+    cell = f"str({notebook.widget('CellExplorer')}.cell)"
+    before, text = notebook.python(cell), notebook.panel.locator(f"{ROOT}-text input")
+    text.fill("0404 0000 0000 0000")
+    text.press("Enter")
+    assert "avgpool3x3" in notebook.panel.locator(f"{ROOT}-message [role=alert]").text_content()
+    assert notebook.python(cell) == before
+    text.fill(before)
+    text.press("Enter")
+
+
+def edit_time(notebook: Notebook) -> float:
+    """Milliseconds from a key on an edge to the last change of the page, in which graph, kernel and rates are drawn."""
+    before = [notebook.draws(part) for part in LINKED]
+    told = notebook.settle(ROOT, '[data-key="2<-0"]', "ArrowDown")
+    assert all(notebook.draws(part) > n for part, n in zip(LINKED, before, strict=True))
+    return told["milliseconds"]
