@@ -199,6 +199,8 @@ class View(ipywidgets.VBox):
 
     def close(self) -> None:
         """Remove the widget with all its parts, observers, callbacks and tasks; a second call does nothing."""
+        if self.comm is None:  # closed, or its constructor failed before ours
+            return
         for task in list(self._tasks):
             _call_in(task.get_loop(), task.cancel)
         for waiting in self._due.values():

@@ -101,7 +101,8 @@ TABLE = {
     "criteria": ("cells spaces search", "", ""),
     "_score_measures": ("cells kernels lattice networks scoring spaces", "numpy torch", ""),
     "_score_searches": (
-        "_score_measures _score_study cells criteria data networks presets scoring search spaces spikenas_bench training",
+        "_score_measures _score_study cells criteria data networks presets scoring search spaces spikenas_bench "
+        "training",
         "numpy",
         "",
     ),
@@ -165,10 +166,16 @@ TABLE = {
         "",
     ),
     "records": ("cells spaces search", "", ""),
+    "_run_monitor": ("jobs runs _run_figures _widget_base _widget_parts", "ipywidgets plotly", ""),
+    "_compare_runs": (
+        "cells spaces results runs _cell_graph _run_figures _style _widget_base _widget_parts",
+        "ipywidgets plotly",
+        "",
+    ),
     "_style": ("cells", "numpy plotly", ""),
     "widgets": (
-        "_cell_explorer _cell_graph _kernel_explorer _lif_playground _plot_view _prune_stepper _spike_explorer "
-        "_widget_base",
+        "_cell_explorer _cell_graph _compare_runs _kernel_explorer _lif_playground _plot_view _prune_stepper "
+        "_run_monitor _spike_explorer _widget_base",
         "",
         "",
     ),

@@ -1,0 +1,120 @@
+"""CompareRuns: means over seeds by hand, sorting, cells by list and by click, rows of both kinds of run folder."""
+
+from __future__ import annotations
+
+import gc
+import json
+import re
+import weakref
+from pathlib import Path
+
+import pytest
+from ipywidgets.widgets.widget import _instances
+
+from lightsnn_kit._compare_runs import read_runs
+from lightsnn_kit.runs import RunError, RunFolder, write_json
+from lightsnn_kit.widgets import CompareRuns
+
+CELLS = ["|conv3x3~0|", "|skip~0|", "|zeroize~0|"]
+
+
+def row(name: str, seed: int, accuracy: float, synops: float, cell: str = CELLS[0]) -> dict[str, object]:
+    return {
+        "name": name, "seed": seed, "cell": cell, "test_accuracy": accuracy, "synops": synops, "energy_pj": 9 * synops,
+        "parameters": 1200,
+    }  # fmt: skip
+
+
+ROWS = [row("light", 0, 0.7, 1e3, CELLS[1]), row("heavy", 0, 0.8, 4e3), row("heavy", 1, 0.9, 6e3, CELLS[2])]
+
+
+@pytest.fixture
+def view() -> CompareRuns:
+    made = CompareRuns(ROWS)
+    yield made
+    made.close()
+
+
+def cells_of(view: CompareRuns) -> list[list[str]]:
+    return [re.findall(r"<td[^>]*>(.*?)</td>", line) for line in view.table.value.split("<tr>")[2:]]
+
+
+def test_the_table_by_hand(view: CompareRuns) -> None:
+    """0.8 and 0.9: mean 85, standard deviation 10 / √2 = 7.07."""
+    assert cells_of(view) == [
+        ["heavy", "2", "85.0 ± 7.1 %", "5 k", "45 nJ", "1.2 k"],
+        ["light", "1", "70.0 %", "1 k", "9 nJ", "1.2 k"],
+    ]
+    view.sort.value = "synops"
+    assert [line[0] for line in cells_of(view)] == ["light", "heavy"]
+    view.sort.value = "name"
+    assert [line[0] for line in cells_of(view)] == ["heavy", "light"]
+    assert view.describe() == "CompareRuns: 3 runs, best heavy, seed 1: 90.0 %"
+
+
+def test_the_picture_follows_the_cost(view: CompareRuns) -> None:
+    assert "SynOps" in json.loads(view.scatter.spec)["layout"]["xaxis"]["title"]["text"]
+    view.cost.value = "energy_pj"
+    assert json.loads(view.scatter.spec)["layout"]["xaxis"]["title"]["text"] == "energy per sample (nJ)"
+    assert view.figure().layout.xaxis.title.text == "energy per sample (nJ)"
+
+
+def test_cells_by_list_and_by_click(view: CompareRuns) -> None:
+    shown = lambda: [graph.graph["edges"][0]["ops"][0][0] for graph in view.graphs]  # noqa: E731
+    assert shown() == ["skip", "conv3x3"]
+    view.chosen[0].value = 2
+    assert shown() == ["zeroize", "conv3x3"]
+    for index in (0, 1):  # the right one first, then the left one
+        point = {"kind": "click", "curve": 0, "point": 0, "x": 1, "y": 1, "customdata": index}
+        view.scatter._handle_custom_msg(point, [])
+    assert [widget.value for widget in view.chosen] == [1, 0]
+    assert shown() == ["conv3x3", "skip"]
+    view.scatter._handle_custom_msg({"kind": "click", "curve": 0, "point": 0, "customdata": 99}, [])
+    assert [widget.value for widget in view.chosen] == [1, 0]
+
+
+def test_runs_of_the_demo_are_read(tmp_path: Path) -> None:
+    folder = RunFolder.open(tmp_path / "demo")
+    rival = {key: value for key, value in row("x", 0, 0.5, 2e3).items() if key not in ("name", "seed")}
+    told = {key: value for key, value in row("x", 0, 0.9, 1e3).items() if key not in ("name", "seed")}
+    write_json(folder.path / "results.json", told | {"comparison": {"random_cell": rival}})
+    assert [(r["name"], r["test_accuracy"]) for r in read_runs(folder.path)] == [("found", 0.9), ("random_cell", 0.5)]
+    other = tmp_path / "other"
+    (tmp_path / "demo").rename(other)
+    view = CompareRuns(other)
+    assert len(cells_of(view)) == 2
+    view.close()
+
+
+def test_rows_of_reproduce_are_read(root: Path) -> None:
+    rows = read_runs(root / "data" / "results" / "motion-dvs.json")
+    view = CompareRuns(rows)
+    assert len({r["name"] for r in rows}) == len(cells_of(view)) > 5
+    view.close()
+
+
+def test_wrong_runs_are_told(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at least one finished run"):
+        CompareRuns([])
+    with pytest.raises(RunError, match="no finished rows"):
+        CompareRuns(tmp_path)
+    with pytest.raises(ValueError, match="has no 'synops'"):
+        CompareRuns([{"name": "a", "cell": CELLS[0], "test_accuracy": 0.5}])
+    with pytest.raises(ValueError, match="malformed"):
+        CompareRuns([row("a", 0, 0.5, 1.0, cell="no cell")])
+
+
+def test_twenty_views_leave_nothing_behind() -> None:
+    def scene() -> weakref.ref:
+        view = CompareRuns(ROWS)
+        view.cost.value = "parameters"
+        view.close()
+        return weakref.ref(view)
+
+    scene()
+    gc.collect()
+    before = len(_instances)
+    ghosts = [scene() for _ in range(20)]
+    gc.collect()
+    assert len(_instances) == before
+    assert [ghost() for ghost in ghosts if ghost()] == []
