@@ -5,6 +5,7 @@
     python -m lightsnn_kit._score_study searches               # -> data/results/score_searches.json
     python -m lightsnn_kit._score_study stability              # -> data/results/score_stability.json
     python -m lightsnn_kit._score_study feedback               # -> data/results/score_feedback.json
+    python -m lightsnn_kit._score_study trained_cells          # -> data/results/score_trained_cells.json: half an hour
 
 The first three need SpikeNAS-Bench (``--bench``, or ``$LIGHTSNN_EXTRA_DATA/spikenas-bench``); what they write holds
 figures over cells, never the benchmark's own rows.
@@ -263,15 +264,18 @@ def save(name: str, result: dict[str, object], *, command: str, seconds: float) 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one of the study's commands."""
     from ._score_searches import study_feedback, study_searches, study_stability
+    from ._trained_cells import study_trained_cells
 
     studies = {"correlations": study_correlations, "searches": study_searches, "stability": study_stability}
-    studies["feedback"] = study_feedback
+    studies |= {"feedback": study_feedback, "trained_cells": study_trained_cells}
     parser = argparse.ArgumentParser(prog="python -m lightsnn_kit._score_study", description="Notebook 02's figures.")
     parser.add_argument("what", choices=("measure", *studies))
     parser.add_argument("--bench", help="folder of SpikeNAS-Bench")
     parser.add_argument("--dataset", default="fashion-mnist-small", help="images to score on (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=3, help="weights and batches (default: %(default)s)")
     parser.add_argument("--resamples", type=int, default=500, help="of the bootstrap (default: %(default)s)")
+    parser.add_argument("--cells", type=int, default=40, help="cells to train in each set (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=6, help="of them, trained from 3 seeds (default: %(default)s)")
     given = list(sys.argv[1:] if arguments is None else arguments)
     options, start = parser.parse_args(given), time.perf_counter()
     if options.what == "measure":

@@ -106,8 +106,14 @@ TABLE = {
         "numpy",
         "",
     ),
+    "_trained_cells": (
+        "presets _score_measures _score_study baselines cells data networks runs scoring spaces stats study",
+        "numpy",
+        "",
+    ),
     "_score_study": (
-        "_files _score_measures _score_searches cells criteria data networks runs scoring spaces spikenas_bench stats",
+        "_files _score_measures _score_searches _trained_cells cells criteria data networks runs scoring spaces "
+        "spikenas_bench stats",
         "numpy torch",
         "",
     ),
