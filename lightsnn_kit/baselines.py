@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .cells import Cell, Edge, Op
+from .criteria import rank_cells
 from .search import Score, prune_search, random_search
 from .spaces import PUBLISHED_CELLS, CellSpace, OpMask
 
@@ -67,6 +68,10 @@ def _residual(space: CellSpace, *, feedback: bool) -> Cell:
     return Cell.from_edges(edges, num_nodes=4, backward=feedback)
 
 
+def _balanced(space: CellSpace, *, recurrent: bool) -> Cell:
+    return rank_cells(replace(space, backward=space.backward or recurrent), recurrent=recurrent)[0]
+
+
 def _published(name: str) -> Choose:
     return lambda *_: PUBLISHED_CELLS[name]
 
@@ -103,6 +108,12 @@ METHODS: dict[str, Method] = {
     ),
     "random-search": Method(
         lambda *args: _best_of(*args, snasnet_rules=False), True, "the best-scored of uniformly random cells"
+    ),
+    "balanced": Method(
+        lambda space, *_: _balanced(space, recurrent=False), False, "deepest, lightest, most direct cell by its paths"
+    ),
+    "balanced-recurrent": Method(
+        lambda space, *_: _balanced(space, recurrent=True), False, "the same, its output fed back: for event data"
     ),
     "random": Method(_random, False, "one random cell with a path from input to output"),
     "most-parameters": Method(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -57,6 +59,16 @@ def test_pruning_five_ops() -> None:
 def test_uniform_cells() -> None:
     assert choose("all-conv", SPACE, rng=rng()).ops == (Op.CONV3X3,) * 12
     assert choose("all-skip", SPACES["lightsnn-forward"], rng=rng()).ops == (Op.SKIP,) * 6
+
+
+def test_balanced_is_three_convolutions_with_the_shortest_ways_around_them() -> None:
+    forward = {"1<-0": "conv3x3", "2<-0": "skip", "2<-1": "conv3x3", "3<-0": "skip", "3<-2": "conv3x3"}
+    for backward in (False, True):
+        cell = choose("balanced", replace(SPACE, backward=backward), rng=rng())
+        assert cell == Cell.from_edges(forward, num_nodes=4, backward=backward)
+    for name in ("lightsnn", "lightsnn-forward", "snasnet"):  # with five operations the 3x3 ones are preferred
+        fed_back = choose("balanced-recurrent", SPACES[name], rng=rng())
+        assert fed_back == Cell.from_edges(forward | {"0<-3": "skip"}, num_nodes=4)
 
 
 def test_a_score_that_likes_convolutions_finds_all_of_them() -> None:

@@ -119,7 +119,7 @@ TABLE = {
     ),
     "_search_command": ("criteria runs spaces data networks scoring", "", ""),
     "_simulated_events": ("_events _splits", "numpy", "sklearn"),
-    "baselines": ("cells search spaces", "numpy", ""),
+    "baselines": ("cells criteria search spaces", "numpy", ""),
     "presets": ("data networks spaces training", "torch", ""),
     "study": ("_standins baselines cells data energy networks presets runs scoring spaces training", "numpy torch", ""),
     "results": ("runs", "", "scipy"),
