@@ -59,7 +59,7 @@ class PruneStepper(View):
         wide = ipywidgets.Layout(flex="1 1 260px", width="auto")
         slider = ipywidgets.IntSlider(description="Decisions", max=len(self._taken), layout=wide)
         self.position = self.part(slider, "position")
-        moves = {"back": ("◀ Back", -1), "next": ("Next ▶", 1), "round": ("Next round ⏭", 0)}
+        moves = {"back": ("‹ Back", -1), "next": ("Next ›", 1), "round": ("Next round »", 0)}
         self.buttons = {name: self._button(name, text) for name, (text, _) in moves.items()}
         self.buttons["doubt"] = self._button("doubt", "Next uncertain ≈")
         self.told = self.part(ipywidgets.HTML(), "told")
@@ -71,7 +71,7 @@ class PruneStepper(View):
         self.watch(self.buttons["doubt"], lambda _: self.next_uncertain())
         self.watch(self.graph, self.show_edge, names="selected")
         self.watch(self.bars, lambda point: self._clicked(point))
-        self.arrange(flow(*self.buttons.values(), self.position), self.told, flow(self.graph, self.bars, width=420))
+        self.arrange(flow(*self.buttons.values(), self.position), self.told, flow(self.graph, self.bars, width=560))
 
     def _button(self, name: str, text: str) -> ipywidgets.Button:
         return self.part(ipywidgets.Button(description=text, layout={"width": "auto"}), name)
