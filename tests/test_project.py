@@ -123,6 +123,8 @@ TABLE = {
     "presets": ("data networks spaces training", "torch", ""),
     "study": ("_standins baselines cells data energy networks presets runs scoring spaces training", "numpy torch", ""),
     "results": ("runs", "", "scipy"),
+    "_evidence": ("results runs", "", ""),
+    "checklist": ("_evidence baselines cells results spaces", "", ""),
     "result_figures": ("_style results", "plotly", ""),
     "data": (
         "_splits _data_files _events _event_sets _gestures _cifar _simulated_events",
