@@ -64,6 +64,7 @@ class PruneStepper(View):
         self.buttons["doubt"] = self._button("doubt", "Next uncertain ≈")
         self.told = self.part(ipywidgets.HTML(), "told")
         self.graph = self.part(CellGraph(self.mask, space=self.steps[0].mask.space, editable=False), "graph")
+        self.graph.layout.max_width = "640px"
         self.bars = self.plot("bars", "Scores of the candidates of one edge, and the margins of the round")
         self.watch(self.position, lambda _: self.redraw())
         for name, (_, by) in moves.items():
