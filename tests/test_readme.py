@@ -1,0 +1,64 @@
+"""The README's measured figures are those of the files in data/results."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from lightsnn_kit import results
+
+
+@pytest.fixture(scope="module")
+def text(root: Path) -> str:
+    return (root / "README.md").read_text(encoding="utf-8")
+
+
+def stored(root: Path, name: str) -> dict:
+    return json.loads((root / "data" / "results" / name).read_text(encoding="utf-8"))
+
+
+def test_the_table_of_methods(root: Path, text: str) -> None:
+    rows = {
+        name: results.by_method(results.gather(root / "data" / "results" / f"{name}.json"))
+        for name in ("motion-dvs", "fashion-mnist-small")
+    }
+    shown = {method: cells.split(" | ") for method, cells in re.findall(r"\(`([\w-]+)`\) \| (.+) \|", text)}
+    assert set(shown) == set(rows["motion-dvs"])
+    for method, cells in shown.items():
+        told = [results.estimate(by[method], "test_accuracy").told(factor=100) for by in rows.values() if method in by]
+        assert cells[: len(told)] == told, method
+
+
+def test_what_feedback_does(root: Path, text: str) -> None:
+    rows = results.gather(root / "data" / "results" / "motion-dvs.json")
+    by_hand = results.paired(rows, "residual-feedback", "residual")
+    searched = results.paired(rows, "lightsnn", "lightsnn-cut")
+    values = [f"{100 * value:.1f}" for value in (by_hand.mean, by_hand.low, by_hand.high)]
+    assert "(+{} points, 95 % interval {} to {})".format(*values) in text
+    values = [
+        f"{100 * value:.{digits}f}".replace("-", "−") for value, digits in ((searched.mean, 1), (searched.low, 0))
+    ]
+    assert f"{values[0]} points against the same\n  cell without it ({values[1]} to {100 * searched.high:.0f})" in text
+
+
+def test_correlations_and_choices(root: Path, text: str) -> None:
+    found = {
+        row["score"]: row["kendall_tau"]["estimate"] for row in stored(root, "score_correlations.json")["trained_cells"]
+    }
+    names = ("longest path", "convolutions", "parameters", "hd_batch", "sahd_batch", "sahd_running")
+    taus = [f"{found[name]:.2f}".replace("-", "−") for name in names]
+    words = text[text.index("Kendall's tau") : text.index("`balanced` chooses")]
+    assert re.findall(r"−?0\.\d\d", words) == taus
+    searches = {row["search"]: row for row in stored(root, "score_searches.json")["searches"]}
+    words = text[text.index("`balanced` chooses") : text.index("(`_score_study searches")]
+    balanced, sahd = searches["balanced"], searches["pruning by SAHD"]
+    told = [balanced["accuracy_mean"], sahd["accuracy_mean"], balanced["siblings_mean"], sahd["siblings_mean"]]
+    assert re.findall(r"(\d\d\.\d\d) %", words) == [f"{value:.2f}" for value in told]
+    assert (balanced["convs_mean"], balanced["accuracy_min"], round(10 * sahd["known"])) == (
+        3,
+        balanced["accuracy_mean"],
+        3,
+    )
