@@ -74,7 +74,7 @@ def _search_code(evidence: Evidence) -> tuple[str, str]:
     strange = [method for method in evidence.seeds if method not in METHODS]
     scoring, budget = evidence.preset.get("scoring"), evidence.preset.get("budget", UNKNOWN)
     facts = f"space {evidence.preset.get('space', UNKNOWN)}; scoring: {_listed(scoring) or UNKNOWN}; "
-    facts += f"random searches score {budget} cells; {_seed_facts(evidence)}"
+    facts += f"cells that a random search scores: {budget}; {_seed_facts(evidence)}"
     facts += f"; not methods of this version: {', '.join(strange)}" if strange else ""
     verdict = _had(evidence, bool(scoring))
     return (PARTLY if strange and verdict == YES else verdict), facts
@@ -165,7 +165,7 @@ def _random_baselines(evidence: Evidence) -> tuple[str, str]:
 def _several_seeds(evidence: Evidence) -> tuple[str, str]:
     fewest = min(map(len, evidence.seeds.values()))
     few = [method for method, seeds in evidence.seeds.items() if len(seeds) < MIN_SEEDS]
-    facts = f"{_seed_facts(evidence)}; the fewest a method has: {fewest}; mean, sd and 95 % intervals are reported"
+    facts = f"{_seed_facts(evidence)}; the fewest a method has: {fewest}"
     facts += f"; fewer than {MIN_SEEDS}: {', '.join(few)}" if few else ""
     return (YES if not few else PARTLY if fewest > 1 else NO), facts
 
