@@ -27,24 +27,43 @@ _COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {  # heading: field of
     "firing rate": ("firing_rate", lambda value: f"{value:.1%}"),
 }
 _CELL = "style='padding:2px 12px;text-align:right'"
+_BY_SEED = {"seed", "cell", "epoch", "threads", "input_centre", "input_scale"}  # settings that go with a demo's seed
 
 
 def read_runs(*places: str | Path) -> list[dict[str, object]]:
     """Rows with ``name``, ``cell``, ``test_accuracy`` and costs, of run folders of the demo or of ``reproduce``.
 
-    ``RunError`` for a place with no finished run. Runs of several places are told apart by the place's name.
+    ``RunError`` for a place with no finished run. Runs of several places are told apart by the place's name, except
+    demos that differ in their seeds alone: those are runs of the same names.
     """
+    paths = [project_root() / place for place in places]
+    demos = [read_json(path / "results.json") if (path / "results.json").is_file() else None for path in paths]
+    apart = len(paths) > 1 and not _differ_in_seeds(demos)
     rows: list[dict[str, object]] = []
-    for place in places:
-        path = project_root() / place
-        prefix = f"{path.stem}: " if len(places) > 1 else ""
-        if (path / "results.json").is_file():
-            told = read_json(path / "results.json")
-            named = {"found": told, **told.get("comparison", {})}
+    for path, told in zip(paths, demos, strict=True):
+        prefix = f"{path.stem}: " if apart else ""
+        if told is None:
+            rows += [{**row, "name": f"{prefix}{row['method']}"} for row in gather(path)]
         else:
-            named = {f"{row['method']}\n{row['seed']}": row for row in gather(place)}
-        rows += [{**row, "name": prefix + name.partition("\n")[0]} for name, row in named.items()]
+            seed = {"seed": told["seeds"]["search"]} if "seeds" in told else {}
+            named = {"found": told, **told.get("comparison", {})}
+            rows += [{**row, **seed, "name": prefix + name} for name, row in named.items()]
     return rows
+
+
+def _differ_in_seeds(demos: list[Mapping | None]) -> bool:
+    """Whether results of the demo are of one setup, each with a seed of its own."""
+    if not all(told and "settings" in told and "seeds" in told for told in demos):
+        return False
+    setups, seeds = [_setup(told["settings"]) for told in demos], [str(told["seeds"]) for told in demos]
+    return all(setup == setups[0] for setup in setups) and len(set(seeds)) == len(seeds)
+
+
+def _setup(settings: object) -> object:
+    """Settings without those that other seeds change."""
+    if not isinstance(settings, Mapping):
+        return settings
+    return {name: _setup(value) for name, value in settings.items() if name not in _BY_SEED}
 
 
 class CompareRuns(View):

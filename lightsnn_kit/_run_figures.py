@@ -23,6 +23,7 @@ _COSTS = {  # field of a row: title of its axis, unit, factor to that unit
     "parameters": ("parameters", "", 1.0),
 }
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "pentagon", "star")
+_MOST_LABELS = 6  # names beside their points; more overlap, and go into a legend
 
 
 def live_curves(
@@ -121,10 +122,11 @@ def _epoch_curve(
 
 
 def runs_scatter(rows: Iterable[object], *, cost: str = "synops", theme: str = "light") -> go.Figure:
-    """Draw test accuracy against ``cost`` ("synops", "energy_pj" or "parameters"), a symbol per name.
+    """Draw test accuracy against ``cost`` ("synops", "energy_pj" or "parameters"), a mark per name.
 
     Rows have ``name``, ``test_accuracy`` (0..1) and the cost. Rows of one name are runs with other seeds: faint points,
-    with their mean and one standard deviation (n − 1) either way. Raises ``ValueError`` for no rows or another cost.
+    with their mean and one standard deviation (n − 1) either way. Up to six names stand beside their points, more in
+    a legend. Raises ``ValueError`` for no rows or another cost.
 
     >>> rows = [{"name": "found", "test_accuracy": a, "synops": 4e5} for a in (0.96, 0.98)]
     >>> fig = runs_scatter(rows)
@@ -140,14 +142,18 @@ def runs_scatter(rows: Iterable[object], *, cost: str = "synops", theme: str = "
     names = [str(style.field(row, "name")) for row in rows]
     y = style.percent([style.field(row, "test_accuracy") for row in rows], "test_accuracy", "R")
     x, prefixed = style.si(factor * style.check_array([style.field(row, cost) for row in rows], cost, "R"), unit)
-    fig = go.Figure()
+    fig, keys = go.Figure(), len(set(names)) > _MOST_LABELS
     for rank, name in enumerate(dict.fromkeys(names)):
         mine = [index for index, other in enumerate(names) if other == name]
         _draw_group(fig, name, (x[mine], y[mine]), mine, (rank, look))
+    if keys:
+        for mean in fig.data[1::2]:  # faint points and mean by turns
+            mean.update(mode="markers", name=mean.text[0], showlegend=True)
     fig.update_xaxes(title=f"{title} ({prefixed})" if prefixed else title)
     fig.update_yaxes(title="test accuracy (%)")
     span = x.max() - x.min() or abs(x.max()) or 1.0
-    fig.update_xaxes(range=[x.min() - 0.12 * span, x.max() + 0.3 * span])  # names stand to the right
+    right = 0.12 if keys else 0.3  # names stand there
+    fig.update_xaxes(range=[x.min() - 0.12 * span, x.max() + right * span])
     counts = {names.count(name) for name in names}
     note = "Faint: single runs. Bars: one standard deviation over the seeds, either way."
     one = "One run each: nothing here tells a difference from the luck of a seed."
@@ -160,7 +166,8 @@ def _draw_group(
 ) -> None:
     """Runs of one name as faint points, and their mean with its name beside it; customdata are indices of rows."""
     (x, y), (rank, theme) = points, look
-    colour, symbol, several = PALETTE[rank % 6], _SYMBOLS[rank % len(_SYMBOLS)], len(indices) > 1
+    colour, symbol = PALETTE[rank % 6], _SYMBOLS[(rank + rank // 6) % 6]  # 36 marks before one comes again
+    several = len(indices) > 1
     shape = {"symbol": symbol, "color": colour, "size": 8, "opacity": 0.45 if several else 0.0}
     fig.add_scatter(x=x, y=y, mode="markers", marker=shape, customdata=indices, name=name, showlegend=False)
     fig.data[-1].update(hovertemplate=f"{name}: " + "%{y:.2f} % at %{x:.4g}<extra></extra>")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import html
+import time
 from pathlib import Path
 
 import ipywidgets
@@ -13,10 +14,11 @@ from . import jobs
 from ._run_figures import live_curves
 from ._widget_base import View
 from ._widget_parts import flow
-from .runs import project_root
+from .runs import RunError, project_root
 
 _SYMBOLS = {"running": "▶", "stalled": "⏸", "finished": "✔", "failed": "✖", "cancelled": "■"}
 _IDLE = 2.0  # seconds between two looks at a run that nobody works on: it may be started again
+_REST = 4.0  # times as long as a look took, so that long files leave most of the kernel's time to others
 _LAST = 5  # records told in words
 
 
@@ -24,7 +26,7 @@ class RunMonitor(View):
     """Attaches to a run folder, running or finished: progress, time left, live curves, last records, a cancel button.
 
     All state is the run's files, so closing the tab or restarting the kernel loses nothing: make the widget again.
-    ``every``: seconds between two looks. Raises ``RunError`` if there is no such folder.
+    ``every``: seconds between two looks, more where a look takes long. ``RunError`` if there is no such folder.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -42,6 +44,7 @@ class RunMonitor(View):
         self.status = jobs.status(self.folder)  # before anything is made: a wrong folder leaves no widget behind
         super().__init__(theme=theme)
         self._drawn: tuple | None = None  # what the curves show
+        self._lost = False  # whether the message tells that the last look failed
         self.told = self.part(ipywidgets.HTML(), "told")
         self.cancel = self.part(ipywidgets.Button(description="Cancel", icon="stop"), "cancel")
         self.cancel.tooltip = "Stop after the record it is working on; all records are kept"
@@ -54,15 +57,34 @@ class RunMonitor(View):
         self.spawn(self._keep_looking())
 
     async def _keep_looking(self) -> None:
+        took = 0.0
         while True:
-            await asyncio.sleep(self.every if self.status.alive else max(self.every, _IDLE))
-            with self.guarded(keep=True):  # a folder that is gone is told, and may come back
-                self.look()
+            pause = self.every if self.status.alive else max(self.every, _IDLE)
+            await asyncio.sleep(max(pause, _REST * took))
+            begun = time.perf_counter()
+            self.check()
+            took = time.perf_counter() - begun
 
     # ---- what it does
 
+    def check(self) -> None:
+        """`look`; a folder that is gone becomes a message, which goes when the folder is back."""
+        seen = False
+        with self.guarded(keep=True):
+            self.look()
+            seen = True
+        if seen and self._lost:
+            self.say("")
+        self._lost = not seen
+
     def look(self) -> None:
         """Read the files once and show what is new; ``RunError`` if the folder is gone."""
+        try:
+            self._look()
+        except OSError as error:  # taken away between two reads
+            raise RunError(f"cannot read the run in {self.folder}: {error}") from error
+
+    def _look(self) -> None:
         self.status = jobs.status(self.folder)
         self.cancel.disabled = not self.status.alive
         left = self.status.seconds_left
@@ -128,7 +150,7 @@ def _last_lines(records: dict[str, tuple[dict[str, object], ...]], folder: Path)
     parts = []
     if newest:
         name, rows = newest[-1]
-        told = [_in_words(number, row) for number, row in list(enumerate(rows, 1))[-_LAST:]]
+        told = [_in_words(number, row) for number, row in enumerate(rows[-_LAST:], max(1, len(rows) - _LAST + 1))]
         parts.append(f"<b>{html.escape(name)}, last records</b><br>" + "<br>".join(map(html.escape, told)))
     if said := jobs.log(folder, lines=6):
         parts.append(f"<details><summary>What the job printed last</summary><pre>{html.escape(said)}</pre></details>")

@@ -151,6 +151,14 @@ def test_seeds_become_a_mean_with_error_bars() -> None:
     assert fig.layout.xaxis.title.text == "SynOps per sample (k)"
 
 
+def test_many_names_go_into_a_legend_and_no_two_look_alike() -> None:
+    fig = figures.runs_scatter([run(f"method {i}", 0.5, 1e5 + i) for i in range(13)])
+    means = fig.data[1::2]
+    assert [mean.name for mean in means] == [f"method {i}" for i in range(13)]
+    assert {(mean.mode, mean.showlegend) for mean in means} == {("markers", True)}
+    assert len({(mean.marker.symbol, mean.marker.color) for mean in means}) == 13
+
+
 def test_the_cost_can_be_chosen_and_one_run_each_is_said() -> None:
     fig = figures.runs_scatter([run("found", 0.96, 4e5)], cost="energy_pj")
     assert fig.layout.xaxis.title.text == "energy per sample (nJ)"

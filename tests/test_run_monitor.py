@@ -15,7 +15,7 @@ import pytest
 from ipywidgets.widgets.widget import _instances
 
 from lightsnn_kit import jobs
-from lightsnn_kit.runs import RunError, RunFolder
+from lightsnn_kit.runs import RunError, RunFolder, write_json
 from lightsnn_kit.widgets import RunMonitor
 
 COUNTS = """
@@ -109,6 +109,53 @@ def test_wrong_folders_are_told(monitor: RunMonitor, run: RunFolder, tmp_path: P
         monitor.look()
     assert "there is no run folder" in monitor.message.value
     assert drawn(monitor)["data"]  # the last good view stays
+
+
+def test_a_folder_may_vanish_and_come_back(
+    monitor: RunMonitor, run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = run.path.with_name("away")
+    run.path.rename(away)
+    monitor.check()
+    monitor.check()
+    assert "there is no run folder" in monitor.message.value
+    away.rename(run.path)
+    monitor.check()
+    assert monitor.message.value == ""
+    with monkeypatch.context() as patch:  # taken away between two reads
+        patch.setattr(jobs, "status", lambda run: (run / "gone" / "settings.json").stat())
+        monitor.check()
+    assert "cannot read the run" in monitor.message.value
+    monitor.say("of another")  # a message that is not about the folder stays
+    monitor._lost = False
+    monitor.check()
+    assert "of another" in monitor.message.value
+
+
+def test_runs_that_ended_are_told(run: RunFolder, tmp_path: Path) -> None:
+    (run.path / "job").mkdir()
+    write_json(run.path / "job" / "job.json", {"pid": 0, "notebooks": ["search"], "started": ""})
+    killed = RunMonitor(run.path)
+    assert "✖ <b>failed</b>: the process ended without a word" in killed.told.value
+    assert killed.cancel.disabled
+    killed.close()
+    write_json(run.path / "job" / "end.json", {"state": "failed", "message": "search: 1 < 0", "ended": ""})
+    failed = RunMonitor(run.path)
+    assert "✖ <b>failed</b>: search: 1 &lt; 0" in failed.told.value
+    assert "3 of 10 scores" in failed.stages.value
+    failed.close()
+    for name in ("search", "train/found"):
+        run.read(name).finish({})
+    write_json(run.path / "job" / "end.json", {"state": "finished", "message": "", "ended": ""}, replace=True)
+    finished = RunMonitor(run.path)
+    assert "✔ <b>finished</b>: all its notebooks ran" in finished.told.value
+    assert "left" not in finished.told.value + finished.stages.value
+    finished.close()
+    (tmp_path / "empty").mkdir()
+    empty = RunMonitor(tmp_path / "empty")
+    assert "○ <b>empty</b>" in empty.told.value
+    assert "Nothing is recorded yet." in empty.figure().layout.title.text
+    empty.close()
 
 
 def test_a_job_is_watched_and_cancelled(tmp_path: Path, write_notebook: Callable[..., Path]) -> None:
