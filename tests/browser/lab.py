@@ -57,8 +57,12 @@ class Lab:
         self.errors: list[str] = []  # of the console, and uncaught
         own = (base, base.replace("http", "ws"), "data:", "blob:", "file:")
         context.on("request", lambda r: None if r.url.startswith(own) else self.requests.append(r.url))
-        context.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+        context.on("console", lambda message: self._note(message.text) if message.type == "error" else None)
         self.page.on("pageerror", lambda error: self.errors.append(f"uncaught: {error}"))
+
+    def _note(self, error: str) -> None:
+        if not error.startswith("Could not restore the debugger state"):  # a page left while JupyterLab still asks
+            self.errors.append(error)
 
     @contextlib.contextmanager
     def notebook(self, path: str | Path, *, theme: str = "light", **parameters: object) -> Iterator[Notebook]:
@@ -90,6 +94,15 @@ class Lab:
             with contextlib.suppress(Exception):
                 self.page.screenshot(path=PICTURES / f"failed-{name}.png")
             raise
+
+    def check_plots(self, *, exactly: int) -> list[dict]:
+        """Wait until a page without JupyterLab has drawn so many figures, and none is empty."""
+        root = self.page.locator("body")
+        end = time.monotonic() + TIMEOUT
+        while not (len(found := root.evaluate(_PLOTS)) == exactly and all(plot["marks"] for plot in found)):
+            assert time.monotonic() < end, f"expected {exactly} figures, got {found}"
+            self.page.wait_for_timeout(100)
+        return found
 
     def _copy(self, path: Path, parameters: dict[str, object]) -> Path:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -255,9 +268,12 @@ class Notebook:
     def picture(self, name: str, root: str) -> Path:
         """Keep a picture of a part of the page."""
         part = self.panel.locator(root).first
+        height = round(part.bounding_box()["height"])
+        self.page.set_viewport_size(VIEWPORT | {"height": max(VIEWPORT["height"], height + 200)})
         part.scroll_into_view_if_needed()
         self.page.wait_for_timeout(300)  # transitions
         part.screenshot(path=PICTURES / f"{name}.png")
+        self.page.set_viewport_size(VIEWPORT)
         return PICTURES / f"{name}.png"
 
 
