@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup lab demo reproduce test test-loaders lint notebooks bench
+.PHONY: help setup lab demo reproduce test test-browser test-loaders lint notebooks bench
 
 PYTHON ?= python3
 VENV := .venv
@@ -42,6 +42,9 @@ reproduce: $(READY)  ## run an experiment and its report: PRESET=cifar10 (defaul
 
 test: $(READY)  ## run the quick tests and every notebook in quick mode
 	$(PY) -m pytest -m "not slow and not browser"
+
+test-browser: $(READY)  ## drive JupyterLab in chromium; pictures of the widgets in runs/browser
+	$(PY) -m pytest -m browser
 
 # torchvision and spikingjelly.datasets import beside the full build of torch only, so this environment is one of its own.
 LOADERS ?= .venv-loaders

@@ -82,7 +82,8 @@ def test_make_help_lists_every_target() -> None:
 def test_ci_is_executable_and_runs_the_test_command() -> None:
     script = ROOT / ".ci" / "run"
     assert script.stat().st_mode & 0o111
-    assert script.read_text().splitlines()[-2:] == ["make lint", "make test"]
+    last = ["make lint", "make test", "LIGHTSNN_REQUIRE_BROWSER=1 make test-browser"]  # 1: none is skipped for its lack
+    assert script.read_text().splitlines()[-3:] == last
 
 
 # ---- the import table ------------------------------------------------------------------------------------------------
