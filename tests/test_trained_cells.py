@@ -11,6 +11,9 @@ from lightsnn_kit._trained_cells import (
     SETS,
     Plan,
     draw_cells,
+    identity_gain,
+    identity_loops,
+    later_cells,
     score_cells,
     structure_table,
     train_cells,
@@ -101,7 +104,57 @@ def test_the_table_holds_feedback_edges_where_there_are_any():
     assert table["feedback edges"].tolist() == [0, 0, 1, 1]
     assert table["longest path"].tolist() == [0, 1, 2, 3]
     assert table["sahd_batch"].tolist() == [[-9, -8], [-5, -4], [-6, -5], [-2, -1]]
+    assert table["identity loops"].tolist() == [0, 0, 0, 0]
     assert "feedback edges" not in structure_table(FEEDBACK_CELLS[:2], made_records([-9, -5, -6, -2]))
+
+
+@pytest.mark.parametrize(
+    ("skips", "gain"),
+    [
+        (("1<-0", "3<-0"), 0.0),  # no loop
+        (("0<-3",), 0.0),  # the way back to the start is missing
+        (("3<-0", "0<-3"), 1.0),  # what is fed back arrives once
+        (("1<-0", "3<-0", "3<-1", "0<-3"), 2.0),  # on two ways
+        (("1<-0", "3<-1", "0<-1", "0<-3"), 2.0),  # two loops through node 0
+        (("1<-0", "2<-1", "3<-2", "0<-1", "1<-2"), 2.0),  # f0' = f1' = f0 + f1
+        (("1<-0", "2<-0", "3<-1", "0<-1", "1<-2"), (1 + 5**0.5) / 2),  # f0' = f0 + f1, f1' = f0: Fibonacci
+    ],
+)
+def test_gain_of_identities_by_hand(skips, gain):
+    cell = Cell.from_edges(dict.fromkeys(skips, "skip"), num_nodes=4)
+    assert identity_gain(cell) == pytest.approx(gain, abs=1e-4)
+    assert identity_loops(cell) == pytest.approx(gain if gain <= 1 else -gain, abs=1e-4)
+
+
+def test_gain_is_the_growth_of_the_recurrence():
+    """Step the cells' equations with identities alone: values grow by the gain, or vanish where it is 0."""
+    for cell in draw_cells(SPACES["lightsnn"], 30, seed=3):
+        ops = {edge: op for edge, op in cell.edge_ops.items() if edge in cell.live_edges and op == "skip"}
+        feedback, sizes = np.ones(4), []
+        for _ in range(40):
+            values = np.zeros(4)
+            for node in range(4):
+                values[node] = feedback[node] + sum(
+                    values[e.source] for e in ops if e.target == node and not e.is_backward
+                )
+            feedback = np.array(
+                [sum(values[e.source] for e in ops if e.target == node and e.is_backward) for node in range(4)]
+            )
+            sizes.append(feedback.sum())
+        gain = identity_gain(cell)
+        assert gain == 0 or gain >= 1
+        assert (sizes[-1] == 0) == (gain == 0)
+        if gain > 1:
+            assert sizes[-1] / sizes[-2] == pytest.approx(gain, rel=1e-3)
+
+
+def test_later_cells_are_those_not_looked_at():
+    accuracy, score = [0.9, 0.1, 0.2, 0.3, 0.4], [-9.0, 1.0, 2.0, 3.0, 4.0]
+    found = {"rows": [made_row(i, 0, a) for i, a in enumerate(accuracy)] + [made_row(0, 1, 0.5)]}
+    found |= {"scores": {"longest path": score}}
+    (row,) = later_cells(found, 1, resamples=20)
+    assert row["kendall_tau"].estimate == pytest.approx(1.0)
+    assert later_cells(found, 3, resamples=20) == []
 
 
 def test_a_set_reads_first_trainings_and_leaves_out_what_did_not_learn():
