@@ -7,6 +7,7 @@ from statistics import median
 
 import pytest
 
+from .lab import ROOT as PROJECT
 from .lab import Lab, Notebook
 
 pytestmark = pytest.mark.browser
@@ -15,23 +16,13 @@ LINKED = (f"{ROOT}-graph", f"{ROOT}-kernel", f"{ROOT}-rates")
 EDITS = 12  # timed ones
 
 
-def test_cell_explorer(lab: Lab, note: Callable[[str], None], write_notebook) -> None:
-    source = """from lightsnn_kit.data import load, scoring_batches
-from lightsnn_kit.networks import NetworkConfig, build_supernet
-from lightsnn_kit.scoring import Scorer
-from lightsnn_kit.spaces import SPACES
-from lightsnn_kit.widgets import CellExplorer
-import torch
-torch.set_num_threads(1)
-splits = load("digits", seed=0)
-space = SPACES["lightsnn"]
-config = NetworkConfig(width=8, num_steps=4, **splits.network_settings())
-batches = scoring_batches(splits.train, batch_size=16, seed=0)
-CellExplorer(space=space, scorer=Scorer(supernet=build_supernet(space, config, seed=0), batches=batches))"""
-    path = write_notebook(lab.folder / "cell.ipynb", "", source)
-    with lab.notebook(path) as notebook:
+def test_explore_cells(lab: Lab, note: Callable[[str], None]) -> None:
+    sizes = {"num_cells": 12, "batch_size": 16}  # the network keeps its full size, for the times
+    with lab.notebook(PROJECT / "notebooks" / "explore_cells.ipynb", **sizes) as notebook:
         notebook.run_all()
         assert len(notebook.check_plots(ROOT, at_least=2)) == 2
+        notebook.panel.locator(f"{ROOT}-preset select").select_option("all conv3x3")
+        notebook.until(lambda: notebook.panel.locator(f"{ROOT}-text input").input_value().count("conv3x3") == 12)
         check_edits(notebook)
         check_messages(notebook)
         seconds = [edit_time(notebook) for _ in range(EDITS)]
