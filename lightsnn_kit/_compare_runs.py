@@ -104,7 +104,7 @@ class CompareRuns(View):
             for at, name, part in ((0, "Left cell", "left"), (second, "Right cell", "right"))
         )
         self.graphs = tuple(
-            self.part(CellGraph(self.cells[widget.value], space=_space(self.cells[widget.value]), editable=False), part)
+            self.part(CellGraph(self.cells[widget.value], space=_space(self.cells), editable=False), part)
             for widget, part in zip(self.chosen, ("left-graph", "right-graph"), strict=True)
         )
         sides = [
@@ -175,5 +175,6 @@ def _has(row: object, name: str) -> bool:
     return name in row if isinstance(row, Mapping) else hasattr(row, name)
 
 
-def _space(cell: Cell) -> CellSpace:
-    return CellSpace(tuple(dict.fromkeys(cell.ops)), cell.num_nodes, cell.backward)
+def _space(cells: list[Cell]) -> CellSpace:
+    """A space with the ops of all cells: a graph can draw those alone."""
+    return CellSpace(tuple(dict.fromkeys(op for cell in cells for op in cell.ops)), cells[0].num_nodes)

@@ -12,6 +12,7 @@ from . import _style as style
 from ._style import DASHES, PALETTE, Theme, finish, theme_of
 
 _MOST_POINTS = 2_000  # of a live curve
+_AXIS_ROOM = 52  # pixels between two panels, for tick labels and a title
 _PANELS = {  # panel: title of its axis, factor to its unit, the fields drawn in it (the strong one first)
     "score": ("score: log|det K| (no unit)", 1.0, ("score",)),
     "loss": ("loss", 1.0, ("val_loss", "train_loss")),
@@ -46,36 +47,40 @@ def live_curves(
         panel for panel, (_, _, fields) in _PANELS.items()
         if any(_has(rows[0], fields[0]) for rows in records.values() if len(rows))
     ]  # fmt: skip
-    fig, notes = make_subplots(rows=max(1, len(panels)), shared_xaxes=True, vertical_spacing=0.08), []
+    body, notes = 190 * max(1, len(panels)) + 40, []
+    fig = make_subplots(rows=max(1, len(panels)), vertical_spacing=_AXIS_ROOM / body)
     for rank, (name, rows) in enumerate(records.items()):
         for row, panel in enumerate(panels, 1):
             if len(rows) and _has(rows[0], _PANELS[panel][2][0]):
                 draw = _score_curve if panel == "score" else _epoch_curve
                 notes += draw(fig, name, rows, (panel, row, rank), look)
-    _live_axes(fig, panels, [totals.get(name, 0) for name in records], records)
-    if not panels:
-        fig.update_xaxes(visible=False).update_yaxes(visible=False)
+    _live_axes(fig, panels, records, totals)
     if waiting:
         notes.append(f"Waiting for the first record: {', '.join(waiting)}.")
     names = [trace.name for trace in fig.data]
     for index, trace in enumerate(fig.data):
         trace.update(showlegend=bool(trace.name) and trace.name not in names[:index], legendgroup=trace.name)
     note = " ".join(dict.fromkeys(notes)) or "Nothing is recorded yet."
-    return finish(fig, theme, "Recorded so far", note, body=190 * max(1, len(panels)) + 40)
+    return finish(fig, theme, "Recorded so far", note, body=body)
 
 
 def _has(record: object, name: str) -> bool:
     return name in record if isinstance(record, Mapping) else hasattr(record, name)
 
 
-def _live_axes(fig: go.Figure, panels: list[str], totals: list[int], records: Mapping[str, Sequence[object]]) -> None:
-    most = max([*totals, *map(len, records.values()), 1])
-    fig.update_xaxes(range=[0.5 - 0.02 * most, most + 0.5 + 0.02 * most], dtick=1 if most <= 12 else None)
+def _live_axes(
+    fig: go.Figure, panels: list[str], records: Mapping[str, Sequence[object]], totals: Mapping[str, int]
+) -> None:
+    """Each panel ends at the last record expected of the names in it: a search has many, a training few."""
     for row, panel in enumerate(panels, 1):
-        fig.update_yaxes(title=_PANELS[panel][0], row=row)
-    unit = {"score": "candidate scored", "loss": "epoch", "accuracy": "epoch"}
-    titles = dict.fromkeys(unit[panel] for panel in panels) or ["record"]
-    fig.update_xaxes(title=" / ".join(titles), row=max(1, len(panels)))
+        title, _, fields = _PANELS[panel]
+        inside = [name for name, rows in records.items() if len(rows) and _has(rows[0], fields[0])]
+        most = max(max(len(records[name]), totals.get(name, 0)) for name in inside)
+        fig.update_xaxes(range=[0.5 - 0.02 * most, most + 0.5 + 0.02 * most], dtick=1 if most <= 12 else None, row=row)
+        fig.update_xaxes(title="candidate scored" if panel == "score" else "epoch", row=row)
+        fig.update_yaxes(title=title, row=row)
+    if not panels:
+        fig.update_xaxes(visible=False).update_yaxes(visible=False)
 
 
 def _score_curve(

@@ -62,6 +62,8 @@ def test_the_picture_follows_the_cost(view: CompareRuns) -> None:
 def test_cells_by_list_and_by_click(view: CompareRuns) -> None:
     shown = lambda: [graph.graph["edges"][0]["ops"][0][0] for graph in view.graphs]  # noqa: E731
     assert shown() == ["skip", "conv3x3"]
+    for graph in view.graphs:  # each can draw the ops of every run, not of its first cell alone
+        assert {entry["op"] for entry in graph.palette} == {"skip", "conv3x3", "zeroize"}
     view.chosen[0].value = 2
     assert shown() == ["zeroize", "conv3x3"]
     for index in (0, 1):  # the right one first, then the left one

@@ -119,6 +119,15 @@ def test_epochs_have_a_panel_of_losses_and_one_of_accuracies() -> None:
     assert [trace.showlegend for trace in fig.data] == [True, False, False, False]
 
 
+def test_scores_and_epochs_have_axes_of_their_own() -> None:
+    """60 scores reach to 60.5 + 2 % of 60; 15 epochs expected to 15.5 + 2 % of 15, in both panels of the training."""
+    records = {"search": [{"score": float(i)} for i in range(60)], "found": [epoch(1)]}
+    layout = figures.live_curves(records, totals={"found": 15}).layout
+    axes = (layout.xaxis, layout.xaxis2, layout.xaxis3)
+    assert [axis.range[1] for axis in axes] == pytest.approx([61.7, 15.8, 15.8])
+    assert [axis.title.text for axis in axes] == ["candidate scored", "epoch", "epoch"]
+
+
 def test_long_series_are_thinned_with_a_note() -> None:
     fig = figures.live_curves({"random": [{"score": float(i)} for i in range(50_000)]})
     assert "2000 of 50,000 scores, evenly spaced" in heading(fig)
