@@ -17,35 +17,40 @@ for item in range(len(stage.records("scores")), 300):
     time.sleep(0.3)
     stage.append("scores", {"mask": "0", "score": -100.0 / (1 + item), "seconds": 0.3})
 stage.finish({})"""
-SEARCH = """from lightsnn_kit.search import prune_search
-from lightsnn_kit.spaces import SPACES
-from lightsnn_kit.widgets import CompareRuns, PruneStepper, RunMonitor
-from lightsnn_kit import jobs
-import random
-values = random.Random(0)
-table = {}
-steps = list(prune_search(SPACES["lightsnn"], lambda mask: table.setdefault(mask, values.gauss(-50, 5))))
-PruneStepper(steps)"""
+COMPARED = """from lightsnn_kit import jobs
+from lightsnn_kit.widgets import CompareRuns, RunMonitor
+CompareRuns({results!r})"""
+WATCH = 'jobs.start(["slow.ipynb"], run="runs/slow")\nRunMonitor("runs/slow")'
+
+
+def test_search_and_train(lab: Lab) -> None:
+    """The stage notebooks, one after the other in one run folder."""
+    with lab.notebook(PROJECT / "notebooks" / "search.ipynb", quick=True) as notebook:
+        notebook.run_all()
+        notebook.check_plots(at_least=4)
+        check_stepper(notebook)
+        notebook.pictures("prune_stepper", STEPPER)
+    with lab.notebook(PROJECT / "notebooks" / "train.ipynb", quick=True) as notebook:
+        notebook.run_all()
+        notebook.check_plots(MONITOR)
+        assert "finished" in notebook.panel.locator(f"{MONITOR}-told").text_content()
 
 
 def test_runs(lab: Lab, write_notebook) -> None:
+    """A background job of a slow notebook, watched; and the measured runs that the project keeps."""
     write_notebook(lab.folder / "slow.ipynb", "run_dir = 'runs/x'", SLOW)
-    results = PROJECT / "data" / "results" / "motion-dvs.json"
-    watch = 'jobs.start(["slow.ipynb"], run="runs/slow")\nRunMonitor("runs/slow")'
-    path = write_notebook(lab.folder / "runs.ipynb", "", SEARCH, watch, f"CompareRuns({str(results)!r})")
+    compared = COMPARED.format(results=str(PROJECT / "data" / "results" / "motion-dvs.json"))
+    path = write_notebook(lab.folder / "runs.ipynb", "", compared, WATCH)
     with lab.notebook(path) as notebook:
         notebook.run_all()
-        for root in (STEPPER, COMPARE):
-            notebook.check_plots(root)
-        check_stepper(notebook)
+        notebook.check_plots(COMPARE)
         check_compare(notebook)
+        notebook.pictures("compare_runs", COMPARE)
         check_monitor(notebook)
-        for name, root in {"prune_stepper": STEPPER, "run_monitor": MONITOR, "compare_runs": COMPARE}.items():
-            notebook.pictures(name, root)
 
 
 def check_stepper(notebook: Notebook) -> None:
-    """A button, the slider by key, an edge of the graph by click."""
+    """A button, the slider by key, an edge of the graph by key."""
     at = f"{notebook.widget('PruneStepper')}.position.value"
     told = notebook.panel.locator(f"{STEPPER}-told").first
     graph, bars = (notebook.draws(f"{STEPPER}-{part}") for part in ("graph", "bars"))
@@ -57,7 +62,7 @@ def check_stepper(notebook: Notebook) -> None:
     handle.focus()
     notebook.changes(lambda: notebook.python(at), lambda: handle.press("ArrowRight"))
     notebook.until(lambda: "decision 2 of 24" in told.text_content() and notebook.draws(f"{STEPPER}-bars") > bars)
-    notebook.panel.locator(f'{STEPPER} [data-key="0<-3"] .mark').first.click()
+    notebook.panel.locator(f'{STEPPER} [data-key="0<-3"]').first.press("Enter")
     notebook.until(lambda: "from 0<-3" in told.text_content())
     assert notebook.python(at) == 9  # six forward edges, then 0<-1, 0<-2, 0<-3
 
@@ -86,5 +91,8 @@ def check_monitor(notebook: Notebook) -> None:
     notebook.until(lambda: "cancelled" in told.text_content(), seconds=60)
     assert notebook.python('jobs.status("runs/slow").state') == "cancelled"
     done = notebook.python('jobs.status("runs/slow").stages[0].done')
+    notebook.pictures("run_monitor", MONITOR)
     notebook.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
-    assert notebook.python("__import__('lightsnn_kit.jobs').jobs.status('runs/slow').stages[0].done") == done
+    again = "__import__('lightsnn_kit.widgets').widgets.RunMonitor('runs/slow')"
+    assert "cancelled" in notebook.python(f"{again}.describe()")
+    assert notebook.python(f"{again}.status.stages[0].done") == done

@@ -47,8 +47,8 @@ def check_spikes(notebook: Notebook) -> None:
     maps = notebook.panel.locator(f"{SPIKES}-maps .nsewdrag").first
     box = maps.bounding_box()
     place = {"x": 0.45 * box["width"], "y": 0.45 * box["height"]}
-    changed = notebook.changes(lambda: title(notebook, f"{SPIKES}-membrane"), lambda: maps.click(position=place))
-    assert f"neuron {notebook.python(f'{view}.neuron.value')}" in changed
+    chosen = notebook.changes(lambda: notebook.python(f"{view}.neuron.value"), lambda: maps.click(position=place))
+    notebook.until(lambda: f"neuron {chosen}" in title(notebook, f"{SPIKES}-membrane"))
     message = notebook.panel.locator(f"{SPIKES}-message").first
     notebook.changes(message.text_content, lambda: type_into(notebook, f"{SPIKES}-sample", "99"))
     assert "sample must lie within 0..11, got 99." in message.text_content()
