@@ -26,7 +26,7 @@ _COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {  # heading: field of
     "parameters": ("parameters", lambda value: with_unit(value, "")),
     "firing rate": ("firing_rate", lambda value: f"{value:.1%}"),
 }
-_CELL = "style='padding:2px 12px;text-align:right'"
+_CELL = "style='padding:2px 12px;text-align:right;white-space:nowrap'"
 _BY_SEED = {"seed", "cell", "epoch", "threads", "input_centre", "input_scale"}  # settings that go with a demo's seed
 
 
@@ -95,7 +95,7 @@ class CompareRuns(View):
         self.sort = self.part(
             control(ipywidgets.Dropdown, "test_accuracy", "Sort by", options=list(by.items())), "sort"
         )
-        self.table = self.part(ipywidgets.HTML(), "table")
+        self.table = self.part(ipywidgets.HTML(layout={"width": "100%"}), "table")
         self.scatter = self.plot("scatter", "Test accuracy of the runs against what they cost")
         options = [(self._label(index), index) for index in range(len(self.rows))]
         second = min(1, len(self.rows) - 1)
@@ -152,7 +152,8 @@ class CompareRuns(View):
         head = "".join(f"<th scope='col' {_CELL}>{text}</th>" for text in heads)
         caption = "<caption style='text-align:left'>Means over the runs of a name; ± one standard deviation.</caption>"
         lines = "".join(f"<tr>{row}</tr>" for row in body)
-        self.table.value = f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
+        table = f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
+        self.table.value = f"<div style='overflow-x:auto' role='region' tabindex='0' aria-label='Runs'>{table}</div>"
 
     def _label(self, index: int) -> str:
         row = self.rows[index]

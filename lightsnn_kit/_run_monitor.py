@@ -51,7 +51,8 @@ class RunMonitor(View):
         self.stages = self.part(ipywidgets.HTML(), "stages")
         self.curves = self.plot("curves", "Scores and training curves recorded so far")
         self.last = self.part(ipywidgets.HTML(), "last")
-        self.arrange(flow(self.cancel, self.told), self.stages, self.message, self.curves, self.last)
+        self.printed = self.part(ipywidgets.HTML(), "log")
+        self.arrange(flow(self.cancel, self.told), self.stages, self.message, self.curves, self.last, self.printed)
         self.watch(self.cancel, lambda _: self.stop())
         self.look()
         self.spawn(self._keep_looking())
@@ -94,7 +95,7 @@ class RunMonitor(View):
             f"<span role='status'>{symbol} <b>{state}</b>: {html.escape(self.status.message)}{more}</span>"
         )
         self.stages.value = "".join(_stage_row(stage) for stage in self.status.stages)
-        self.last.value = _last_lines(self.records(), self.folder)
+        self.last.value, self.printed.value = _last_lines(self.records()), _log_lines(self.folder)
         if self._shown() != self._drawn:
             self.redraw()
 
@@ -144,22 +145,32 @@ def _stage_row(stage: jobs.Progress) -> str:
     return f"<p style='margin:0 10px'>{bar} <b>{name}</b>: {html.escape(words)}</p>"
 
 
-def _last_lines(records: dict[str, tuple[dict[str, object], ...]], folder: Path) -> str:
-    """The newest records of the stage that was recorded last, and what the job has printed."""
+def _last_lines(records: dict[str, tuple[dict[str, object], ...]]) -> str:
+    """The newest records of the stage that was recorded last."""
     newest = [(name, rows) for name, rows in records.items() if rows]
-    parts = []
-    if newest:
-        name, rows = newest[-1]
-        told = [_in_words(number, row) for number, row in enumerate(rows[-_LAST:], max(1, len(rows) - _LAST + 1))]
-        parts.append(f"<b>{html.escape(name)}, last records</b><br>" + "<br>".join(map(html.escape, told)))
-    if said := jobs.log(folder, lines=6):
-        parts.append(f"<details><summary>What the job printed last</summary><pre>{html.escape(said)}</pre></details>")
-    return "".join(f"<div style='margin:4px 10px'>{part}</div>" for part in parts)
+    if not newest:
+        return ""
+    name, rows = newest[-1]
+    told = [_in_words(number, row) for number, row in enumerate(rows[-_LAST:], max(1, len(rows) - _LAST + 1))]
+    lines = "<br>".join(map(html.escape, told))
+    return f"<div style='margin:4px 10px;line-height:1.5'><b>{html.escape(name)}, last records</b><br>{lines}</div>"
+
+
+def _log_lines(folder: Path) -> str:
+    """What the job has printed last; open at all times, as what can be folded would close with every new line."""
+    said = html.escape(jobs.log(folder, lines=6))
+    look = "margin:0;overflow-x:auto;line-height:1.4"
+    said = said and f"<b>What the job printed last</b><pre style='{look}'>{said}</pre>"
+    return said and f"<div style='margin:4px 10px'>{said}</div>"
 
 
 def _in_words(number: int, row: dict[str, object]) -> str:
     values = {name: value for name, value in row.items() if isinstance(value, int | float | str) and name != "mask"}
     return f"{number}: " + ", ".join(
-        f"{name.replace('_', ' ')} {value:.4g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}"
+        f"{name.replace('_', ' ')} " + (_number(value) if isinstance(value, float) else str(value))
         for name, value in values.items()
     )
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}".replace("inf", "∞").replace("-", "−")

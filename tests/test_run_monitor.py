@@ -59,7 +59,8 @@ def test_progress_is_told_from_the_files(monitor: RunMonitor) -> None:
     assert "3 of 10 scores, about 14 s left" in monitor.stages.value
     assert "0 of 4 epochs" in monitor.stages.value
     assert "value='0.3000' aria-label='progress of search'" in monitor.stages.value
-    assert "1: score -3, seconds 2" in monitor.last.value
+    assert "1: score −3, seconds 2<br>2: score −∞, seconds 2" in monitor.last.value
+    assert monitor.printed.value == ""
     assert "012" not in monitor.last.value
     assert monitor.cancel.disabled
     assert drawn(monitor)["data"][0]["y"] == [-3.0, -3.0, -2.0]
@@ -140,7 +141,9 @@ def test_runs_that_ended_are_told(run: RunFolder, tmp_path: Path) -> None:
     assert killed.cancel.disabled
     killed.close()
     write_json(run.path / "job" / "end.json", {"state": "failed", "message": "search: 1 < 0", "ended": ""})
+    (run.path / "job" / "log.txt").write_text("1 < 0\n" * 9)
     failed = RunMonitor(run.path)
+    assert failed.printed.value.count("1 &lt; 0") == 6  # the last lines
     assert "✖ <b>failed</b>: search: 1 &lt; 0" in failed.told.value
     assert "3 of 10 scores" in failed.stages.value
     failed.close()
