@@ -26,7 +26,8 @@ _COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {  # heading: field of
     "parameters": ("parameters", lambda value: with_unit(value, "")),
     "firing rate": ("firing_rate", lambda value: f"{value:.1%}"),
 }
-_CELL = "style='padding:2px 12px;text-align:right;white-space:nowrap'"
+_HEAD = "style='padding:2px 12px;text-align:right;line-height:1.3;vertical-align:bottom'"
+_CELL = "style='padding:2px 12px;text-align:right;line-height:1.6;white-space:nowrap'"
 _BY_SEED = {"seed", "cell", "epoch", "threads", "input_centre", "input_scale"}  # settings that go with a demo's seed
 
 
@@ -100,7 +101,7 @@ class CompareRuns(View):
         options = [(self._label(index), index) for index in range(len(self.rows))]
         second = min(1, len(self.rows) - 1)
         self.chosen = tuple(
-            self.part(control(ipywidgets.Dropdown, at, name, options=options, layout={"width": "100%"}), part)
+            self.part(control(ipywidgets.Dropdown, at, name, options=options, layout={"width": "auto"}), part)
             for at, name, part in ((0, "Left cell", "left"), (second, "Right cell", "right"))
         )
         self.graphs = tuple(
@@ -149,7 +150,7 @@ class CompareRuns(View):
             body.append(
                 "".join(f"<td {_CELL}>{text}</td>" for text in (html.escape(name), len(rows), accuracy, *costs))
             )
-        head = "".join(f"<th scope='col' {_CELL}>{text}</th>" for text in heads)
+        head = "".join(f"<th scope='col' {_HEAD}>{text}</th>" for text in heads)
         caption = "<caption style='text-align:left'>Means over the runs of a name; ± one standard deviation.</caption>"
         lines = "".join(f"<tr>{row}</tr>" for row in body)
         table = f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
