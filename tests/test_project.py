@@ -151,6 +151,7 @@ TABLE = {
     "_cpu_engine": ("cells lattice _plan _engine _cpu_kernels _cpu_parts", "numpy torch", ""),
     "training": ("networks data _checkpoints", "numpy torch spikingjelly", ""),
     "_checkpoints": ("networks", "numpy torch safetensors", ""),
+    "memory": ("cells networks", "torch", ""),
     "energy": ("networks scoring", "numpy torch spikingjelly", ""),
     "figures": (
         "cells spaces _style _cell_figures _kernel_figures _neuron_figures _prune_figures _run_figures _spike_figures",
