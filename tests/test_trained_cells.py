@@ -21,6 +21,7 @@ from lightsnn_kit._trained_cells import (
     training_noise,
 )
 from lightsnn_kit.cells import Cell
+from lightsnn_kit.criteria import rank_cells
 from lightsnn_kit.runs import RunExistsError, RunFolder
 from lightsnn_kit.spaces import SPACES
 
@@ -208,3 +209,8 @@ def test_scores_are_kept_and_the_same_again(tmp_path):
     assert len((tmp_path / "scores/scores.jsonl").read_text().splitlines()) == 6
     assert records[2]["values"]["sahd_batch"] == -math.inf
     assert np.isfinite(records[0]["values"]["firing_batch"])
+
+
+def test_the_balanced_recurrent_cell_keeps_a_value():
+    assert identity_gain(rank_cells(SPACES["lightsnn"], recurrent=True)[0]) == 1.0
+    assert identity_gain(rank_cells(SPACES["lightsnn"])[0]) == 0.0
