@@ -260,7 +260,8 @@ class CellExplorer(View):
 
     def _kernel_figure(self, found: CellMeasures) -> go.Figure:
         kernel, title = _needed(found.kernels)[self.kind.value], f"{self.kind.label}, first batch"
-        return kernel_heatmap(kernel, labels=self.labels, title=title, theme=self.theme)
+        figure = kernel_heatmap(kernel, labels=self.labels, title=title, theme=self.theme)
+        return figure.update_layout(height=figure.layout.height - 90)  # the column is narrow, the heatmap square
 
     def _rates_figure(self, found: CellMeasures) -> go.Figure:
         rates = _needed(found.rates)

@@ -16,7 +16,7 @@ import plotly.io
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 PLOTLY = "application/vnd.plotly.v1+json"
-_CONFIG = {"responsive": True, "displaylogo": False}
+_CONFIG = {"responsive": True, "displaylogo": False, "showSendToCloud": False}
 _TAG = re.compile("<[^>]*>")
 _TEMPLATE = """{% extends 'lab/index.html.j2' %}
 {% block html_head_js %}{% endblock %}

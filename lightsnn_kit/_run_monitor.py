@@ -94,7 +94,7 @@ class RunMonitor(View):
         self.told.value = (
             f"<span role='status'>{symbol} <b>{state}</b>: {html.escape(self.status.message)}{more}</span>"
         )
-        self.stages.value = "".join(_stage_row(stage) for stage in self.status.stages)
+        self.stages.value = "".join(_stage_row(stage, self.status.alive) for stage in self.status.stages)
         self.last.value, self.printed.value = _last_lines(self.records()), _log_lines(self.folder)
         if self._shown() != self._drawn:
             self.redraw()
@@ -130,14 +130,15 @@ class RunMonitor(View):
         return f"RunMonitor: {self.status.state}: {self.status.message}"
 
 
-def _stage_row(stage: jobs.Progress) -> str:
+def _stage_row(stage: jobs.Progress, alive: bool) -> str:
     """Name, bar and words of one stage."""
     if stage.finished:
         words = "finished" + f", {stage.done:,} {stage.records}" * bool(stage.records)
     elif stage.total is None:
         words = "begun"
     else:
-        left = f", about {jobs.time_words(stage.seconds_left)} left" if stage.seconds_left is not None else ""
+        rest = "left" if alive else "of work left"  # nobody works on it: the clock stands
+        left = f", about {jobs.time_words(stage.seconds_left)} {rest}" if stage.seconds_left is not None else ""
         words = f"{stage.done:,} of {stage.total:,} {stage.records}{left}"
     share = 1.0 if stage.finished else stage.done / stage.total if stage.total else 0.0
     name = html.escape(stage.stage)

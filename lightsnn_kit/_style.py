@@ -34,6 +34,8 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 _OPS = (Op.CONV3X3, Op.SKIP, Op.CONV1X1, Op.AVGPOOL3X3, Op.MAXPOOL3X3, Op.ZEROIZE)
 OP_COLOURS = dict(zip(_OPS, PALETTE, strict=True))
 OP_SYMBOLS = dict(zip(_OPS, ("circle", "triangle-up", "diamond", "square", "pentagon", "x"), strict=True))
+# Buttons over a figure: no upload of data to a server, and few enough to leave titles and the Tab key free.
+_UNWANTED = ("sendChartToCloud", "select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d")
 _PREFIXES = {-12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T"}
 
 
@@ -59,6 +61,7 @@ def template(theme: str = "light") -> go.layout.Template:
     layout.legend = {"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom"}
     layout.hoverlabel = {"bgcolor": look.surface, "font_color": look.ink, "bordercolor": look.muted}
     layout.bargap = 0.3
+    layout.modebar = {"remove": _UNWANTED}
     scale = list(zip(np.linspace(0, 1, len(look.ramp)), look.ramp, strict=True))
     heat = go.Heatmap(colorscale=scale, colorbar={"thickness": 12, "outlinewidth": 0})
     return go.layout.Template(layout=layout, data={"heatmap": [heat]})

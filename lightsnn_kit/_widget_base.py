@@ -28,11 +28,23 @@ _MARKS = {"error": ("⚠", "error"), "note": ("ℹ", "info")}  # symbol, name of
 class _Page(anywidget.AnyWidget):
     """Tells the theme of the page, as JupyterLab marks it on its body, and carries the styles of all widgets.
 
-    It also keeps the notebook from taking keys that are meant for a button or slider (Enter, arrows) as its own.
+    It also keeps the notebook from taking keys that are meant for a button or slider (Enter, arrows) as its own, and
+    names for screen readers what ipywidgets leaves unnamed: handles of sliders, buttons of players.
     """
 
     _esm = """
-    function render({ model }) {
+    function label(root) {
+      for (const handle of root.querySelectorAll(".noUi-handle:not([aria-label])")) {
+        const slider = handle.closest(".widget-slider"), pair = slider.querySelectorAll(".noUi-handle").length > 1;
+        const end = pair ? (handle.matches(".noUi-handle-lower") ? ", from" : ", to") : "";
+        handle.setAttribute("aria-label", slider.querySelector(".widget-label").textContent + end);
+      }
+      for (const player of root.querySelectorAll(".widget-play"))
+        player.querySelectorAll("button:not([aria-label])").forEach((button, i) => {
+          button.setAttribute("aria-label", ["Play or pause", "Stop", "Repeat"][i]);
+        });
+    }
+    function render({ model, el }) {
       const tell = () => {
         const light = document.body.dataset.jpThemeLight;
         model.set("theme", light === "false" ? "dark" : "light");
@@ -46,8 +58,19 @@ class _Page(anywidget.AnyWidget):
         if (target.closest(".lightsnn") && !typed) target.dataset.lmSuppressShortcuts = "true";
       };
       document.addEventListener("focusin", keep);
+      let frame;
+      const labels = new MutationObserver(([{ target }]) => label(target.closest(".lightsnn") ?? target));
+      const attach = () => {  // parts come one by one
+        const root = el.closest(".lightsnn");
+        if (!root) return frame = requestAnimationFrame(attach);
+        label(root);
+        labels.observe(root, { childList: true, subtree: true });
+      };
+      attach();
       return () => {
         watch.disconnect();
+        labels.disconnect();
+        cancelAnimationFrame(frame);
         document.removeEventListener("focusin", keep);
       };
     }

@@ -108,7 +108,7 @@ def firing_rates(names: Sequence[str], rates: object, *, theme: str = "light") -
     labels = [f"<b>{name} (silent)</b>" if quiet else name for name, quiet in zip(names, silent, strict=True)]
     fig.update_yaxes(tickvals=rows, ticktext=labels, range=[len(rows) - 0.5, -0.5], showgrid=False)
     fig.update_xaxes(title="time step", dtick=max(1, len(steps) // 8), showgrid=False, col=1)
-    fig.update_xaxes(title="mean over the steps (%)", col=2)
+    fig.update_xaxes(title="mean of steps (%)", col=2)
     note = f"Share of neurons that fire, in %. Silent layers: {silent.sum()} of {len(names)}."
     return finish(fig, theme, "Firing rate per layer and step", note, body=24 * len(rows) + 60)
 

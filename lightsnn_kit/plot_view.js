@@ -49,7 +49,7 @@ function render({ model, el }) {
       const Plotly = await plotly(model);
       if (gone || text !== model.get("spec")) return;
       const { data, layout } = JSON.parse(text);
-      await Plotly.react(plot, data, { autosize: true, ...layout }, { displaylogo: false, responsive: true });
+      await Plotly.react(plot, data, { autosize: true, ...layout }, { displaylogo: false, responsive: true, showSendToCloud: false });
       if (!draws) plot.on("plotly_click", (event) => model.send(clicked(event)));
       el.dataset.draws = ++draws;  // what a browser test waits for
     }).catch((error) => console.error("lightsnn_kit: a figure could not be drawn:", error));

@@ -56,7 +56,7 @@ def drawn(view: RunMonitor) -> dict:
 
 def test_progress_is_told_from_the_files(monitor: RunMonitor) -> None:
     assert "○ <b>unfinished</b>" in monitor.told.value
-    assert "3 of 10 scores, about 14 s left" in monitor.stages.value
+    assert "3 of 10 scores, about 14 s of work left" in monitor.stages.value
     assert "0 of 4 epochs" in monitor.stages.value
     assert "value='0.3000' aria-label='progress of search'" in monitor.stages.value
     assert "1: score −3, seconds 2<br>2: score −∞, seconds 2" in monitor.last.value

@@ -157,6 +157,13 @@ _PLOTS = """(root) => [...root.querySelectorAll('.js-plotly-plot')].map(plot => 
         title: plot._fullLayout?.title?.text ?? '',
     };
 })"""
+_NAMES = """(root) => {
+    const name = part => part.ariaLabel || part.title || [...part.labels ?? []].map(label => label.textContent).join('')
+        || (part.matches('button, summary') ? part.textContent : '');
+    return [...root.querySelectorAll('button, input, select, textarea, summary, a[href], [tabindex]')]
+        .filter(part => part.tabIndex >= 0 && part.checkVisibility())
+        .map(part => [name(part).trim(), part.closest('[class*="lightsnn-"]').className + ' ' + part.tagName]);
+}"""
 # The time of the last change below `root` after `act`, once nothing has changed for half a second.
 _SETTLE = """async (root, [selector, key]) => {
     const target = root.querySelector(selector);
@@ -258,8 +265,16 @@ class Notebook:
         light = json.dumps(theme == "light")
         self.page.wait_for_function(f"() => document.body.dataset.jpThemeLight === '{light}'")
 
+    def check_names(self, root: str) -> None:
+        """Everything in a widget that can have the focus has a name for screen readers, and nothing uploads data."""
+        names = self.panel.locator(root).first.evaluate(_NAMES)
+        assert len(names) > 0
+        assert [place for name, place in names if not name] == []
+        assert [name for name, _ in names if "share" in name.lower() or "cloud" in name.lower()] == []
+
     def pictures(self, name: str, root: str) -> None:
-        """Pictures of a widget in both themes; its figures must follow the theme."""
+        """Pictures of a widget in both themes; its figures must follow the theme, and its controls be named."""
+        self.check_names(root)
         for theme in THEMES:
             self.show_theme(theme)
             self.until(lambda theme=theme: {_theme(plot["background"]) for plot in self.plots(root)} <= {theme})
