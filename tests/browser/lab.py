@@ -223,7 +223,7 @@ class Notebook:
         """How often a plot or graph has been drawn."""
         return int(self.panel.locator(f"{part}[data-draws]").first.get_attribute("data-draws"))
 
-    def until(self, check: Callable[[], object], *, seconds: float = 20) -> object:
+    def until(self, check: Callable[[], object], *, seconds: float = 60) -> object:
         """The first true value of ``check()``; its last value is told if none comes."""
         end = time.monotonic() + seconds
         while not (value := check()):
@@ -302,6 +302,8 @@ def running_lab(folder: Path) -> Iterator[Lab]:
     from playwright.sync_api import sync_playwright
 
     PICTURES.mkdir(parents=True, exist_ok=True)
+    for old in PICTURES.glob("failed-*.png"):
+        old.unlink()
     with tempfile.TemporaryDirectory(prefix="lab-", ignore_cleanup_errors=True) as own, contextlib.ExitStack() as stack:
         base, token = stack.enter_context(_server(folder, Path(own)))
         browser = stack.enter_context(sync_playwright()).chromium
