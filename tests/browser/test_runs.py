@@ -18,9 +18,12 @@ for item in range(len(stage.records("scores")), 300):
     stage.append("scores", {"mask": "0", "score": -100.0 / (1 + item), "seconds": 0.3})
 stage.finish({})"""
 COMPARED = """from lightsnn_kit import jobs
-from lightsnn_kit.widgets import CompareRuns, RunMonitor
+from lightsnn_kit.widgets import CompareRuns
 CompareRuns({results!r})"""
-WATCH = 'jobs.start(["slow.ipynb"], run="runs/slow")\nRunMonitor("runs/slow")'
+START = 'jobs.start(["slow.ipynb"], run="runs/slow")'
+WATCH = """from lightsnn_kit import jobs
+from lightsnn_kit.widgets import RunMonitor
+RunMonitor("runs/slow")"""
 
 
 def test_search_and_train(lab: Lab) -> None:
@@ -40,7 +43,7 @@ def test_runs(lab: Lab, write_notebook) -> None:
     """A background job of a slow notebook, watched; and the measured runs that the project keeps."""
     write_notebook(lab.folder / "slow.ipynb", "run_dir = 'runs/x'", SLOW)
     compared = COMPARED.format(results=str(PROJECT / "data" / "results" / "motion-dvs.json"))
-    path = write_notebook(lab.folder / "runs.ipynb", "", compared, WATCH)
+    path = write_notebook(lab.folder / "runs.ipynb", "", compared, START, WATCH)
     with lab.notebook(path) as notebook:
         notebook.run_all()
         notebook.check_plots(COMPARE)
@@ -80,19 +83,22 @@ def check_compare(notebook: Notebook) -> None:
 
 
 def check_monitor(notebook: Notebook) -> None:
-    """Progress by itself, the job cancelled, and a new kernel that reads the same from the files."""
+    """Progress by itself; a new kernel that goes on watching the same job; and the job cancelled."""
     told = notebook.panel.locator(f"{MONITOR}-told").first
     stages = notebook.panel.locator(f"{MONITOR}-stages").first
+    done = "jobs.status('runs/slow').stages[0].done"
     notebook.until(lambda: "running" in told.text_content() and "of 300 scores" in stages.text_content(), seconds=90)
     notebook.check_plots(MONITOR)
-    before = stages.text_content()
-    notebook.until(lambda: stages.text_content() != before)
+    notebook.changes(stages.text_content, lambda: None)
+    before = notebook.python(done)
+    notebook.restart()
+    notebook.run(3)
+    notebook.until(lambda: "running" in told.text_content())
+    assert notebook.python(done) > before
+    notebook.check_plots(MONITOR)
+    notebook.changes(stages.text_content, lambda: None)
+    notebook.pictures("run_monitor", MONITOR)
     notebook.panel.locator(f"{MONITOR}-cancel").first.click()
     notebook.until(lambda: "cancelled" in told.text_content(), seconds=60)
-    assert notebook.python('jobs.status("runs/slow").state') == "cancelled"
-    done = notebook.python('jobs.status("runs/slow").stages[0].done')
-    notebook.pictures("run_monitor", MONITOR)
-    notebook.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
-    again = "__import__('lightsnn_kit.widgets').widgets.RunMonitor('runs/slow')"
-    assert "cancelled" in notebook.python(f"{again}.describe()")
-    assert notebook.python(f"{again}.status.stages[0].done") == done
+    assert notebook.python("jobs.status('runs/slow').state") == "cancelled"
+    assert notebook.python(f"{notebook.widget('RunMonitor')}.status.state") == "cancelled"
