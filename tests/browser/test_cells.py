@@ -14,6 +14,7 @@ pytestmark = pytest.mark.browser
 ROOT = ".lightsnn-cell-explorer"
 LINKED = (f"{ROOT}-graph", f"{ROOT}-kernel", f"{ROOT}-rates")
 EDITS = 12  # timed ones
+SHOWN = "0313 1030 0003 3300"  # for the pictures: something of everything
 
 
 def test_explore_cells(lab: Lab, note: Callable[[str], None]) -> None:
@@ -27,7 +28,18 @@ def test_explore_cells(lab: Lab, note: Callable[[str], None]) -> None:
         check_messages(notebook)
         seconds = [edit_time(notebook) for _ in range(EDITS)]
         note(f"CellExplorer, an edit to its last redraw: median {median(seconds):.0f} ms of {EDITS} edits")
+        drawn = notebook.draws(LINKED[1])
+        write(notebook, SHOWN)
+        notebook.until(lambda: notebook.draws(LINKED[1]) > drawn)
+        assert "zeroize" in notebook.panel.locator(f'{ROOT} [data-key="3<-1"]').get_attribute("aria-label")
         notebook.pictures("cell_explorer", ROOT)
+
+
+def write(notebook: Notebook, cell: str) -> None:
+    """Type a cell into the widget's field, as a string or matrix."""
+    text = notebook.panel.locator(f"{ROOT}-text input")
+    text.fill(cell)
+    text.press("Enter")
 
 
 def check_edits(notebook: Notebook) -> None:
@@ -61,13 +73,11 @@ def check_edits(notebook: Notebook) -> None:
 def check_messages(notebook: Notebook) -> None:
     """What cannot be read is told, and the cell stays."""
     cell = f"str({notebook.widget('CellExplorer')}.cell)"
-    before, text = notebook.python(cell), notebook.panel.locator(f"{ROOT}-text input")
-    text.fill("0404 0000 0000 0000")
-    text.press("Enter")
+    before = notebook.python(cell)
+    write(notebook, "0404 0000 0000 0000")
     assert "avgpool3x3" in notebook.panel.locator(f"{ROOT}-message [role=alert]").text_content()
     assert notebook.python(cell) == before
-    text.fill(before)
-    text.press("Enter")
+    write(notebook, before)
 
 
 def edit_time(notebook: Notebook) -> float:
