@@ -19,7 +19,7 @@ class KernelExplorer(View):
     The average over all layers and steps is the score's K, whose log|det K| is the sum over the eigenvalues drawn
     beside it. ``statistics``: a ``scoring.SpikeStatistics`` or any object with its ``layers``, ``num_neurons`` [L],
     ``counts`` [L, T, B] and ``hamming`` [L, T, B, B]. ``labels`` [B] sort the samples; ``images`` [B, C, H, W] (or
-    event frames [T, B, 2, H, W]) show a pair: click an entry, or type two numbers.
+    event frames [T, B, 2, H, W]) show a pair: rest on an entry, click it, or type two numbers.
     """
 
     name = "kernels"
@@ -72,6 +72,7 @@ class KernelExplorer(View):
         for widget in (self.first, self.second):
             self.watch(widget, lambda _: self._draw_pair())
         self.watch(self.panels, self._pick)
+        self.panels.on_hover(self.guard(self._pick))
 
     def select(self, layer: str = _ALL, step: int | str = _ALL) -> None:
         """Choose a layer by name and a step, "all" for the average; what does not exist is told in the message line."""

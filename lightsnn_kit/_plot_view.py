@@ -31,10 +31,12 @@ class PlotView(anywidget.AnyWidget):
     _esm = (Path(__file__).parent / "plot_view.js").read_text(encoding="utf-8")
     spec = traitlets.Unicode("").tag(sync=True)  # the figure as JSON; text, so that an equal figure is not sent again
     label = traitlets.Unicode("").tag(sync=True)
+    hovers = traitlets.Bool(False).tag(sync=True)  # whether somebody wants to know where the pointer rests
 
     def __init__(self, figure: go.Figure | None = None, *, label: str) -> None:
         super().__init__(spec=figure.to_json() if figure else "", label=label)
         self._on_click: list[Callable[[dict], None]] = []
+        self._on_hover: list[Callable[[dict], None]] = []
         self.on_msg(PlotView._answer)
 
     def show(self, figure: go.Figure) -> None:
@@ -48,6 +50,14 @@ class PlotView(anywidget.AnyWidget):
         elif callback in self._on_click:  # closed views have forgotten it already
             self._on_click.remove(callback)
 
+    def on_hover(self, callback: Callable[[dict], None], remove: bool = False) -> None:
+        """The same for a pointer that rests on a point; ask before the view is shown."""
+        if not remove:
+            self._on_hover.append(callback)
+            self.hovers = True
+        elif callback in self._on_hover:
+            self._on_hover.remove(callback)
+
     @property
     def payload(self) -> int:
         """Bytes that a redraw sends."""
@@ -56,11 +66,12 @@ class PlotView(anywidget.AnyWidget):
     def _answer(self, content: dict, buffers: object) -> None:
         if content.get("kind") == "plotly.js":
             self.send({"kind": "plotly.js"}, buffers=[_script()])
-        elif content.get("kind") == "click":
-            for callback in list(self._on_click):
+        elif (kind := content.get("kind")) in ("click", "hover"):
+            for callback in list(self._on_click if kind == "click" else self._on_hover):
                 callback({name: value for name, value in content.items() if name != "kind"})
 
     def close(self) -> None:
         """Close the view and forget who listens to it."""
         self._on_click.clear()
+        self._on_hover.clear()
         super().close()

@@ -28,10 +28,10 @@ function plotly(model) {
   });
 }
 
-function clicked(event) {
+function pointed(kind, event) {
   const point = event.points[0];
   const index = point.pointNumber ?? point.pointIndex ?? null;
-  return { kind: "click", curve: point.curveNumber, point: index, x: point.x, y: point.y, customdata: point.customdata ?? null };
+  return { kind, curve: point.curveNumber, point: index, x: point.x, y: point.y, customdata: point.customdata ?? null };
 }
 
 function render({ model, el }) {
@@ -40,6 +40,11 @@ function render({ model, el }) {
   plot.setAttribute("role", "img");
   el.append(plot);
   let gone = false, drawing = Promise.resolve(), draws = 0;
+  let waiting;
+  const hover = (event) => {  // told where the pointer rests, not all the way there
+    clearTimeout(waiting);
+    waiting = setTimeout(() => model.send(pointed("hover", event)), 80);
+  };
   const label = () => plot.setAttribute("aria-label", model.get("label"));
   const draw = () => {
     // Only the newest figure is drawn, however many came while one was being drawn.
@@ -50,7 +55,8 @@ function render({ model, el }) {
       if (gone || text !== model.get("spec")) return;
       const { data, layout } = JSON.parse(text);
       await Plotly.react(plot, data, { autosize: true, ...layout }, { displaylogo: false, responsive: true, showSendToCloud: false });
-      if (!draws) plot.on("plotly_click", (event) => model.send(clicked(event)));
+      if (!draws) plot.on("plotly_click", (event) => model.send(pointed("click", event)));
+      if (!draws && model.get("hovers")) plot.on("plotly_hover", hover);
       el.dataset.draws = ++draws;  // what a browser test waits for
     }).catch((error) => console.error("lightsnn_kit: a figure could not be drawn:", error));
   };
@@ -64,6 +70,7 @@ function render({ model, el }) {
   draw();
   return () => {
     gone = true;
+    clearTimeout(waiting);
     sized.disconnect();
     model.off("change:spec", draw);
     model.off("change:label", label);

@@ -59,6 +59,15 @@ def test_one_slot_by_hand(explorer: KernelExplorer) -> None:
     assert f"{np.log(np.linalg.det(kernel)):.4g}".replace("-", "−") in heading(explorer.spectrum)
 
 
+def test_the_pointer_and_a_click_choose_a_pair(explorer: KernelExplorer) -> None:
+    """Sorted by class the samples are 1, 0, 2: the entry in column 2 and row 0 is the pair (1, 2)."""
+    assert explorer.panels.hovers
+    for kind, column, pair in (("hover", 2, (1, 2)), ("click", 1, (1, 0))):
+        explorer.panels._handle_custom_msg({"kind": kind, "curve": 0, "point": 0, "x": column, "y": 0}, [])
+        assert {explorer.first.value, explorer.second.value} == set(pair)
+        assert "sample" in explorer.pair.value
+
+
 def test_averages_count_a_layer_as_often_as_it_stands_for_others(explorer: KernelExplorer) -> None:
     explorer.select()
     hamming, d, kernel = explorer.matrices()

@@ -67,6 +67,9 @@ def check_kernels(notebook: Notebook) -> None:
     pair = notebook.panel.locator(f"{KERNELS}-pair").first
     place = {"x": 0.9 * box["width"], "y": 0.1 * box["height"]}
     said = notebook.changes(pair.text_content, lambda: heat.click(position=place))
+    rest = {"x": 0.9 * box["width"], "y": 0.5 * box["height"]}
+    assert said != notebook.changes(pair.text_content, lambda: heat.hover(position=rest))
+    said = pair.text_content()
     assert f"sample {notebook.python(f'{view}.first.value')} (class" in said
 
 
