@@ -14,8 +14,8 @@ from lightsnn_kit.runs import RunFolder
 stage = RunFolder.open(run_dir).stage("search", {"total": 300})
 stage.expect("scores", 300)
 for item in range(len(stage.records("scores")), 300):
-    time.sleep(0.3)
-    stage.append("scores", {"mask": "0", "score": -100.0 / (1 + item), "seconds": 0.3})
+    time.sleep(0.6)
+    stage.append("scores", {"mask": "0", "score": -100.0 / (1 + item), "seconds": 0.6})
 stage.finish({})"""
 COMPARED = """from lightsnn_kit import jobs
 from lightsnn_kit.widgets import CompareRuns
