@@ -50,7 +50,7 @@ def test_correlations_and_choices(root: Path, text: str) -> None:
     }
     names = ("longest path", "convolutions", "parameters", "hd_batch", "sahd_batch", "sahd_running")
     taus = [f"{found[name]:.2f}".replace("-", "−") for name in names]
-    words = text[text.index("Kendall's tau") : text.index("`balanced` chooses")]
+    words = text[text.index("Kendall's tau") : text.index("- On 40 random cells")]
     assert re.findall(r"−?0\.\d\d", words) == taus
     searches = {row["search"]: row for row in stored(root, "score_searches.json")["searches"]}
     words = text[text.index("`balanced` chooses") : text.index("(`_score_study searches")]
@@ -62,3 +62,21 @@ def test_correlations_and_choices(root: Path, text: str) -> None:
         balanced["accuracy_mean"],
         3,
     )
+
+
+def test_cells_trained_here(root: Path, text: str) -> None:
+    sets = stored(root, "score_trained_cells.json")["sets"]
+    motion, fashion = sets["motion-dvs"], sets["fashion-mnist-small+forward"]
+    tau = {row["score"]: row["kendall_tau"]["estimate"] for row in motion["all_cells"]}
+    later = next(row["kendall_tau"] for row in motion["later_cells"] if row["score"] == "identity loops")
+    values = [
+        tau["sahd_batch"],
+        tau["longest path"],
+        tau["identity loops"],
+        later["estimate"],
+        later["low"],
+        later["high"],
+    ]
+    words = text[text.index("- On 40 random cells") : text.index("- `balanced` chooses")]
+    assert re.findall(r"0\.\d\d", words) == [f"{value:.2f}" for value in (*values, fashion["noise"]["reliability"])]
+    assert f"on the {40 - motion['looked_at']} cells" in words
