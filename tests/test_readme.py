@@ -80,3 +80,21 @@ def test_cells_trained_here(root: Path, text: str) -> None:
     words = text[text.index("- On 40 random cells") : text.index("- `balanced` chooses")]
     assert re.findall(r"0\.\d\d", words) == [f"{value:.2f}" for value in (*values, fashion["noise"]["reliability"])]
     assert f"on the {40 - motion['looked_at']} cells" in words
+
+
+def test_the_tables_of_scores_and_searches(root: Path, text: str) -> None:
+    rows = stored(root, "score_correlations.json")["trained_cells"]
+    ends = [row["kendall_tau"][end] for row in rows for end in ("estimate", "low", "high")]
+    taus = {f"{value:.2f}".replace("-", "−") for value in ends}
+    shown = re.findall(r"^\| .+ \| (−?0\.\d\d) \| (−?0\.\d\d) to (−?0\.\d\d) \|$", text, flags=re.MULTILINE)
+    assert len(shown) == 11
+    assert {value for row in shown for value in row} <= taus
+    searches = {row["search"]: row for row in stored(root, "score_searches.json")["searches"]}
+    lines = re.findall(
+        r"^\| (.+) \| (\d\.\d) \| ([\d.]+), ([\d.]+) \((\d+)%\) \| ([\d.]+) \|$", text, flags=re.MULTILINE
+    )
+    assert len(lines) == 8
+    for name, *values in lines:
+        row = searches[name]
+        told = [row["convs_mean"], row["accuracy_mean"], row["accuracy_min"], 100 * row["known"], row["siblings_mean"]]
+        assert [float(value) for value in values] == pytest.approx(told, abs=0.0501), name
