@@ -17,6 +17,8 @@ from spikingjelly.activation_based import neuron
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ._lif import LIF
+
 WEIGHT_MAX = 127
 EXACT_LIMIT = 2**24  # float32 holds every integer below
 VALUE_BITS = 20  # statistics of real values: the largest one is below 2**20 steps of a grid that is a power of two
@@ -177,7 +179,7 @@ def make_exact(network: nn.Module, generator: torch.Generator, *, init: str, lin
 
     With ``init='kaiming'`` the convolutions stay as they are and only statistics and neurons are exact.
     """
-    classes = {nn.BatchNorm2d: ExactBatchNorm2d, neuron.LIFNode: ExactLIF}
+    classes = {nn.BatchNorm2d: ExactBatchNorm2d, LIF: ExactLIF}
     if init == "lattice":
         classes |= {nn.Conv2d: LatticeConv2d, nn.Linear: LatticeLinear}
     for block in [m for m in network.modules() if isinstance(m, nn.Sequential)]:

@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from spikingjelly.activation_based import functional, layer, neuron, surrogate
+from spikingjelly.activation_based import functional, layer
 from torch import Tensor, nn
 
 from ._init import init_weights, linear_spread
+from ._lif import LIF
 from .cells import Cell, Edge, Op
 from .lattice import make_exact
 from .spaces import CellSpace, OpMask
@@ -86,16 +87,9 @@ class NetworkConfig:
         return 2 * self.width * self.final_size[0] * self.final_size[1]
 
 
-def make_lif(config: NetworkConfig) -> neuron.LIFNode:
+def make_lif(config: NetworkConfig) -> LIF:
     """A LIF layer: v += (x − v)/tau; spike = v ≥ v_threshold; v = 0 where it spiked (LightSNN, section III)."""
-    return neuron.LIFNode(
-        tau=config.tau,
-        decay_input=True,
-        v_threshold=config.v_threshold,
-        v_reset=0.0,
-        surrogate_function=surrogate.ATan(),
-        detach_reset=True,
-    )
+    return LIF(config.tau, config.v_threshold)
 
 
 def reset_state(network: nn.Module) -> None:
