@@ -72,4 +72,4 @@ def load_network(path: str | Path) -> SpikingNetwork:
         network.load_state_dict(stored["network"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} does not describe a network ({error}); train again.") from error
-    return network.eval()
+    return network.to(memory_format=torch.channels_last).eval()  # as trained: convolutions round alike

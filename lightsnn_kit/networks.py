@@ -240,20 +240,27 @@ class SpikingNetwork(nn.Module):
             reset_state(self)
         drive = None if self.config.events else self.drive(x)
         num_steps = len(x) if self.config.events else self.config.num_steps
-        fed_back1, fed_back2, logits = None, None, 0
+        fed_back1, fed_back2, features, logits = None, None, [], 0
         for t in range(num_steps):
+            last_step = t == num_steps - 1
             y = self.drive(x[t]) if drive is None else drive  # [N, C, H, W]
-            y, fed_back1 = self.cell1(y, fed_back1, last_step=t == num_steps - 1, **options)
-            y, fed_back2 = self.cell2(self.down(y), fed_back2, last_step=t == num_steps - 1, **options)
-            votes = self.classifier(self.last(y))  # [N, num_classes * V]
-            logits = logits + votes.unflatten(1, (self.config.num_classes, self.config.votes)).mean(2)
+            y, fed_back1 = self.cell1(y, fed_back1, last_step=last_step, **options)
+            y, fed_back2 = self.cell2(self.down(y), fed_back2, last_step=last_step, **options)
+            features.append(self.last(y))
+            if last_step or not self.training:  # in training: one product for the gradient of a linear layer, not T
+                logits, features = logits + self.classify(features), []
         return logits / num_steps
 
+    def classify(self, features: Sequence[Tensor]) -> Tensor:
+        """Sum over steps of the logits [N, num_classes], from the features [N, F] of each."""
+        dropout, hidden, lif, output = self.classifier
+        currents = hidden(torch.cat([dropout(f) for f in features])).chunk(len(features))
+        votes = output(torch.cat([lif(current) for current in currents]))  # [T * N, num_classes * V]
+        return votes.view(len(features), -1, self.config.num_classes, self.config.votes).mean(3).sum(0)
+
     def drive(self, frame: Tensor) -> Tensor:
-        """The stem's output for raw input: normalisation belongs to the network."""
-        centred = (
-            frame.to(self.input_centre.dtype) - self.input_centre
-        )  # scaled after the convolution: integers stay so
+        """The stem's output for raw input, centred first and scaled after the convolution: integers stay integers."""
+        centred = frame.to(self.input_centre.dtype) - self.input_centre
         return self.stem[1:](self.stem[0](centred) * self.config.input_scale)
 
     def check_input(self, x: Tensor) -> None:

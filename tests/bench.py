@@ -1,4 +1,4 @@
-"""Benchmark of the scoring engine: ``make bench`` prints a table and writes ``runs/bench/scoring.json``.
+"""Benchmark of the scoring engine and of training: ``make bench`` prints a table and writes ``runs/bench/scoring.json``.
 
 Every ratio is measured in one process, its sides in turn, medians of at least five, in processor time of one thread:
 a shared machine's cores come and go, and OpenMP's waiting threads then slow the plain scorer down several times. The
@@ -29,6 +29,7 @@ from lightsnn_kit.runs import project_root, provenance, write_json
 from lightsnn_kit.scoring import Scorer
 from lightsnn_kit.search import prune_search
 from lightsnn_kit.spaces import SPACES
+from tests.bench_training import training
 
 SPACE = SPACES["lightsnn"]
 ROUNDS = 5
@@ -251,6 +252,7 @@ def main() -> None:
         ("search", search_time),
         ("memory", memory),
         ("first use", first_use),
+        ("training", training),
     ]:
         print(title, flush=True)
         rows += measure()

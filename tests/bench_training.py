@@ -1,0 +1,94 @@
+"""Training throughput: steps of SNASNet's published CIFAR10 cell, ours against spikingjelly's zoo cells.
+
+Same weights, noise images (the work does not depend on them), batch, T = 5, SGD with momentum and weight decay; ours as
+``fit`` sets it up. Both sides in turn in one process, medians of seven steps, in processor time of one thread, where
+a shared machine tells the truth; then by the clock on all threads. ``train_products`` is the share of our step that
+goes into convolutions and matrix products, which both sides hand to oneDNN and MKL: no arrangement of the same cell
+leaves them out, so no speed-up passes ``train_bound``.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightsnn_kit.networks import NetworkConfig
+from lightsnn_kit.spaces import PUBLISHED_CELLS
+from lightsnn_kit.training import TrainConfig
+from tests.per_edge import twins
+
+CELL = "snasnet-cifar10"
+SIZES = {16: 32, 32: 16}  # width: batch
+ROUNDS = 7
+TARGET = 2.0
+PRODUCTS = ("mkldnn_convolution", "convolution_backward", "mm", "addmm")
+
+
+def make_step(network: nn.Module, x: Tensor, y: Tensor):
+    """One update, as ``fit`` does it."""
+    settings = TrainConfig()
+    optimizer = torch.optim.SGD(
+        network.parameters(), lr=0.01, momentum=settings.momentum, weight_decay=settings.weight_decay
+    )
+
+    def step() -> None:
+        loss = F.cross_entropy(network(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def product_share(step) -> float:
+    """Share of the convolutions and matrix products in a step, forward and backward."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        step()
+    times = {event.key.removeprefix("aten::"): event.self_cpu_time_total for event in profile.key_averages()}
+    return sum(times.get(name, 0.0) for name in PRODUCTS) / sum(times.values())
+
+
+def compare_training(width: int) -> list[dict]:
+    """Speed-up over the per-edge network, images per second of both, and the time that both must spend."""
+    from tests.bench import row, seconds_of
+
+    batch = SIZES[width]
+    config = NetworkConfig(input_shape=(3, 32, 32), num_classes=10, width=width, num_steps=5, pool="avg")
+    plain, ours = twins(PUBLISHED_CELLS[CELL], config)
+    ours.to(memory_format=torch.channels_last)
+    x, y = torch.rand(batch, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.arange(batch) % 10
+    steps = {"plain": make_step(plain, x, y), "ours": make_step(ours, x, y)}
+    threads, rows = torch.get_num_threads(), []
+    for count, clock in ((1, time.process_time), (threads, time.perf_counter)):
+        torch.set_num_threads(count)
+        times: dict[str, list[float]] = {name: [] for name in steps}
+        for turn in range(ROUNDS + 1):
+            for name, step in steps.items():
+                seconds = seconds_of(step, clock)
+                times[name] += [seconds] if turn else []
+        median = {name: statistics.median(values) for name, values in times.items()}
+        suffix, target = (f"C{width}", TARGET) if count == 1 else (f"C{width}_{count}_threads", None)
+        rows.append(row(f"train_speedup_{suffix}", median["plain"] / median["ours"], "×", target))
+        rows += [row(f"train_{name}_{suffix}", batch / value, "images/s") for name, value in median.items()]
+        if count == 1:
+            share = statistics.median(product_share(steps["ours"]) for _ in range(3))
+            rows.append(row(f"train_products_C{width}", share, "of our step"))
+            rows.append(row(f"train_bound_C{width}", rows[0]["value"] / share, "×"))
+        if threads == 1:
+            break
+    torch.set_num_threads(threads)
+    return rows
+
+
+def training() -> list[dict]:
+    """All rows of the training benchmark."""
+    return [line for width in SIZES for line in compare_training(width)]
+
+
+if __name__ == "__main__":
+    for line in training():
+        print(line)
