@@ -1,4 +1,4 @@
-"""Benchmark of the scoring engine and of training: ``make bench`` prints a table and writes ``runs/bench/scoring.json``.
+"""Benchmark of scoring and training: ``make bench`` prints a table and writes ``runs/bench/scoring.json``.
 
 Every ratio is measured in one process, its sides in turn, medians of at least five, in processor time of one thread:
 a shared machine's cores come and go, and OpenMP's waiting threads then slow the plain scorer down several times. The
