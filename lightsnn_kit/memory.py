@@ -18,7 +18,7 @@ class TrainingMemory:
     """Bytes of one training step in float32 with SGD and momentum: what must be held at once.
 
     A lower bound. Gradients on their way, workspaces and what an allocator keeps come on top: at width 16, 128×128,
-    T = 16, batch 4 the resident memory of a process grew by twice this on a CPU.
+    T = 16, batch 4 the resident memory of a process may grow by twice this on a CPU.
     """
 
     activations: int  # kept by the forward pass of all T steps for the backward pass
