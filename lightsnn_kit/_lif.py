@@ -25,7 +25,7 @@ class LIFStep(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, v: Tensor, tau: float, v_threshold: float, alpha: float) -> tuple[Tensor, Tensor]:
         if _has_loops(x, v):
-            v = _laid_out(v, x)
+            v = laid_out(v, x)
             charged, spikes, after = (torch.empty_like(x) for _ in range(3))
             _run_loop("charge", (x, v, charged, spikes, after), (tau, v_threshold))
         else:
@@ -43,9 +43,9 @@ class LIFStep(torch.autograd.Function):
         charged, spikes = ctx.saved_tensors
         tau, v_threshold, scale, top = ctx.settings
         if grad_spikes is not None and _has_loops(charged, grad_spikes):
-            later = charged.new_empty(0) if grad_v is None else _laid_out(grad_v, charged)
+            later = charged.new_empty(0) if grad_v is None else laid_out(grad_v, charged)
             grad_x, grad_before = torch.empty_like(charged), torch.empty_like(charged)
-            _run_loop("gradient", (charged, _laid_out(grad_spikes, charged), later, grad_x, grad_before), ctx.settings)
+            _run_loop("gradient", (charged, laid_out(grad_spikes, charged), later, grad_x, grad_before), ctx.settings)
             return grad_x, grad_before, None, None, None
         grad = None if grad_v is None else torch.addcmul(grad_v, grad_v, spikes, value=-1)
         if grad_spikes is not None:
@@ -63,17 +63,18 @@ def _has_loops(x: Tensor, other: Tensor) -> bool:
     return dense and x.device.type == "cpu" and x.dtype == other.dtype == torch.float32
 
 
-def _laid_out(tensor: Tensor, like: Tensor) -> Tensor:
+def laid_out(tensor: Tensor, like: Tensor) -> Tensor:
     """The tensor in the memory layout of another of its shape."""
     return tensor if tensor.stride() == like.stride() else torch.empty_like(like).copy_(tensor)
 
 
 def _run_loop(name: str, tensors: tuple[Tensor, ...], constants: tuple[float, ...]) -> None:
-    from . import _lif_kernels  # compiled when first needed: most users of networks never train
+    from . import _training_kernels  # compiled when first needed: most users of networks never train
 
-    loop: Callable = getattr(_lif_kernels, name)
+    loop: Callable = getattr(_training_kernels, name)
     arrays = tuple(tensor.detach().as_strided((tensor.numel(),), (1,)).numpy() for tensor in tensors)
-    _lif_kernels.in_shares(loop, arrays, constants, torch.get_num_threads())
+    constants = tuple(arrays[0].dtype.type(value) for value in constants)
+    _training_kernels.in_shares(loop, arrays, constants, torch.get_num_threads())
 
 
 class LIF(neuron.LIFNode):

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ._lif import LIF
+from ._norm import BatchNorm
 
 WEIGHT_MAX = 127
 EXACT_LIMIT = 2**24  # float32 holds every integer below
@@ -179,7 +180,7 @@ def make_exact(network: nn.Module, generator: torch.Generator, *, init: str, lin
 
     With ``init='kaiming'`` the convolutions stay as they are and only statistics and neurons are exact.
     """
-    classes = {nn.BatchNorm2d: ExactBatchNorm2d, LIF: ExactLIF}
+    classes = {BatchNorm: ExactBatchNorm2d, LIF: ExactLIF}
     if init == "lattice":
         classes |= {nn.Conv2d: LatticeConv2d, nn.Linear: LatticeLinear}
     for block in [m for m in network.modules() if isinstance(m, nn.Sequential)]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from spikingjelly.activation_based import functional, layer
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from ._init import init_weights, linear_spread
 from ._lif import LIF
+from ._norm import BatchNorm
 from .cells import Cell, Edge, Op
 from .lattice import make_exact
 from .spaces import CellSpace, OpMask
@@ -60,16 +62,14 @@ class NetworkConfig:
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name} must be a positive integer, got {value!r}.")
         if len(self.input_shape) != 3 or len(self.input_centre) not in (1, self.input_shape[0]):
-            raise ValueError(
-                f"input_shape is (C, H, W) with 1 or C centres; got {self.input_shape}, {self.input_centre}."
-            )
+            raise ValueError(f"input_shape is (C, H, W), 1 or C centres; got {self.input_shape}, {self.input_centre}.")
         if self.pool not in ("max", "avg"):
             raise ValueError(f"pool must be 'max' (LightSNN) or 'avg' (SNASNet), got {self.pool!r}.")
         if not (self.tau > 1 and self.v_threshold > 0 and 0 <= self.dropout < 1 and self.input_scale > 0):
             raise ValueError(f"need tau > 1, v_threshold > 0, 0 <= dropout < 1, input_scale > 0; got {self}.")
         if min(self.final_size) < 1:
             raise ValueError(
-                f"input {self.input_shape} is too small: pooling leaves {self.final_size}; use a smaller last_pool."
+                f"input {self.input_shape} is too small: pooling leaves {self.final_size}; lower last_pool."
             )
 
     @property
@@ -97,16 +97,12 @@ def reset_state(network: nn.Module) -> None:
     functional.reset_net(network)
 
 
-def _conv_bn(op: Op, channels: int) -> nn.Sequential:
-    kernel = 3 if op is Op.CONV3X3 else 1
-    conv = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(channels))
-
-
 def _make_op(op: Op, channels: int) -> nn.Module:
     """The module of a non-zeroized op, without the LIF layer of a convolution."""
     if op.is_conv:
-        return _conv_bn(op, channels)
+        kernel = 3 if op is Op.CONV3X3 else 1
+        conv = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, bias=False)
+        return nn.Sequential(conv, BatchNorm(channels))
     pools = {Op.AVGPOOL3X3: nn.AvgPool2d, Op.MAXPOOL3X3: nn.MaxPool2d}
     return pools[op](3, stride=1, padding=1) if op in pools else nn.Identity()
 
@@ -115,7 +111,7 @@ class CellModule(nn.Module):
     """One time step of a cell (abstract): with feedback f (None stands for zeros) and z_j = x_j + f_j,
 
     x_0 = input, x_i = Σ_{j<i} op_ij(z_j), next f_i = Σ_{j>i} op_ij(z_j); returns (x_last, all f).
-    Subclasses say what edges read from a node (``read``) and what an edge yields (``edge_value``).
+    Subclasses say what edges read from a node (``read``) and how an edge adds its value (``add_edge``).
     """
 
     skips_last_feedback = False  # a supernet's LIF layers are counted at every step, also those nobody reads
@@ -130,17 +126,15 @@ class CellModule(nn.Module):
         """What the edges out of a node read, given z of that node."""
         raise NotImplementedError
 
-    def edge_value(self, edge: Edge, source: object, **options) -> Tensor | None:
-        """The value of an edge, None for zero."""
+    def add_edge(self, total: Tensor | None, edge: Edge, source: object, **options) -> Tensor | None:
+        """A sum of values plus the value of an edge, either None for zero."""
         raise NotImplementedError
 
     def forward(self, x: Tensor, fed_back: FedBack, *, last_step: bool = False, **options) -> tuple[Tensor, FedBack]:
         """Run one step (``last_step``: nobody will read the feedback)."""
 
         def total(edges: Sequence[Edge]) -> Tensor | None:
-            values = [self.edge_value(edge, sources[edge.source], **options) for edge in edges]
-            values = [value for value in values if value is not None]
-            return sum(values[1:], start=values[0]) if values else None
+            return reduce(lambda t, edge: self.add_edge(t, edge, sources[edge.source], **options), edges, None)
 
         sources: dict[int, object] = {}
         output = x
@@ -170,8 +164,11 @@ class SpikingCell(CellModule):
     def read(self, node: int, value: Tensor) -> tuple[Tensor, Tensor | None]:
         return value, self.lif[str(node)](value) if str(node) in self.lif else None
 
-    def edge_value(self, edge: Edge, source: tuple[Tensor, Tensor | None]) -> Tensor:
-        return self.ops[str(edge)](source[edge in self.reads_spikes])
+    def add_edge(self, total: Tensor | None, edge: Edge, source: tuple[Tensor, Tensor | None]) -> Tensor:
+        op = self.ops[str(edge)]
+        if edge in self.reads_spikes:
+            return op[1](op[0](source[1]), total)
+        return op(source[0]) if total is None else total + op(source[0])
 
 
 class SuperCell(CellModule):
@@ -192,18 +189,19 @@ class SuperCell(CellModule):
     def read(self, node: int, value: Tensor) -> Tensor:
         return value
 
-    def edge_value(
-        self, edge: Edge, source: Tensor, mask: OpMask | None = None, feedback: bool = True
+    def add_edge(
+        self, total: Tensor | None, edge: Edge, source: Tensor, mask: OpMask | None = None, feedback: bool = True
     ) -> Tensor | None:
         if mask is None:
             raise TypeError("a supernet is called with mask=, e.g. mask=space.full_mask().")
         alive = mask.alive_on(edge)
         values = [self.ops[f"{edge}:{op}"](source) for op in alive if op is not Op.ZEROIZE]
         if not values or (edge.is_backward and not feedback):  # feedback=False: computed, counted, never read
-            return None
+            return total
         if len(alive) > 1:
             values = [value * (1 / len(alive)) for value in values]
-        return sum(values[1:], start=values[0])
+        value = sum(values[1:], start=values[0])
+        return value if total is None else total + value
 
 
 class SpikingNetwork(nn.Module):
@@ -218,14 +216,14 @@ class SpikingNetwork(nn.Module):
         c, pool = config.width, nn.MaxPool2d if config.pool == "max" else nn.AvgPool2d
         self.config, self.design = config, design
         self.register_buffer("input_centre", torch.tensor(config.input_centre).view(-1, 1, 1), persistent=False)
-        self.stem = nn.Sequential(nn.Conv2d(config.input_shape[0], c, 3, padding=1, bias=False), nn.BatchNorm2d(c))
+        self.stem = nn.Sequential(nn.Conv2d(config.input_shape[0], c, 3, padding=1, bias=False), BatchNorm(c))
         if config.events:
             self.stem.append(nn.MaxPool2d(2))
         self.cell1 = make_cell(c)
         down_conv = nn.Conv2d(c, 2 * c, 3, padding=1, bias=False)
-        self.down = nn.Sequential(nn.BatchNorm2d(c), make_lif(config), down_conv, nn.BatchNorm2d(2 * c), pool(2))
+        self.down = nn.Sequential(BatchNorm(c), make_lif(config), down_conv, BatchNorm(2 * c), pool(2))
         self.cell2 = make_cell(2 * c)
-        self.last = nn.Sequential(nn.BatchNorm2d(2 * c), make_lif(config), pool(config.last_pool), nn.Flatten())
+        self.last = nn.Sequential(BatchNorm(2 * c), make_lif(config), pool(config.last_pool), nn.Flatten())
         self.classifier = nn.Sequential(
             layer.Dropout(config.dropout),
             nn.Linear(config.features, config.hidden, bias=False),

@@ -131,7 +131,6 @@ VARIANTS: dict[str, Mapping[str, object]] = {
     "maxpool-space": {"space": "snasnet-maxpool"},
     "avg-pool": {"network": {"pool": "avg"}},
     "max-pool": {"network": {"pool": "max"}},
-    # The released code passes SGD's weight decay by position, where it is the dampening (5e-4, of no consequence).
     "published": {
         "scoring": {
             "bn": "running",
@@ -140,7 +139,7 @@ VARIANTS: dict[str, Mapping[str, object]] = {
             "fresh_batches": True,
             "keep_path": False,
         },
-        "train": {"weight_decay": 0.0},
+        "train": {"weight_decay": 0.0, "dampening": 5e-4},  # SGD's arguments by position
         "network": {"linear_std": 0.01},
     },
 }

@@ -46,6 +46,7 @@ class TrainConfig:
     batch_size: int = 64
     learning_rate: float = 0.1
     momentum: float = 0.9
+    dampening: float = 0.0  # released code: 5e-4 here and no weight decay
     weight_decay: float = 5e-4  # on all parameters
     final_lr_fraction: float = 0.01  # the cosine schedule ends at this share of learning_rate
     loss: str = "cross_entropy"  # or "mse" to one-hot labels (gestures)
@@ -64,8 +65,8 @@ class TrainConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < low:
                 raise ValueError(f"{name} must be an integer >= {low}, got {value!r}.")
-        limits = {"learning_rate": math.inf, "weight_decay": math.inf, "momentum": 1, "final_lr_fraction": 1}
-        for name, high in limits.items():
+        limits = {"learning_rate": math.inf, "weight_decay": math.inf, "momentum": 1, "dampening": 1}
+        for name, high in (limits | {"final_lr_fraction": 1}).items():
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 <= value <= high or value == math.inf:
                 raise ValueError(f"{name} must be a finite number from 0 to {high}, got {value!r}.")
@@ -136,9 +137,8 @@ class _Training:
         if config.channels_last != "off":
             network.to(memory_format=torch.channels_last)  # convolutions hand the format on to their outputs
         # By keyword: the published code passes the weight decay by position, where it is the dampening.
-        self.optimizer = torch.optim.SGD(
-            network.parameters(), lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
-        )
+        settings = {name: getattr(config, name) for name in ("momentum", "dampening", "weight_decay")}
+        self.optimizer = torch.optim.SGD(network.parameters(), lr=config.learning_rate, fused=True, **settings)
         self.identity = {
             "cell": str(network.design),
             "network_config": asdict(network.config),

@@ -56,7 +56,7 @@ def test_published_switches_are_fields() -> None:
     assert asdict(released.scoring) == asdict(
         ScoringConfig(bn="running", feedback=False, reset=False, fresh_batches=True, keep_path=False)
     )
-    assert released.train == replace(presets.get("cifar10").train, weight_decay=0.0)
+    assert released.train == replace(presets.get("cifar10").train, weight_decay=0.0, dampening=5e-4)
     kept = ScoringConfig()
     assert (kept.bn, kept.feedback, kept.reset, kept.fresh_batches, kept.keep_path) == (
         "batch",
