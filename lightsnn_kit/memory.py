@@ -1,8 +1,13 @@
-"""How much memory a training step needs, worked out without doing it: tensors without data (torch's meta device)."""
+"""What a training step needs of memory: worked out without doing it (torch's meta device), and measured by doing it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -17,8 +22,8 @@ from .networks import NetworkConfig, build_network
 class TrainingMemory:
     """Bytes of one training step in float32 with SGD and momentum: what must be held at once.
 
-    A lower bound. Gradients on their way, workspaces and what an allocator keeps come on top: at width 16, 128×128,
-    T = 16, batch 4 the resident memory of a process may grow by twice this on a CPU.
+    Gradients on their way and workspaces come on top, a few per cent (``measured_memory``), and what an allocator
+    keeps: with glibc's settings as they are a process may hold twice as much.
     """
 
     activations: int  # kept by the forward pass of all T steps for the backward pass
@@ -79,3 +84,55 @@ def training_memory(cell: Cell | str, config: NetworkConfig, *, batch_size: int)
     parameters = sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
     buffers = sum(buffer.numel() * buffer.element_size() for buffer in network.buffers())
     return TrainingMemory(saved_bytes(network, x), parameters + buffers, parameters, parameters)
+
+
+def measured_memory(cell: Cell | str, config: NetworkConfig, *, batch_size: int) -> int:
+    """Bytes by which two training steps raise the memory of a process at its peak, measured by running them.
+
+    On a GPU what torch's allocator held; else the resident memory of a new process, with everything loaded before
+    and freed blocks given back at once (Linux: ``/proc``). ``RuntimeError`` if the steps do not end well, such as for
+    want of memory.
+    """
+    told = json.dumps({"cell": str(cell), "config": asdict(config), "batch_size": batch_size})
+    code = f"from lightsnn_kit import memory; print(memory._grown({told!r}))"
+    # glibc keeps freed blocks below its threshold, which it raises up to 32 MiB by itself unless it is set.
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"killed by signal {-done.returncode}"])[-1]
+        raise RuntimeError(f"the step at batch_size {batch_size} did not end well: {last}")
+    return int(done.stdout.split()[-1])
+
+
+def _grown(told: str) -> int:
+    settings = json.loads(told)
+    config, size = NetworkConfig(**settings["config"]), settings["batch_size"]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    small = replace(config, width=1, hidden=1)
+    _two_steps(settings["cell"], small, min(size, 2), device)  # loads and compiles what is needed
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        _two_steps(settings["cell"], config, size, device)
+        return torch.cuda.max_memory_allocated() - before
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+    before = _resident("VmRSS")
+    _two_steps(settings["cell"], config, size, device)
+    return _resident("VmHWM") - before
+
+
+def _resident(key: str) -> int:
+    """An entry of /proc/self/status in bytes."""
+    return next(1024 * int(line.split()[1]) for line in Path("/proc/self/status").open() if line.startswith(key))
+
+
+def _two_steps(cell: str, config: NetworkConfig, batch_size: int, device: torch.device) -> None:
+    network = build_network(cell, config).to(device).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, fused=True)  # as ``fit`` does it
+    shape = (batch_size, *config.input_shape)
+    x = torch.ones((config.num_steps, *shape) if config.events else shape, device=device)
+    for _ in range(2):
+        loss = F.cross_entropy(network(x), torch.zeros(batch_size, dtype=torch.long, device=device))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()

@@ -16,6 +16,7 @@ from .runs import RunError, Stage, project_root, read_json, write_json
 SNASNET_BUDGET = 5000  # random cells that SNASNet's search scores (arXiv 2201.10355)
 STAND_IN_NOTE = "synthetic stand-in, not a result"
 QUICK_NOTE = "quick run, not a result"
+OWN_PROVENANCE = ("started", "load")  # what differs from row to row on one machine
 
 Row = Mapping[str, object]
 
@@ -112,7 +113,10 @@ def _finished(folder: Path) -> Iterable[Stage]:
 
 
 def export(folder: str | Path, path: str | Path) -> Path:
-    """Write the finished rows of a run folder to a new JSON file, with settings and the provenance of each."""
+    """Write the finished rows of a run folder to a new JSON file, with settings and the provenance of each.
+
+    A row's ``made_with`` is the place of its provenance among those of all; ``started`` and ``load`` are its own.
+    """
     stages = list(_finished(project_root() / folder))
     if not stages:
         raise RunError(f"no finished rows in {folder}; run notebooks/reproduce/run.ipynb on it first.")
@@ -120,13 +124,16 @@ def export(folder: str | Path, path: str | Path) -> Path:
     presets = [kept["settings"]["preset"] for kept in started]
     if any(preset != presets[0] for preset in presets):
         raise RunError(f"the rows of {folder} were made with different settings; export one preset at a time.")
-    rows = [
-        stage.result | {"started": kept["provenance"]["started"]} for stage, kept in zip(stages, started, strict=True)
-    ]
-    made_with = {key: value for key, value in started[0]["provenance"].items() if key != "started"}
-    commits = sorted({str((kept["provenance"]["git"] or {}).get("commit")) for kept in started})
+    provenance: list[dict[str, object]] = []
+    rows = []
+    for stage, kept in zip(stages, started, strict=True):
+        made = dict(kept["provenance"])
+        own = {name: made.pop(name) for name in OWN_PROVENANCE}
+        if made not in provenance:
+            provenance.append(made)
+        rows.append(stage.result | own | {"made_with": provenance.index(made)})
     target = project_root() / path
-    write_json(target, {"preset": presets[0], "provenance": made_with | {"commits": commits}, "rows": rows})
+    write_json(target, {"preset": presets[0], "provenance": provenance, "rows": rows})
     return target
 
 

@@ -29,6 +29,7 @@ from ._files import (
     to_strict,
     write_json,
 )
+from ._machine import machine
 from ._notebooks import (
     NotebookError,
     ParameterError,
@@ -65,7 +66,7 @@ _PACKAGES = ("lightsnn_kit", "torch", "spikingjelly", "tonic", "numpy", "scikit-
 
 
 def provenance() -> dict[str, object]:
-    """Return versions, platform, processors, git state and time (UTC), for the record of a run.
+    """Return versions, machine, git state and time (UTC), for the record of a run.
 
     ``git`` is None if the kit does not lie in a checkout that tracks it. Host, user and paths are left out.
     """
@@ -73,8 +74,7 @@ def provenance() -> dict[str, object]:
     return {
         "packages": {name: _version(name) for name in _PACKAGES},
         "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processors": os.cpu_count(),
+        **machine(),
         "git": {"commit": commit, "dirty": bool(_git("status", "--porcelain"))} if commit else None,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }

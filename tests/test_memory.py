@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import pytest
 import torch
 
-from lightsnn_kit.memory import saved_bytes, training_memory
+from lightsnn_kit.memory import measured_memory, saved_bytes, training_memory
 from lightsnn_kit.networks import NetworkConfig, build_network
 from lightsnn_kit.spaces import SPACES
 
@@ -52,3 +53,16 @@ def test_gestures_at_the_papers_size_allocate_nothing() -> None:
 def test_wrong_batches_are_told(batch_size: object) -> None:
     with pytest.raises(ValueError, match="batch_size must be a positive integer"):
         training_memory(CELL, SMALL, batch_size=batch_size)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_measured_by_doing_it() -> None:
+    """Two steps of gestures at 128×128 need what was worked out, and less than a third more."""
+    config = replace(SMALL, input_shape=(2, 128, 128), width=4, num_steps=16)
+    worked_out = training_memory(CELL, config, batch_size=2).total
+    assert 0.9 * worked_out < measured_memory(CELL, config, batch_size=2) < 1.33 * worked_out
+
+
+def test_steps_that_end_badly_are_told() -> None:
+    with pytest.raises(RuntimeError, match="batch_size 0 did not end well: ValueError"):
+        measured_memory(CELL, SMALL, batch_size=0)

@@ -208,7 +208,8 @@ def test_export_keeps_rows_settings_and_provenance(finished: Path, tiny: presets
     kept = json.loads(path.read_text())
     assert results.gather(path)[0]["cell"] == results.gather(finished)[0]["cell"]
     assert kept["preset"]["network"] == dict(tiny.network)
-    assert set(kept["provenance"]) >= {"packages", "python", "platform", "processors", "git", "commits"}
+    assert set(kept["provenance"][0]) >= {"packages", "python", "platform", "processor", "memory", "threads", "git"}
+    assert {(row["made_with"], row["load"] >= 0) for row in kept["rows"]} == {(0, True)}
     assert str(Path.home()) not in path.read_text()
     with pytest.raises(runs.RunError):
         results.export(finished, path)  # nothing is overwritten
@@ -234,7 +235,7 @@ def test_committed_results(path: Path) -> None:
     assert results.caveat(rows) == ""
     assert {len(group) for group in results.by_method(rows).values()} == {3}
     assert set(results.by_method(rows)) >= {"lightsnn", "lightsnn-cut", "lightsnn-forward", "snasnet-search", "random"}
-    assert kept["provenance"]["packages"]["torch"]
+    assert all(made["packages"]["torch"] and made["threads"] for made in kept["provenance"])
     assert all(row["test_correct"] == round(row["test_accuracy"] * row["test_samples"]) for row in rows)
 
 

@@ -201,6 +201,8 @@ def test_provenance_names_versions_and_nothing_private() -> None:
     record = runs.provenance()
     assert record["packages"]["numpy"] == np.__version__
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", record["started"])
+    assert record["processor"]
+    assert record["memory"].endswith(" GiB")
     assert record["git"] is None or re.fullmatch("[0-9a-f]{40}", record["git"]["commit"])
     text = json.dumps(record)
     assert str(Path.home()) not in text
