@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,3 +53,20 @@ def write_notebook() -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def leaves_nothing() -> Callable[[Callable[[], object]], None]:
+    """A function that checks of another, which makes a view, closes and returns it: twenty calls leave no widget."""
+    from ipywidgets.widgets.widget import _instances  # the only list of open widgets
+
+    def check(view: Callable[[], object]) -> None:
+        view()
+        gc.collect()
+        before = len(_instances)
+        ghosts = [weakref.ref(view()) for _ in range(20)]
+        gc.collect()
+        assert len(_instances) == before
+        assert [ghost() for ghost in ghosts if ghost()] == []
+
+    return check

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import json
-import weakref
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from ipywidgets.widgets.widget import _instances
 
 from lightsnn_kit._prune_figures import is_uncertain
 from lightsnn_kit._prune_stepper import mask_before
@@ -147,19 +145,13 @@ def test_recorded_scores_are_never_computed_again() -> None:
     assert len(calls) == 10
 
 
-def test_twenty_views_leave_nothing_behind() -> None:
+def test_opening_and_closing_leaves_nothing(leaves_nothing: Callable) -> None:
     steps = list(prune_search(SPACE, score))
 
-    def scene() -> weakref.ref:
-        view = PruneStepper(steps)
-        view.next_round()
-        view.close()
-        return weakref.ref(view)
+    def view() -> object:
+        opened = PruneStepper(steps)
+        opened.next_round()
+        opened.close()
+        return opened
 
-    scene()
-    gc.collect()
-    before = len(_instances)
-    ghosts = [scene() for _ in range(20)]
-    gc.collect()
-    assert len(_instances) == before
-    assert [ghost() for ghost in ghosts if ghost()] == []
+    leaves_nothing(view)

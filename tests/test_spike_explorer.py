@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import base64
-import gc
 import json
-import weakref
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -196,22 +195,14 @@ def test_records_that_do_not_fit_are_refused(given: dict, message: str) -> None:
 # ---- nothing is left behind ------------------------------------------------------------------------------------------
 
 
-def test_opening_and_closing_leaves_nothing() -> None:
-    from ipywidgets.widgets.widget import _instances
+def test_opening_and_closing_leaves_nothing(leaves_nothing: Callable) -> None:
+    def view() -> object:
+        opened = SpikeExplorer(record(), potentials=potentials(), images=np.zeros((2, 1, 4, 4)))
+        opened.step.value, opened.sample.value, opened.play.playing = 1, 9, True
+        opened.close()
+        return opened
 
-    def scene() -> weakref.ref:
-        view = SpikeExplorer(record(), potentials=potentials(), images=np.zeros((2, 1, 4, 4)))
-        view.step.value, view.sample.value, view.play.playing = 1, 9, True
-        view.close()
-        return weakref.ref(view)
-
-    scene()
-    gc.collect()
-    before = len(_instances)
-    ghosts = [scene() for _ in range(20)]
-    gc.collect()
-    assert len(_instances) == before
-    assert [ghost() for ghost in ghosts if ghost()] == []
+    leaves_nothing(view)
 
 
 # ---- potentials ------------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import weakref
 from collections.abc import Callable
@@ -170,27 +169,20 @@ def test_nothing_is_called_after_closing() -> None:
     view.close()  # a second time does nothing
 
 
-def test_opening_and_closing_leaves_nothing(count_widgets: Callable[[], int]) -> None:
-    Squares().close()  # what is made once
-    before, ghosts = count_widgets(), []
-    for _ in range(20):
-        view = Squares()
-        view.theme = "dark"
-        view.number.value = 13
-        ghosts += [weakref.ref(view), weakref.ref(view.bar)]
-        view.close()
-        assert (view._undo, view._tasks, view._due, view.bar._on_click) == ([], set(), {}, [])
-        del view
-    gc.collect()
-    assert count_widgets() == before
-    assert [ghost() for ghost in ghosts if ghost()] == []
+def test_opening_and_closing_leaves_nothing(leaves_nothing: Callable) -> None:
+    bars = []
 
+    def view() -> object:
+        opened = Squares()
+        opened.theme = "dark"
+        opened.number.value = 13
+        bars.append(weakref.ref(opened.bar))
+        opened.close()
+        assert (opened._undo, opened._tasks, opened._due, opened.bar._on_click) == ([], set(), {}, [])
+        return opened
 
-@pytest.fixture
-def count_widgets() -> Callable[[], int]:
-    from ipywidgets.widgets.widget import _instances
-
-    return lambda: len(_instances)
+    leaves_nothing(view)
+    assert [ghost() for ghost in bars if ghost()] == []
 
 
 # ---- the plot view ---------------------------------------------------------------------------------------------------
