@@ -72,7 +72,7 @@ class PruneStepper(View):
         self.watch(self.buttons["doubt"], lambda _: self.next_uncertain())
         self.watch(self.graph, self.show_edge, names="selected")
         self.watch(self.bars, lambda point: self._clicked(point))
-        self.arrange(flow(*self.buttons.values(), self.position), self.told, flow(self.graph, self.bars, width=560))
+        self.arrange(flow(*self.buttons.values(), self.position), self.told, flow(self.graph, self.bars, width=480))
 
     def _button(self, name: str, text: str) -> ipywidgets.Button:
         return self.part(ipywidgets.Button(description=text, layout={"width": "auto"}), name)

@@ -34,7 +34,7 @@ def view() -> CompareRuns:
 
 
 def cells_of(view: CompareRuns) -> list[list[str]]:
-    return [re.findall(r"<td[^>]*>(.*?)</td>", line) for line in view.table.value.split("<tr>")[2:]]
+    return [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", line) for line in view.table.value.split("<tr>")[2:]]
 
 
 def test_the_table_by_hand(view: CompareRuns) -> None:
