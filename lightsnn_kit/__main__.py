@@ -57,10 +57,10 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _search(options: argparse.Namespace) -> None:
-    from . import _search_command
+    from ._runs import search_command
 
     try:
-        _search_command.run(options)
+        search_command.run(options)
     except (ValueError, OSError) as error:
         raise RunError(str(error)) from error
 
@@ -106,14 +106,14 @@ def _parameter(text: str) -> tuple[str, object]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from . import _search_command  # here: it loads numpy
+    from ._runs import search_command  # here: it loads numpy
 
     parser = argparse.ArgumentParser(prog="python -m lightsnn_kit", description="Run notebooks as checked functions.")
     commands = parser.add_subparsers(dest="command", required=True)
     demo = commands.add_parser("demo", help="search, train, evaluate and report on real 8x8 digits (minutes, CPU)")
     demo.add_argument("--run", default="runs/demo", help="new run folder (default: %(default)s, or the next free name)")
     search = commands.add_parser("search", help="choose a cell for a data set (seconds); --json for one line of JSON")
-    _search_command.add_arguments(search)
+    search_command.add_arguments(search)
     run = commands.add_parser("run", help="run notebooks one after another in one run folder")
     run.add_argument("notebooks", nargs="+", metavar="NOTEBOOK", help="path of an .ipynb file")
     run.add_argument("--run", required=True, help="run folder, passed to the notebooks as run_dir")

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ._evidence import Evidence, Row, read_evidence, stage_evidence
+from ._runs.evidence import Evidence, Row, read_evidence, stage_evidence
 from .baselines import METHODS
 from .cells import Cell
 from .results import by_method, caveat, estimate, paired

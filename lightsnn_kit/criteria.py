@@ -112,7 +112,7 @@ def rank_cells(space: CellSpace, *, recurrent: bool = False) -> tuple[Cell, ...]
     Of equal cells (none in the published spaces' first places) the one first in the space's order comes first.
     ``ValueError`` for a space of more than 200,000 forward cells.
 
-    >>> from .spaces import SPACES
+    >>> from lightsnn_kit.spaces import SPACES
     >>> print(rank_cells(SPACES["lightsnn-forward"])[0])
     |conv3x3~0|+|skip~0|conv3x3~1|+|skip~0|zeroize~1|conv3x3~2|
     """

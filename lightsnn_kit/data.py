@@ -24,13 +24,13 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from ._cifar import load_cifar10, load_cifar100
-from ._data_files import data_folder
-from ._event_sets import event_splits, offline
-from ._events import frames_from_events
-from ._gestures import load_gestures
-from ._simulated_events import load_digits_dvs, load_motion_dvs
-from ._splits import Split, Splits, make_rng
+from ._datasets.cifar import load_cifar10, load_cifar100
+from ._datasets.data_files import data_folder
+from ._datasets.event_sets import event_splits, offline
+from ._datasets.events import frames_from_events
+from ._datasets.gestures import load_gestures
+from ._datasets.simulated_events import load_digits_dvs, load_motion_dvs
+from ._datasets.splits import Split, Splits, make_rng
 
 __all__ = [
     "Split",

@@ -88,7 +88,7 @@ def measure_energy(network: SpikingNetwork, x: Tensor, *, batch_size: int = 256)
     convention of the SNN literature. ``x`` [N, C, H, W] or event frames [T, N, C, H, W]. Raises ``ValueError`` for
     another shape, NaN, or a batch size below 1.
 
-    >>> from .networks import NetworkConfig, build_network
+    >>> from lightsnn_kit.networks import NetworkConfig, build_network
     >>> network = build_network("00 00", NetworkConfig(input_shape=(1, 8, 8), num_classes=2, width=2, hidden=8))
     >>> report = measure_energy(network, torch.zeros(3, 1, 8, 8))
     >>> report.macs, report.macs == 8 * 8 * 2 * 9  # the stem's 3x3 convolution to 2 channels, once per sample

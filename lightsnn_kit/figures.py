@@ -12,14 +12,14 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from . import _style as style
-from ._cell_figures import cell_graph, prune_trace
-from ._kernel_figures import eigenvalue_spectrum, kernel_heatmap, kernel_panels, kernel_spectrum
-from ._neuron_figures import lif_traces, membrane_trace, rate_curve, surrogate_gradient
-from ._prune_figures import margin_noise, prune_round
-from ._run_figures import live_curves, runs_scatter
-from ._spike_figures import input_images, rate_histogram, spike_maps
-from ._style import OP_COLOURS, OP_SYMBOLS, PALETTE, THEMES, finish, template, theme_of
+from ._figures import style
+from ._figures.cell_figures import cell_graph, prune_trace
+from ._figures.kernel_figures import eigenvalue_spectrum, kernel_heatmap, kernel_panels, kernel_spectrum
+from ._figures.neuron_figures import lif_traces, membrane_trace, rate_curve, surrogate_gradient
+from ._figures.prune_figures import margin_noise, prune_round
+from ._figures.run_figures import live_curves, runs_scatter
+from ._figures.spike_figures import input_images, rate_histogram, spike_maps
+from ._figures.style import OP_COLOURS, OP_SYMBOLS, PALETTE, THEMES, finish, template, theme_of
 
 __all__ = [
     "OP_COLOURS",

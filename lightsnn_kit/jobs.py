@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ._progress import Progress, Status, records, status, time_words
+from ._runs.progress import Progress, Status, records, status, time_words
 from .runs import (
     CANCEL_FILE,
     RunCancelledError,

@@ -17,8 +17,8 @@ from spikingjelly.activation_based import neuron
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ._lif import LIF
-from ._norm import BatchNorm
+from ._layers.lif import LIF
+from ._layers.norm import BatchNorm
 
 WEIGHT_MAX = 127
 EXACT_LIMIT = 2**24  # float32 holds every integer below

@@ -15,9 +15,9 @@ import torch
 from spikingjelly.activation_based import functional, layer
 from torch import Tensor, nn
 
-from ._init import init_weights, linear_spread
-from ._lif import LIF
-from ._norm import BatchNorm
+from ._layers.init import init_weights, linear_spread
+from ._layers.lif import LIF
+from ._layers.norm import BatchNorm
 from .cells import Cell, Edge, Op
 from .lattice import make_exact
 from .spaces import CellSpace, OpMask
@@ -45,7 +45,7 @@ class NetworkConfig:
     pool: str = "max"  # LightSNN; SNASNet pools by averaging ("avg")
     last_pool: int = 2  # p: pooling after cell 2
     dropout: float = 0.5  # one mask per sample for all steps
-    linear_std: float | None = None  # None: 0.01 at the paper's width, more below (_init); the paper has 0.01
+    linear_std: float | None = None  # None: 0.01 at the paper's width, more below (_layers.init); the paper has 0.01
     tau: float = 4 / 3  # membrane time constant in steps
     v_threshold: float = 1.0
     input_centre: tuple[float, ...] = (0.0,)  # subtracted from the raw input, per channel or one for all
@@ -302,7 +302,7 @@ def build_supernet(space: CellSpace, config: NetworkConfig, *, seed: int = 0, in
     ``init='lattice'``: integer weights, scores with the same bits everywhere (see ``lattice``);
     ``'kaiming'``: real weights, exact statistics; ``'stock'``: real weights in torch's and spikingjelly's own layers.
 
-    >>> from .spaces import SPACES
+    >>> from lightsnn_kit.spaces import SPACES
     >>> config = NetworkConfig(input_shape=(1, 8, 8), num_classes=10, width=8, hidden=32)
     >>> supernet = build_supernet(SPACES["lightsnn"], config)
     >>> supernet(torch.zeros(5, 1, 8, 8), mask=SPACES["lightsnn"].full_mask()).shape

@@ -19,7 +19,7 @@ def record_potentials(network: nn.Module) -> Iterator[dict]:
     Yields a dict that holds, after the block, ``layer name -> float [T, N, ...]``: a neuron spikes where
     v ≥ v_threshold. It is the layer's own step, taken once more with a threshold out of reach.
 
-    >>> from .networks import NetworkConfig, make_lif
+    >>> from lightsnn_kit.networks import NetworkConfig, make_lif
     >>> lif = make_lif(NetworkConfig(input_shape=(1, 8, 8), num_classes=2))
     >>> with record_potentials(nn.Sequential(lif)) as potentials:
     ...     _ = [lif(torch.tensor([1.1])) for _ in range(3)]

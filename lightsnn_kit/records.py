@@ -65,7 +65,7 @@ def read_steps(rows: Iterable[object], *, space: CellSpace | None = None) -> tup
     Without ``space`` it is made from the rows: all ops that they name, in the order of ties. ``ValueError`` for rows
     that are none of a search.
 
-    >>> from .search import prune_search
+    >>> from lightsnn_kit.search import prune_search
     >>> steps = tuple(prune_search(CellSpace(("zeroize", "skip")), lambda mask: mask.num_cells))
     >>> read_steps([step_record(step) for step in steps]) == steps
     True

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 
 import plotly.graph_objects as go
 
-from . import _style as style
-from ._style import PALETTE, finish, theme_of
+from ._figures import style
+from ._figures.style import PALETTE, finish, theme_of
 from .results import by_method, estimate, extrapolated_seconds, search_seconds
 
 Row = Mapping[str, object]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ._files import (
+from ._runs.files import (
     RunCancelledError,
     RunError,
     RunExistsError,
@@ -29,8 +29,8 @@ from ._files import (
     to_strict,
     write_json,
 )
-from ._machine import machine
-from ._notebooks import (
+from ._runs.machine import machine
+from ._runs.notebooks import (
     NotebookError,
     ParameterError,
     check_parameters,

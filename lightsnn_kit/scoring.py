@@ -19,7 +19,7 @@ import torch
 from spikingjelly.activation_based.neuron import BaseNode
 from torch import Tensor, nn
 
-from ._engine import Engine, check_supported, make_engine
+from ._engine.engine import Engine, check_supported, make_engine
 from .cells import Op
 from .kernels import MAX_NEURONS, SpikeStatistics, hamming, log_det, pattern_distances, sahd_kernel
 from .lattice import LatticeConv2d, check_exact, scoring_mode
@@ -47,7 +47,7 @@ def record_spikes(network: nn.Module, *, on_spikes: Callable[[str, Tensor], None
     Yields a dict that holds, after the block, ``layer name -> uint8 [T, N, ...]``. With ``on_spikes(name,
     spikes)`` each step's spikes are handed over instead of kept.
 
-    >>> from .networks import NetworkConfig, build_network
+    >>> from lightsnn_kit.networks import NetworkConfig, build_network
     >>> network = build_network("03 00", NetworkConfig(input_shape=(1, 8, 8), num_classes=2, width=4, hidden=8))
     >>> with record_spikes(network) as spikes:
     ...     _ = network(torch.rand(3, 1, 8, 8))
@@ -137,8 +137,8 @@ class Scorer:
     ``engine``: 'fast' gives the same integers as 'plain' (networks with lattice weights) in a fraction of the time;
     'auto' takes it where it can. It prepares the weights once: build a new ``Scorer`` after changing them.
 
-    >>> from .networks import NetworkConfig, build_supernet
-    >>> from .spaces import SPACES
+    >>> from lightsnn_kit.networks import NetworkConfig, build_supernet
+    >>> from lightsnn_kit.spaces import SPACES
     >>> space, config = SPACES["lightsnn"], NetworkConfig(input_shape=(1, 8, 8), num_classes=2, width=4, hidden=8)
     >>> x = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     >>> score = Scorer(supernet=build_supernet(space, config), batches=(x,))
@@ -243,8 +243,8 @@ def sahd_score(supernet: SpikingNetwork, mask: OpMask, batches: Sequence[Tensor]
     the hidden layer, and over steps. ``settings`` go to ``Scorer``. Scores of different batch sizes or depths do not
     compare.
 
-    >>> from .networks import NetworkConfig, build_supernet
-    >>> from .spaces import SPACES
+    >>> from lightsnn_kit.networks import NetworkConfig, build_supernet
+    >>> from lightsnn_kit.spaces import SPACES
     >>> space, config = SPACES["lightsnn"], NetworkConfig(input_shape=(1, 8, 8), num_classes=2, width=4, hidden=8)
     >>> x = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     >>> sahd_score(build_supernet(space, config), space.full_mask(), [x], engine="plain") < 10

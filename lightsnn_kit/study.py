@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ._standins import make_tiny_cifar, make_tiny_gesture
+from ._datasets.standins import make_tiny_cifar, make_tiny_gesture
 from .baselines import choose, get
 from .cells import Cell
 from .data import Splits, scoring_batches

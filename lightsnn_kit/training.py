@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._checkpoints import differences, load_network, read_checkpoint, write_checkpoint
+from ._runs.checkpoints import differences, load_network, read_checkpoint, write_checkpoint
 from .data import Split, Splits
 from .networks import SpikingCell, SpikingNetwork, reset_state
 

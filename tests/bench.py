@@ -22,7 +22,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lightsnn_kit import _cpu_engine, _cpu_kernels, _cpu_parts, kernels, scoring
+from lightsnn_kit import kernels, scoring
+from lightsnn_kit._engine import cpu_engine, cpu_kernels, cpu_parts
 from lightsnn_kit.lattice import ExactBatchNorm2d
 from lightsnn_kit.networks import NetworkConfig, build_supernet
 from lightsnn_kit.runs import project_root, provenance, write_json
@@ -75,12 +76,12 @@ def seconds_of(call, clock=time.perf_counter) -> float:
 @contextmanager
 def parts_clocked(parts: dict[str, float]):
     """Add the processor time that goes into the parts of a score while the block runs."""
-    cpu = _cpu_engine.CpuEngine
+    cpu = cpu_engine.CpuEngine
     places = [
-        ("convolution", (_cpu_parts.Group, "__call__"), (cpu, "_linear")),
-        ("neuron", *((_cpu_kernels, name) for name in ("integrate", "fire_normalised", "pool_pairs"))),
-        ("statistics", *((_cpu_kernels, name) for name in ("collect", "largest", "sum_plane")), (cpu, "_normalise")),
-        ("kernel", (_cpu_kernels, "shared_spikes"), (cpu, "_pack")),
+        ("convolution", (cpu_parts.Group, "__call__"), (cpu, "_linear")),
+        ("neuron", *((cpu_kernels, name) for name in ("integrate", "fire_normalised", "pool_pairs"))),
+        ("statistics", *((cpu_kernels, name) for name in ("collect", "largest", "sum_plane")), (cpu, "_normalise")),
+        ("kernel", (cpu_kernels, "shared_spikes"), (cpu, "_pack")),
         ("kernel", (kernels.SpikeStatistics, "kernel"), (scoring, "log_det")),
     ]
     with ExitStack() as stack:
@@ -120,18 +121,18 @@ def profile_score(scorer: Scorer, width: int) -> list[dict]:
     """Where the time of a score goes, and how near its convolutions come to the fastest that oneDNN does here."""
     parts: dict[str, float] = {}
     macs = [0]
-    group = _cpu_parts.Group.__call__
+    group = cpu_parts.Group.__call__
 
     def counted(self, spikes):
         macs[0] += spikes.size * self.channels * self.kernel**2
         return group(self, spikes)
 
-    _cpu_parts.Group.__call__ = counted
+    cpu_parts.Group.__call__ = counted
     try:
         with parts_clocked(parts):
             total = seconds_of(lambda: [scorer(SPACE.full_mask()) for _ in range(ROUNDS)], time.thread_time)
     finally:
-        _cpu_parts.Group.__call__ = group
+        cpu_parts.Group.__call__ = group
     parts["rest"] = total - sum(parts.values())
     return [
         *(row(f"{name}_ms_C{width}", 1000 * value / ROUNDS, "ms") for name, value in parts.items()),
@@ -143,7 +144,7 @@ def best_int8_rate() -> list[dict]:
     """The rate of a large convolution (512 to 512 channels at 16×16), which fills the processor's int8 units best."""
     conv, spikes = nn.Conv2d(512, 512, 3, bias=False), torch.randint(0, 2, (16, 16, 16, 512), dtype=torch.uint8).numpy()
     conv.weight.data = torch.randint(-127, 128, conv.weight.shape).float()
-    group = _cpu_parts.Group(("conv",), [conv], [ExactBatchNorm2d(512)], int8=_cpu_parts.int8_works())
+    group = cpu_parts.Group(("conv",), [conv], [ExactBatchNorm2d(512)], int8=cpu_parts.int8_works())
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     seconds = statistics.median(seconds_of(lambda: group(spikes), time.thread_time) for _ in range(2 * ROUNDS))
@@ -237,7 +238,7 @@ def machine() -> dict:
     return {
         "processor": models[0] if models else platform.processor(),
         "threads": torch.get_num_threads(),
-        "int8": _cpu_parts.int8_works(),
+        "int8": cpu_parts.int8_works(),
         "load_before": os.getloadavg()[0],
         "provenance": provenance(),
     }

@@ -16,9 +16,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightsnn_kit._cell_explorer import as_cell
-from lightsnn_kit._cell_graph import graph_data
-from lightsnn_kit._cell_measures import change, count_parameters, facts, facts_html, matrix_text, measure
+from lightsnn_kit._views.cell_explorer import as_cell
+from lightsnn_kit._views.cell_graph import graph_data
+from lightsnn_kit._views.cell_measures import change, count_parameters, facts, facts_html, matrix_text, measure
 from lightsnn_kit.cells import Cell, Edge, Op
 from lightsnn_kit.kernels import SpikeStatistics
 from lightsnn_kit.networks import NetworkConfig, build_network, build_supernet

@@ -14,12 +14,12 @@ import pytest
 import torch
 from loaders import torchvision_datasets  # a helper of these tests: the module, or a skip with the reason
 
-from lightsnn_kit import _cifar, _data_files
-from lightsnn_kit._standins import make_tiny_cifar
+from lightsnn_kit._datasets import cifar, data_files
+from lightsnn_kit._datasets.standins import make_tiny_cifar
 from lightsnn_kit.data import load
 from lightsnn_kit.training import augment
 
-KINDS = {"cifar10": ("cifar-10-batches-py", _cifar._CIFAR10), "cifar100": ("cifar-100-python", _cifar._CIFAR100)}
+KINDS = {"cifar10": ("cifar-10-batches-py", cifar._CIFAR10), "cifar100": ("cifar-100-python", cifar._CIFAR100)}
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_class_names_and_the_mark_of_a_stand_in(tiny):
 def test_published_files_are_known_by_their_md5(tiny, monkeypatch):
     folder, published = KINDS["cifar10"]
     md5s = {name: hashlib.md5((tiny / folder / name).read_bytes()).hexdigest() for name in published.md5s}
-    monkeypatch.setitem(vars(_cifar), "_CIFAR10", replace_md5s(published, md5s))
+    monkeypatch.setitem(vars(cifar), "_CIFAR10", replace_md5s(published, md5s))
     splits = load("cifar10", folder=tiny)
     assert (splits.stand_in, splits.source) == (False, "cifar-10-batches-py: the published files (md5)")
 
@@ -165,9 +165,9 @@ def repickle(path, protocol=2, **changes):
 
 
 def _repickled(content, protocol):
-    from lightsnn_kit import _standins
+    from lightsnn_kit._datasets import standins
 
-    return _standins._pickle_2(content) if protocol == 2 else pickle.dumps(content, protocol)
+    return standins._pickle_2(content) if protocol == 2 else pickle.dumps(content, protocol)
 
 
 BAD_FILES = {
@@ -269,11 +269,11 @@ def published(tiny, serve, monkeypatch):
     archive = stream.getvalue()
     md5s = {name: hashlib.md5((tiny / folder / name).read_bytes()).hexdigest() for name in real.md5s}
     facts = {"archive_md5": hashlib.md5(archive).hexdigest(), "archive_size": len(archive)}
-    monkeypatch.setattr(_cifar, "_CIFAR10", replace_md5s(real, md5s, **facts))
+    monkeypatch.setattr(cifar, "_CIFAR10", replace_md5s(real, md5s, **facts))
 
     def start(content=archive, **options):
         server = serve(content, **options)
-        monkeypatch.setattr(_cifar, "_SITE", server.url)
+        monkeypatch.setattr(cifar, "_SITE", server.url)
         return server
 
     start.archive = archive
@@ -286,7 +286,7 @@ def test_download_unpacks_verified_files_only(published, tiny, tmp_path):
     assert splits.test.x.equal(load("cifar10", folder=tiny).test.x)
     assert (splits.stand_in, server.asked) == (False, [("/cifar-10-python.tar.gz", None)])
     made = {str(name) for name in contents(root)}
-    assert made == {"cifar-10-python.tar.gz", *(f"cifar-10-batches-py/{name}" for name in _cifar._CIFAR10.md5s)}
+    assert made == {"cifar-10-python.tar.gz", *(f"cifar-10-batches-py/{name}" for name in cifar._CIFAR10.md5s)}
     before = contents(root)
     load("cifar10", folder=root, download=True)
     (root / "cifar-10-batches-py" / "test_batch").unlink()  # a missing file comes from the archive that is there
@@ -344,7 +344,7 @@ def test_an_archive_of_the_user_is_never_replaced(published, tmp_path):
 
 
 def test_no_server(tmp_path, monkeypatch):
-    monkeypatch.setattr(_cifar, "_SITE", "http://127.0.0.1:1/")
+    monkeypatch.setattr(cifar, "_SITE", "http://127.0.0.1:1/")
     with pytest.raises(
         OSError, match=r"cannot download http://127\.0\.0\.1:1/.* \(0 of 170,498,071 bytes in .*refused"
     ):
@@ -364,13 +364,13 @@ def test_unpacking_takes_regular_files_by_name_and_leaves_nothing_else(tmp_path)
     empty = hashlib.md5(b"").hexdigest()
     for name, message in (("d/link", "no readable file d/link"), ("d/none", "no readable file d/none")):
         with pytest.raises(ValueError, match=message):
-            _data_files.unpack(archive, root, {"d/good": empty, name: empty})
+            data_files.unpack(archive, root, {"d/good": empty, name: empty})
     with pytest.raises(ValueError, match=r"it is d/bad of .*a\.tar, which is not the published archive"):
-        _data_files.unpack(archive, root, {"d/bad": "0" * 32})
+        data_files.unpack(archive, root, {"d/bad": "0" * 32})
     assert {str(name) for name in contents(tmp_path)} == {"a.tar", "root/d/good"}
     archive.write_bytes(archive.read_bytes()[:700])
     with pytest.raises(ValueError, match="has no readable file d/bad"):
-        _data_files.unpack(archive, root, {"d/bad": empty})
+        data_files.unpack(archive, root, {"d/bad": empty})
 
 
 # --- crop, flip and normalisation in batches, on bytes

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lightsnn_kit._compare_runs import read_runs
+from lightsnn_kit._views.compare_runs import read_runs
 from lightsnn_kit.runs import RunError, RunFolder, write_json
 from lightsnn_kit.widgets import CompareRuns
 

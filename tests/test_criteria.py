@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightsnn_kit import _search_command
+from lightsnn_kit._runs import search_command
 from lightsnn_kit.cells import Cell, Edge, Op, cell_edges
 from lightsnn_kit.criteria import CRITERIA, CellPaths, balance, cell_paths, find_cell, rank_cells
 from lightsnn_kit.spaces import SPACES, CellSpace, OpMask
@@ -122,8 +122,8 @@ def test_pruning_by_name():
 
 def searched(capsys, *arguments):
     parser = argparse.ArgumentParser()
-    _search_command.add_arguments(parser)
-    result = _search_command.run(parser.parse_args(arguments))
+    search_command.add_arguments(parser)
+    result = search_command.run(parser.parse_args(arguments))
     return result, capsys.readouterr().out
 
 

@@ -13,7 +13,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightsnn_kit import _splits, data
+from lightsnn_kit import data
+from lightsnn_kit._datasets import splits as _splits
 from lightsnn_kit.data import Split, Splits, load, names, register, scoring_batches
 
 FOLDER = Path(__file__).resolve().parents[1] / "data"

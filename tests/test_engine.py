@@ -10,10 +10,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lightsnn_kit import _cpu_engine, _cpu_parts
-from lightsnn_kit._cpu_engine import CpuEngine
-from lightsnn_kit._cpu_parts import Group, int8_works
-from lightsnn_kit._engine import TorchEngine
+from lightsnn_kit._engine import cpu_engine, cpu_parts
+from lightsnn_kit._engine.cpu_engine import CpuEngine
+from lightsnn_kit._engine.cpu_parts import Group, int8_works
+from lightsnn_kit._engine.engine import TorchEngine
 from lightsnn_kit.cells import Op
 from lightsnn_kit.lattice import (
     EXACT_LIMIT,
@@ -78,8 +78,8 @@ def test_same_integers_per_layer_and_step(name, events, bn, feedback, pool, monk
     """64 settings with four masks each: 256 masks through int8, float32 and the device back end."""
     space, case = SPACES[name], CASES.index((name, events, bn, feedback, pool))
     if case % 5 == 0:  # several workers, a block for every sample
-        monkeypatch.setattr(_cpu_engine, "SHARE", 1)
-        monkeypatch.setattr(_cpu_engine, "BLOCK", 1)
+        monkeypatch.setattr(cpu_engine, "SHARE", 1)
+        monkeypatch.setattr(cpu_engine, "BLOCK", 1)
         use_threads(2)
     settings = config((2, 12, 8) if events else (3, 8, 6), events=events, pool=pool, width=(3, 6, 16)[case % 3])
     x, rng = batch(settings, size=5), np.random.default_rng(case)
@@ -135,7 +135,7 @@ def test_search_decides_alike_with_either_engine(scorer):
 
 
 def test_same_bits_for_any_number_of_threads(scorer, monkeypatch, use_threads):
-    monkeypatch.setattr(_cpu_engine, "SHARE", 1)  # hand over even this little work
+    monkeypatch.setattr(cpu_engine, "SHARE", 1)  # hand over even this little work
     masks = [random_mask(LIGHTSNN, np.random.default_rng(seed)) for seed in range(6)]
     found = []
     for count in (1, 2, 3):
@@ -186,7 +186,7 @@ def test_work_that_no_counted_layer_sees_is_left_out(scorer, monkeypatch, use_th
     calls = []
     call = Group.__call__
     monkeypatch.setattr(Group, "__call__", lambda self, s: calls.append(len(self.keys)) or call(self, s))
-    monkeypatch.setattr(_cpu_engine, "BLOCK", 2**30)
+    monkeypatch.setattr(cpu_engine, "BLOCK", 2**30)
     use_threads(1)
     one_batch = Scorer(supernet=scorer.supernet, batches=scorer.batches[:1], engine="fast")
     one_batch(LIGHTSNN.full_mask())
@@ -254,12 +254,12 @@ def test_missing_int8_falls_back_silently(monkeypatch, scorer):
 
     expected = scorer(LIGHTSNN.full_mask())
     int8_works.cache_clear()
-    monkeypatch.setattr(_cpu_parts, "_int8_conv", broken)
+    monkeypatch.setattr(cpu_parts, "_int8_conv", broken)
     again = Scorer(supernet=scorer.supernet, batches=scorer.batches)
     assert again(LIGHTSNN.full_mask()) == expected
     assert again.engine_used == "fast (float32)"
     int8_works.cache_clear()
-    monkeypatch.setattr(_cpu_parts, "_int8_conv", lambda *args: torch.zeros(1))  # wrong integers
+    monkeypatch.setattr(cpu_parts, "_int8_conv", lambda *args: torch.zeros(1))  # wrong integers
     assert not int8_works()
     monkeypatch.undo()
     int8_works.cache_clear()
@@ -406,7 +406,7 @@ def test_threads_take_turns(scorer):
 
 def test_workers_run_on_one_thread_each(use_threads):
     use_threads(2)
-    pool = _cpu_parts.thread_pool(2)
+    pool = cpu_parts.thread_pool(2)
     assert list(pool.map(lambda _: torch.get_num_threads(), range(8))) == [1] * 8
 
 

@@ -13,15 +13,16 @@ from hypothesis import strategies as st
 from loaders import spikingjelly_datasets
 from test_cifar import contents  # every file with its bytes
 
-from lightsnn_kit import _event_sets, _gestures, data
-from lightsnn_kit._standins import aedat_31, atis_bin, make_tiny_gesture, make_tiny_nmnist
+from lightsnn_kit import data
+from lightsnn_kit._datasets import event_sets, gestures
+from lightsnn_kit._datasets.standins import aedat_31, atis_bin, make_tiny_gesture, make_tiny_nmnist
 from lightsnn_kit.data import Splits, event_splits, frames_from_events, load, offline, scoring_batches
 
 LAYOUTS = ("tonic", "aedat", "spikingjelly")
 
 
 def make_events(x, y, t, p):
-    events = np.zeros(len(t), _gestures.EVENT)
+    events = np.zeros(len(t), gestures.EVENT)
     events["x"], events["y"], events["t"], events["p"] = x, y, t, p
     return events
 
@@ -245,7 +246,7 @@ def test_spikingjellys_loader_reads_the_same(tiny, tmp_path):
         def resource_url_md5(cls):
             return files
 
-    ours = {part: _gestures._aedat(tiny["aedat"] / "DvsGesture", part) for part in ("train", "test")}
+    ours = {part: gestures._aedat(tiny["aedat"] / "DvsGesture", part) for part in ("train", "test")}
     for part in ("train", "test"):
         theirs = Tiny(root, train=part == "train")
         assert theirs.classes[2] == "10"
@@ -267,7 +268,7 @@ def test_spikingjellys_loader_reads_the_same(tiny, tmp_path):
     for (x, target), path in zip(frames, [sample[0] for sample in frames.samples], strict=True):
         with np.load(str(path).replace("frames_number_16_split_by_number", "events_np")) as e:
             mine = frames_from_events(
-                _gestures.structured(e["x"], e["y"], e["p"], e["t"]), sensor_size=(128, 128, 2), num_steps=16
+                gestures.structured(e["x"], e["y"], e["p"], e["t"]), sensor_size=(128, 128, 2), num_steps=16
             )
         assert np.array_equal(x[:-1], mine[:-1])
         assert (x[-1] >= mine[-1]).all()
@@ -276,7 +277,7 @@ def test_spikingjellys_loader_reads_the_same(tiny, tmp_path):
 
 
 def _gestures_md5(path):
-    from lightsnn_kit._data_files import md5_of
+    from lightsnn_kit._datasets.data_files import md5_of
 
     return md5_of(path)
 
@@ -480,7 +481,7 @@ def test_an_empty_recording_is_kept_and_counted(tmp_path):
 
 def write_aedat(path, events):
     path.write_bytes(aedat_31(events))
-    return _gestures._read_aedat(path, path.stat().st_mtime_ns)
+    return gestures._read_aedat(path, path.stat().st_mtime_ns)
 
 
 def test_aedat_times_pass_31_bits_and_keep_their_order(tmp_path):
@@ -498,17 +499,17 @@ def test_invalid_and_other_events_of_an_aedat_file_are_left_out(tmp_path):
     content[head + 28] &= 0xFE  # the first event's valid bit
     path = tmp_path / "a.aedat"
     path.write_bytes(bytes(content) + special)
-    events = _gestures._read_aedat(path, 0)
+    events = gestures._read_aedat(path, 0)
     assert events[["x", "y", "t"]].tolist() == [(3, 4, 20)]
     path.write_bytes(bytes(content[:head]))
-    assert len(_gestures._read_aedat(path, 1)) == 0
+    assert len(gestures._read_aedat(path, 1)) == 0
 
 
 def test_spans_may_overlap_and_lie_outside(tmp_path):
     place = make_tiny_gesture(tmp_path, "aedat", num_events=200)
     rows = ["class,startTime_usec,endTime_usec", "11,1000000,1500000", "11,1000000,1500000", "2,900000000,900000001"]
     (place / "user01_fluorescent_labels.csv").write_text("\n".join(rows) + "\n\n")
-    recordings = _gestures._aedat(place, "train")
+    recordings = gestures._aedat(place, "train")
     first, second, outside = (recordings[i] for i in range(3))
     assert (first[1], outside[1]) == (10, 1)
     assert np.array_equal(first[0], second[0])
@@ -526,7 +527,7 @@ def test_frames_are_stored_once_and_read_again(tiny, own_data_folder, monkeypatc
     first = load("dvs128-gesture", folder=tiny["tonic"], num_steps=2)
     before = contents(own_data_folder)
     assert len(stored(own_data_folder)) == 2
-    monkeypatch.setattr(_event_sets, "_make", lambda *args: pytest.fail("frames were made again"))
+    monkeypatch.setattr(event_sets, "_make", lambda *args: pytest.fail("frames were made again"))
     again = load("dvs128-gesture", folder=tiny["tonic"], num_steps=2)
     assert again.train.x.equal(first.train.x)
     assert (again.source, again.stand_in) == (first.source, True)
@@ -585,7 +586,7 @@ def test_settings_and_transforms_are_part_of_the_name(tmp_path, own_data_folder)
 
 
 def test_frames_stored_by_another_process_meanwhile_are_taken(tiny, own_data_folder, monkeypatch):
-    make, elsewhere = _event_sets._make, []
+    make, elsewhere = event_sets._make, []
 
     def slow(name, *args):
         if name not in elsewhere:  # while we make them, another process stores the same
@@ -593,7 +594,7 @@ def test_frames_stored_by_another_process_meanwhile_are_taken(tiny, own_data_fol
             load("dvs128-gesture", folder=tiny["tonic"], num_steps=2)
         return make(name, *args)
 
-    monkeypatch.setattr(_event_sets, "_make", slow)
+    monkeypatch.setattr(event_sets, "_make", slow)
     assert len(load("dvs128-gesture", folder=tiny["tonic"], num_steps=2).test) == 22
     assert len(stored(own_data_folder)) == 2
 
@@ -805,7 +806,7 @@ def test_real_recordings_through_the_aedat_format_and_frames(recordings, tmp_pat
 def test_real_recordings_integrate_as_spikingjellys(recordings, by):
     utils = spikingjelly_datasets().utils
     for columns in recordings:
-        events = _gestures.structured(*columns.T)
+        events = gestures.structured(*columns.T)
         theirs = utils.integrate_events_by_fixed_frames_number({k: events[k] for k in "txyp"}, by, 16, 128, 128)
         ours = frames_from_events(events, sensor_size=(128, 128, 2), num_steps=16, by=by)
         assert np.array_equal(theirs[:-1], ours[:-1])

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from lightsnn_kit import _progress, jobs, runs
+from lightsnn_kit import jobs, runs
+from lightsnn_kit._runs import progress as _progress
 from lightsnn_kit.runs import RunError, RunFolder
 
 PARAMETERS = "run_dir = 'runs/x'\ntotal = 3\npause = 0.0\nbad = False"

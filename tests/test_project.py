@@ -17,7 +17,8 @@ import yaml
 from lightsnn_kit import runs
 
 ROOT = Path(__file__).resolve().parents[1]
-MODULES = sorted((ROOT / "lightsnn_kit").glob("*.py"))
+KIT = ROOT / "lightsnn_kit"
+MODULES = {".".join(path.relative_to(KIT).with_suffix("").parts): path for path in sorted(KIT.rglob("*.py"))}
 NOTEBOOKS = sorted(
     path for path in (ROOT / "notebooks").rglob("*.ipynb") if not {"runs", ".ipynb_checkpoints"} & set(path.parts)
 )
@@ -92,7 +93,8 @@ def test_ci_is_executable_and_runs_the_test_command() -> None:
 # typing.TYPE_CHECKING blocks are free. A new module needs a line here, which is a decision about the architecture.
 TABLE = {
     "__init__": ("", "", ""),
-    "__main__": ("jobs runs _search_command", "", ""),
+    "_score_study.__main__": ("_score_study.study", "", ""),
+    "__main__": ("jobs runs _runs.search_command", "", ""),
     "cells": ("", "numpy", "networkx"),
     "spaces": ("cells", "numpy", ""),
     "search": ("cells spaces _settle", "numpy", ""),
@@ -100,147 +102,144 @@ TABLE = {
     "stats": ("", "numpy scipy", ""),
     "spikenas_bench": ("cells", "", ""),
     "criteria": ("cells spaces search", "", ""),
-    "_score_measures": ("cells kernels lattice networks scoring spaces", "numpy torch", ""),
-    "_score_searches": (
-        "_score_measures _score_study cells criteria data networks presets scoring search spaces spikenas_bench "
-        "training",
+    "_score_study.measures": ("cells kernels lattice networks scoring spaces", "numpy torch", ""),
+    "_score_study.searches": (
+        "_score_study cells criteria data networks presets scoring search spaces spikenas_bench training",
         "numpy",
         "",
     ),
-    "_trained_cells": (
-        "presets _score_measures _score_study baselines cells data networks runs scoring spaces stats study",
+    "_score_study.trained_cells": (
+        "presets _score_study baselines cells data networks runs scoring spaces stats study",
         "numpy",
         "",
     ),
-    "_score_study": (
-        "_files _score_measures _score_searches _trained_cells cells criteria data networks runs scoring spaces "
-        "spikenas_bench stats",
+    "_score_study.study": (
+        "_runs.files _score_study cells criteria data networks runs scoring spaces spikenas_bench stats",
         "numpy torch",
         "",
     ),
-    "_search_command": ("criteria runs spaces data networks scoring", "", ""),
-    "_simulated_events": ("_events _splits", "numpy", "sklearn"),
+    "_runs.search_command": ("criteria runs spaces data networks scoring", "", ""),
+    "_datasets.simulated_events": ("_datasets.events _datasets.splits", "numpy", "sklearn"),
     "baselines": ("cells criteria search spaces", "numpy", ""),
     "presets": ("data networks spaces training", "torch", ""),
-    "study": ("_standins baselines cells data energy networks presets runs scoring spaces training", "numpy torch", ""),
-    "results": ("runs", "", "scipy"),
-    "_evidence": ("results runs", "", ""),
-    "checklist": ("_evidence baselines cells results spaces", "", ""),
-    "result_figures": ("_style results", "plotly", ""),
-    "data": (
-        "_splits _data_files _events _event_sets _gestures _cifar _simulated_events",
+    "study": (
+        "_datasets.standins baselines cells data energy networks presets runs scoring spaces training",
         "numpy torch",
-        "sklearn",
+        "",
     ),
-    "_cifar": ("_splits _data_files", "numpy torch", ""),
-    "_standins": ("_data_files", "numpy", ""),
-    "_splits": ("", "numpy torch", ""),
-    "_data_files": ("", "", ""),
-    "_events": ("", "numpy", "tonic"),
-    "_event_sets": ("_splits _data_files _events", "numpy torch", "tonic"),
-    "_gestures": ("_splits _data_files _event_sets", "numpy", "tonic"),
-    "_lif": ("_training_kernels", "torch spikingjelly", ""),
-    "_norm": ("_lif _training_kernels", "numpy torch", ""),
-    "_training_kernels": ("", "numpy numba", ""),
-    "lattice": ("_lif _norm", "torch spikingjelly", ""),
+    "results": ("runs", "", "scipy"),
+    "_runs.evidence": ("results runs", "", ""),
+    "checklist": ("_runs.evidence baselines cells results spaces", "", ""),
+    "result_figures": ("_figures.style results", "plotly", ""),
+    "data": ("_datasets", "numpy torch", "sklearn"),
+    "_datasets.cifar": ("_datasets.splits _datasets.data_files", "numpy torch", ""),
+    "_datasets.standins": ("_datasets.data_files", "numpy", ""),
+    "_datasets.splits": ("", "numpy torch", ""),
+    "_datasets.data_files": ("", "", ""),
+    "_datasets.events": ("", "numpy", "tonic"),
+    "_datasets.event_sets": ("_datasets", "numpy torch", "tonic"),
+    "_datasets.gestures": ("_datasets", "numpy", "tonic"),
+    "_layers.lif": ("_layers.training_kernels", "torch spikingjelly", ""),
+    "_layers.norm": ("_layers.lif _layers.training_kernels", "numpy torch", ""),
+    "_layers.training_kernels": ("", "numpy numba", ""),
+    "lattice": ("_layers.lif _layers.norm", "torch spikingjelly", ""),
     "kernels": ("", "numpy torch", ""),
-    "_init": ("", "torch", ""),
-    "networks": ("cells spaces lattice _init _lif _norm", "torch spikingjelly", ""),
-    "scoring": ("cells spaces kernels lattice networks _engine", "numpy torch spikingjelly", ""),
-    "_plan": ("cells spaces", "", ""),
-    "_engine": ("cells spaces kernels lattice networks _plan _cpu_engine", "numpy torch spikingjelly", ""),
-    "_cpu_kernels": ("", "numpy numba llvmlite", ""),
-    "_cpu_parts": ("cells lattice _plan _engine _cpu_kernels", "numpy torch", ""),
-    "_cpu_engine": ("cells lattice _plan _engine _cpu_kernels _cpu_parts", "numpy torch", ""),
-    "training": ("networks data _checkpoints", "numpy torch spikingjelly", ""),
-    "_checkpoints": ("networks", "numpy torch safetensors", ""),
+    "_layers.init": ("", "torch", ""),
+    "networks": ("cells spaces lattice _layers", "torch spikingjelly", ""),
+    "scoring": ("cells spaces kernels lattice networks _engine.engine", "numpy torch spikingjelly", ""),
+    "_engine.plan": ("cells spaces", "", ""),
+    "_engine.engine": (
+        "cells spaces kernels lattice networks _engine.plan _engine.cpu_engine",
+        "numpy torch spikingjelly",
+        "",
+    ),
+    "_engine.cpu_kernels": ("", "numpy numba llvmlite", ""),
+    "_engine.cpu_parts": ("cells lattice _engine", "numpy torch", ""),
+    "_engine.cpu_engine": ("cells lattice _engine", "numpy torch", ""),
+    "training": ("networks data _runs.checkpoints", "numpy torch spikingjelly", ""),
+    "_runs.checkpoints": ("networks", "numpy torch safetensors", ""),
     "memory": ("cells networks", "torch", ""),
     "energy": ("networks scoring", "numpy torch spikingjelly", ""),
-    "figures": (
-        "cells spaces _style _cell_figures _kernel_figures _neuron_figures _prune_figures _run_figures _spike_figures",
-        "numpy plotly",
-        "",
-    ),
-    "_kernel_figures": ("_style", "numpy plotly", ""),
-    "_neuron_figures": ("_style _spike_figures", "numpy plotly", ""),
-    "_spike_figures": ("_style", "numpy plotly", ""),
+    "figures": ("cells spaces _figures", "numpy plotly", ""),
+    "_figures.kernel_figures": ("_figures.style", "numpy plotly", ""),
+    "_figures.neuron_figures": ("_figures.style _figures.spike_figures", "numpy plotly", ""),
+    "_figures.spike_figures": ("_figures.style", "numpy plotly", ""),
     "recording": ("", "torch spikingjelly", ""),
     "neurons": ("recording", "numpy", "torch spikingjelly"),
-    "_widget_parts": ("", "ipywidgets numpy", ""),
-    "_spike_explorer": ("_widget_base _widget_parts figures", "ipywidgets numpy plotly", ""),
-    "_kernel_explorer": ("_widget_base _widget_parts figures", "ipywidgets numpy plotly", ""),
-    "_lif_playground": ("_widget_base _widget_parts figures neurons", "ipywidgets numpy plotly", ""),
-    "_cell_figures": ("cells spaces _style", "numpy plotly", ""),
-    "_prune_figures": ("cells _style _cell_figures", "numpy plotly", ""),
-    "_run_figures": ("_style", "numpy plotly", ""),
-    "_prune_stepper": (
-        "cells spaces search records _cell_graph _prune_figures _widget_base _widget_parts",
-        "ipywidgets plotly",
-        "",
-    ),
+    "_views.widget_parts": ("", "ipywidgets numpy", ""),
+    "_views.spike_explorer": ("_views.widget_base _views.widget_parts figures", "ipywidgets numpy plotly", ""),
+    "_views.kernel_explorer": ("_views.widget_base _views.widget_parts figures", "ipywidgets numpy plotly", ""),
+    "_views.lif_playground": ("_views.widget_base _views.widget_parts figures neurons", "ipywidgets numpy plotly", ""),
+    "_figures.cell_figures": ("cells spaces _figures.style", "numpy plotly", ""),
+    "_figures.prune_figures": ("cells _figures.style _figures.cell_figures", "numpy plotly", ""),
+    "_figures.run_figures": ("_figures.style", "numpy plotly", ""),
+    "_views.prune_stepper": ("cells spaces search records _views _figures.prune_figures", "ipywidgets plotly", ""),
     "records": ("cells spaces search", "", ""),
-    "_run_monitor": ("jobs runs _run_figures _widget_base _widget_parts", "ipywidgets plotly", ""),
-    "_compare_runs": (
-        "cells spaces results runs _cell_graph _run_figures _style _widget_base _widget_parts",
+    "_views.run_monitor": (
+        "jobs runs _figures.run_figures _views.widget_base _views.widget_parts",
         "ipywidgets plotly",
         "",
     ),
-    "_style": ("cells", "numpy plotly", ""),
-    "widgets": (
-        "_cell_explorer _cell_graph _compare_runs _kernel_explorer _lif_playground _plot_view _prune_stepper "
-        "_run_monitor _spike_explorer _widget_base",
-        "",
-        "",
-    ),
-    "_cell_explorer": (
-        "cells spaces figures _cell_files _cell_graph _cell_measures _files _plot_view _widget_base",
-        "ipywidgets numpy plotly traitlets",
-        "",
-    ),
-    "_cell_graph": ("cells spaces _style", "anywidget traitlets", ""),
-    "_cell_measures": ("cells spaces kernels _style", "numpy", ""),
-    "_cell_files": ("cells _cell_measures _files", "", ""),
-    "_plot_view": ("", "anywidget plotly traitlets", ""),
-    "_widget_base": ("_plot_view _style runs", "anywidget ipywidgets plotly traitlets", ""),
-    "runs": ("_files _machine _notebooks", "", ""),
-    "_machine": ("", "", ""),
-    "jobs": ("runs _progress", "", ""),
-    "_progress": ("runs", "", ""),
-    "_notebooks": ("_files _report", "", "papermill nbclient"),
-    "_report": ("", "nbconvert plotly", ""),
-    "_files": ("", "", ""),
+    "_views.compare_runs": ("cells spaces results runs _views _figures", "ipywidgets plotly", ""),
+    "_figures.style": ("cells", "numpy plotly", ""),
+    "widgets": ("_views", "", ""),
+    "_views.cell_explorer": ("cells spaces figures _views _runs.files", "ipywidgets numpy plotly traitlets", ""),
+    "_views.cell_graph": ("cells spaces _figures.style", "anywidget traitlets", ""),
+    "_views.cell_measures": ("cells spaces kernels _figures.style", "numpy", ""),
+    "_views.cell_files": ("cells _views.cell_measures _runs.files", "", ""),
+    "_views.plot_view": ("", "anywidget plotly traitlets", ""),
+    "_views.widget_base": ("_views.plot_view _figures.style runs", "anywidget ipywidgets plotly traitlets", ""),
+    "runs": ("_runs", "", ""),
+    "_runs.machine": ("", "", ""),
+    "jobs": ("runs _runs.progress", "", ""),
+    "_runs.progress": ("runs", "", ""),
+    "_runs.notebooks": ("_runs.files _runs.report", "", "papermill nbclient"),
+    "_runs.report": ("", "nbconvert plotly", ""),
+    "_runs.files": ("", "", ""),
 }
 
 
-def imports(tree: ast.AST, *, at_top: bool = True) -> Iterator[tuple[str, bool]]:
-    """Yield (name, at the top of the module?) for each import; a module of the kit is given as ``.name``."""
+def imports(tree: ast.AST, folder: str = "", *, at_top: bool = True) -> Iterator[tuple[str, bool]]:
+    """Yield (name, at the top of the module?) for each import of a module in a folder of the kit.
+
+    A module of the kit is given with a dot and its folder: ``.cells``, ``._figures.style``.
+    """
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, at_top) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level:
-            yield from ((f".{node.module or alias.name}", at_top) for alias in node.names)
+            parts = [*([folder] if folder and node.level == 1 else []), *([node.module] if node.module else [])]
+            for alias in node.names:
+                whole = ".".join([*parts, alias.name])
+                yield "." + (whole if whole in MODULES else ".".join(parts)), at_top
         elif isinstance(node, ast.ImportFrom):
             yield node.module, at_top
         elif not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)):
-            yield from imports(node, at_top=at_top and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+            yield from imports(
+                node, folder, at_top=at_top and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            )
 
 
 def test_imports_are_told_apart() -> None:
-    text = "import a.b\nfrom .c import d\nfrom . import e\nclass K:\n    import f\ndef g():\n    from h.i import j"
-    assert list(imports(ast.parse(text))) == [("a.b", True), (".c", True), (".e", True), ("f", True), ("h.i", False)]
+    text = "import a.b\nfrom .c import d\nfrom . import cells\nclass K:\n    import f\ndef g():\n    from h.i import j"
+    found = [("a.b", True), (".c", True), (".cells", True), ("f", True), ("h.i", False)]
+    assert list(imports(ast.parse(text))) == found
+    text = "from .lif import LIF\nfrom ..cells import Cell\nfrom .._figures import style\nfrom . import norm"
+    found = [("._layers.lif", True), (".cells", True), ("._figures.style", True), ("._layers.norm", True)]
+    assert list(imports(ast.parse(text), "_layers")) == found
     assert list(imports(ast.parse("if TYPE_CHECKING:\n    import torch"))) == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
-def test_imports_follow_the_table(path: Path) -> None:
-    kit, top, inside = (set(names.split()) for names in TABLE[path.stem])
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_follow_the_table(module: str) -> None:
+    kit, top, inside = (set(names.split()) for names in TABLE.get(module, ("", "", "")))
     wrong = []
-    for name, at_top in imports(ast.parse(path.read_text())):
+    for name, at_top in imports(ast.parse(MODULES[module].read_text()), module.rpartition(".")[0]):
         package = name.split(".")[0]
         if package == "lightsnn_kit":
             wrong.append(f"{name}: write it as a relative import")
         elif name.startswith("."):
-            wrong += [] if name[1:] in kit else [name]
+            wrong += [] if kit & {name[1:], name[1:].rpartition(".")[0]} else [name]
         elif package not in sys.stdlib_module_names:
             wrong += [] if package in top or (package in inside and not at_top) else [name]
     assert wrong == []
@@ -250,11 +249,11 @@ def test_the_table_keeps_the_layers() -> None:
     """What the table itself must never allow, whatever is added to it."""
     kit = {name: set(row[0].split()) for name, row in TABLE.items()}
     packages = {name: {*row[1].split(), *row[2].split()} for name, row in TABLE.items()}
-    for name in ("cells", "spaces", "search", "_plan", "figures", "_style", "_cell_figures", "runs", "__main__"):
+    for name in ("cells", "spaces", "search", "_engine.plan", "figures", "_figures.style", "runs", "__main__"):
         assert not packages[name] & {"torch", "spikingjelly", "tonic"}
-        assert not kit[name] & {"networks", "scoring", "_engine", "training", "energy", "data"}
+        assert not kit[name] & {"networks", "scoring", "_engine.engine", "training", "energy", "data"}
     assert not any({"torchvision", "torchaudio"} & names for names in packages.values())
-    assert not packages["runs"] | packages["__main__"] | packages["_files"]
+    assert not packages["runs"] | packages["__main__"] | packages["_runs.files"]
 
 
 def loaded_after(code: str) -> set[str]:
@@ -269,7 +268,7 @@ def test_importing_the_package_stays_light() -> None:
 
 
 def test_no_module_loads_what_a_cpu_only_torch_breaks() -> None:
-    names = [path.stem for path in MODULES if path.stem != "__init__"]
+    names = [name for name in MODULES if not name.endswith("__")] + ["__main__"]
     loaded = loaded_after("\n".join(f"import lightsnn_kit.{name}" for name in names))
     assert loaded >= {f"lightsnn_kit.{name}" for name in names}
     assert loaded & {"torchvision", "torchaudio", "spikingjelly.datasets", "tonic", "sklearn"} == set()
@@ -278,14 +277,14 @@ def test_no_module_loads_what_a_cpu_only_torch_breaks() -> None:
 # ---- sizes -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
-def test_modules_and_functions_stay_small(path: Path) -> None:
-    text = path.read_text()
+@pytest.mark.parametrize("module", MODULES)
+def test_modules_and_functions_stay_small(module: str) -> None:
+    text = MODULES[module].read_text()
     assert len(text.splitlines()) <= 320
     functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     assert [node.name for node in functions if node.end_lineno - node.lineno + 1 > 40] == []
     most = (
-        10 if path.stem in ("_cpu_kernels", "_training_kernels") else 6
+        10 if module in ("_engine.cpu_kernels", "_layers.training_kernels") else 6
     )  # compiled inner loops are handed arrays one by one
     assert [node.name for node in functions if parameter_count(node.args) > most] == []
 

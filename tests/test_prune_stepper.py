@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lightsnn_kit._prune_figures import is_uncertain
-from lightsnn_kit._prune_stepper import mask_before
+from lightsnn_kit._figures.prune_figures import is_uncertain
+from lightsnn_kit._views.prune_stepper import mask_before
 from lightsnn_kit.cells import Edge, Op
 from lightsnn_kit.records import mask_key, read_steps, recorded, step_record
 from lightsnn_kit.search import Decision, prune_search

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightsnn_kit import __main__ as command_line
-from lightsnn_kit import _report, runs
+from lightsnn_kit import runs
+from lightsnn_kit._runs import report
 from lightsnn_kit.runs import NotebookError, ParameterError, RunError, RunExistsError, RunFolder
 
 SETTINGS = {"width": 8, "seed": 0, "train": {"lr": 0.1, "nesterov": False}}
@@ -329,7 +330,7 @@ def check_report(html: str) -> None:
 
 WIDGETS = """import ipywidgets
 import plotly.graph_objects as go
-from lightsnn_kit._widget_base import View
+from lightsnn_kit._views.widget_base import View
 class Bars(View):
     def __init__(self):
         super().__init__()
@@ -381,7 +382,7 @@ def notebook_of(*data: dict) -> dict:
 def test_saving_by_hand_keeps_pictures() -> None:
     model = {"type": "notebook", "content": notebook_of(WIDGET | PICTURE, WIDGET, {"text/plain": "1"})}
     shown = model["content"]
-    _report.before_saving(model=model, path="x.ipynb", contents_manager=None)
+    report.before_saving(model=model, path="x.ipynb", contents_manager=None)
     outputs = [output["data"] for output in model["content"]["cells"][1]["outputs"]]
     text = {"text/plain": "A widget; run the cell to see it."}
     assert outputs == [PICTURE | {"text/plain": "Figure: Rates of 5"}, text, {"text/plain": "1"}]
@@ -389,7 +390,7 @@ def test_saving_by_hand_keeps_pictures() -> None:
     assert shown == notebook_of(WIDGET | PICTURE, WIDGET, {"text/plain": "1"})  # what is open stays as it is
     for other in ({"type": "notebook", "content": None}, {"type": "file", "content": "text"}):
         before = dict(other)
-        _report.before_saving(model=other)
+        report.before_saving(model=other)
         assert other == before
 
 

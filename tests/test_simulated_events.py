@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightsnn_kit import _simulated_events as camera
+from lightsnn_kit._datasets import simulated_events as camera
 from lightsnn_kit.data import frames_from_events, load
 
 

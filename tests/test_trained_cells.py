@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lightsnn_kit import presets
-from lightsnn_kit._trained_cells import (
+from lightsnn_kit._score_study.trained_cells import (
     SETS,
     Plan,
     draw_cells,

@@ -1,0 +1,1 @@
+"""Layers of the networks and their compiled training loops."""

@@ -1,0 +1,1 @@
+"""Files, provenance, notebooks and progress behind ``runs``, ``jobs`` and the command line."""

@@ -1,0 +1,1 @@
+"""The widgets behind ``widgets``, with their scripts and styles."""
