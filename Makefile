@@ -36,9 +36,10 @@ demo: $(READY)  ## search, train, evaluate and report on real digits; results in
 	$(PY) -m lightsnn_kit demo
 
 PRESET ?= motion-dvs
+quick = $(filter-out 0 false no,$(QUICK))
 reproduce: $(READY)  ## run an experiment and its report: PRESET=cifar10 (default motion-dvs), QUICK=1 for a rehearsal
 	$(PY) -m lightsnn_kit run notebooks/reproduce/run.ipynb notebooks/reproduce/report.ipynb \
-	  --run runs/reproduce/$(PRESET)$(if $(QUICK),-quick) -p preset=$(PRESET) -p quick=$(if $(QUICK),true,false) $(ARGS)
+	  --run runs/reproduce/$(PRESET)$(if $(quick),-quick) -p preset=$(PRESET) -p quick=$(if $(quick),true,false) $(ARGS)
 
 test: $(READY)  ## run the quick tests and every notebook in quick mode
 	$(PY) -m pytest -m "not slow and not browser"

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -22,8 +23,9 @@ from .networks import NetworkConfig, build_network
 class TrainingMemory:
     """Bytes of one training step in float32 with SGD and momentum: what must be held at once.
 
-    Gradients on their way and workspaces come on top, a few per cent (``measured_memory``), and what an allocator
-    keeps: with glibc's settings as they are a process may hold twice as much.
+    In bfloat16 (``TrainConfig.amp``) it is about half. Gradients on their way and workspaces come on top, the less the
+    larger the data (``measured_memory``: 2 % for gestures at width 8), and what an allocator keeps: with glibc's
+    settings as they are a process may hold twice as much.
     """
 
     activations: int  # kept by the forward pass of all T steps for the backward pass
@@ -45,8 +47,9 @@ class TrainingMemory:
 def saved_bytes(network: nn.Module, x: Tensor) -> int:
     """Bytes of the different storages that a forward pass in training mode keeps for its backward pass.
 
-    Weights among them are not counted. The network's mode and states stay as they were.
+    Weights among them are not counted. The network itself is not run, but a copy of it.
     """
+    network = deepcopy(network).train()
     own = {tensor.untyped_storage()._cdata for tensor in (*network.parameters(), *network.buffers())}
     kept: dict[int, torch.UntypedStorage] = {}  # held until the end, so that no address is used twice
 
@@ -55,14 +58,9 @@ def saved_bytes(network: nn.Module, x: Tensor) -> int:
         kept[storage._cdata] = storage
         return tensor
 
-    training = network.training
-    network.train()
-    try:
-        with saved_tensors_hooks(pack, lambda tensor: tensor):
-            logits = network(x)
-            F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
-    finally:
-        network.train(training)
+    with saved_tensors_hooks(pack, lambda tensor: tensor):
+        logits = network(x)
+        F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
     return sum(storage.nbytes() for key, storage in kept.items() if key not in own)
 
 
@@ -76,8 +74,7 @@ def training_memory(cell: Cell | str, config: NetworkConfig, *, batch_size: int)
     >>> one.gradients == two.gradients, round(two.activations / one.activations, 1)
     (True, 2.0)
     """
-    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
-        raise ValueError(f"batch_size must be a positive integer, got {batch_size!r}.")
+    _check_batch(batch_size)
     network = build_network(cell, config).to("meta")
     shape = (batch_size, *config.input_shape)
     x = torch.zeros((config.num_steps, *shape) if config.events else shape, device="meta")
@@ -89,10 +86,11 @@ def training_memory(cell: Cell | str, config: NetworkConfig, *, batch_size: int)
 def measured_memory(cell: Cell | str, config: NetworkConfig, *, batch_size: int) -> int:
     """Bytes by which two training steps raise the memory of a process at its peak, measured by running them.
 
-    On a GPU what torch's allocator held; else the resident memory of a new process, with everything loaded before
-    and freed blocks given back at once (Linux: ``/proc``). ``RuntimeError`` if the steps do not end well, such as for
-    want of memory.
+    In float32. On a GPU what torch's allocator held; else the resident memory of a new process, with everything
+    loaded before and freed blocks given back at once (Linux: ``/proc``). ``ValueError`` for a batch of less than one
+    sample, ``RuntimeError`` if the steps do not end well, such as for want of memory.
     """
+    _check_batch(batch_size)
     told = json.dumps({"cell": str(cell), "config": asdict(config), "batch_size": batch_size})
     code = f"from lightsnn_kit import memory; print(memory._grown({told!r}))"
     # glibc keeps freed blocks below its threshold, which it raises up to 32 MiB by itself unless it is set.
@@ -102,6 +100,11 @@ def measured_memory(cell: Cell | str, config: NetworkConfig, *, batch_size: int)
         last = (done.stderr.strip().splitlines() or [f"killed by signal {-done.returncode}"])[-1]
         raise RuntimeError(f"the step at batch_size {batch_size} did not end well: {last}")
     return int(done.stdout.split()[-1])
+
+
+def _check_batch(batch_size: int) -> None:
+    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+        raise ValueError(f"batch_size must be a positive integer, got {batch_size!r}.")
 
 
 def _grown(told: str) -> int:

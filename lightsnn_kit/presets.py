@@ -31,7 +31,7 @@ class ScoringConfig:
     num_batches: int = 2  # a score is the mean over these
     proxy: str = "sahd"
     bn: str = "batch"  # released: 'running', where BN is the identity and activity dies
-    feedback: bool = True  # released: False, feedback is computed and counted but never read
+    feedback: bool = True  # released: False, feedback is computed and counted but never read, in training neither
     reset: bool = True  # released: False, membranes carry over from candidate to candidate
     fresh_batches: bool = False  # released: True, every candidate sees other images
     keep_path: bool = True  # released: False, a search may end without a path from input to output

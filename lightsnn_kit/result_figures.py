@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from ._figures import style
 from ._figures.style import PALETTE, finish, theme_of
-from .results import by_method, estimate, extrapolated_seconds, search_seconds
+from .results import SNASNET_BUDGET, by_method, estimate, extrapolated_seconds, search_seconds
 
 Row = Mapping[str, object]
 
@@ -46,9 +46,9 @@ def accuracy_by_method(rows: Iterable[Row], *, chance: float | None = None, note
 
 
 def search_times(rows: Iterable[Row], *, note: str = "", theme: str = "light") -> go.Figure:
-    """Draw the seconds of each search on a log axis: measured, and SNASNet's budget extrapolated.
+    """Draw the seconds of each search on a log axis; a random search of other budgets is extrapolated.
 
-    ``ValueError`` if no row scored anything.
+    These are pruning's and SNASNet's. ``ValueError`` if no row scored anything.
     """
     groups = {name: rows for name, rows in by_method(rows).items() if all(row["evaluations"] for row in rows)}
     if not groups:
@@ -57,9 +57,11 @@ def search_times(rows: Iterable[Row], *, note: str = "", theme: str = "light") -
     seconds = [estimate(group, search_seconds).mean for group in groups.values()]
     colours = [PALETTE[0]] * len(names)
     patterns = [""] * len(names)
-    if "snasnet-search" in groups:
-        names.append("snasnet-search<br>5,000 scores, extrapolated")
-        seconds.append(estimate(groups["snasnet-search"], extrapolated_seconds).mean)
+    drawn, pruned = groups.get("snasnet-search"), groups.get("lightsnn")
+    budgets = {SNASNET_BUDGET} | ({pruned[0]["evaluations"]} if pruned else set())
+    for budget in sorted(budgets - {drawn[0]["evaluations"]}) if drawn else ():
+        names.append(f"snasnet-search<br>{budget:,} scores, extrapolated")
+        seconds.append(estimate(drawn, lambda row, budget=budget: extrapolated_seconds(row, budget)).mean)
         colours.append(PALETTE[5])
         patterns.append("/")
     look = {"color": colours, "pattern": {"shape": patterns}}

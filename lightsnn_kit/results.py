@@ -115,7 +115,8 @@ def _finished(folder: Path) -> Iterable[Stage]:
 def export(folder: str | Path, path: str | Path) -> Path:
     """Write the finished rows of a run folder to a new JSON file, with settings and the provenance of each.
 
-    A row's ``made_with`` is the place of its provenance among those of all; ``started`` and ``load`` are its own.
+    A row's ``made_with`` are the places of its provenance among those of all, more than one if it was resumed;
+    ``started`` and ``load`` are its own.
     """
     stages = list(_finished(project_root() / folder))
     if not stages:
@@ -127,11 +128,10 @@ def export(folder: str | Path, path: str | Path) -> Path:
     provenance: list[dict[str, object]] = []
     rows = []
     for stage, kept in zip(stages, started, strict=True):
-        made = dict(kept["provenance"])
-        own = {name: made.pop(name) for name in OWN_PROVENANCE}
-        if made not in provenance:
-            provenance.append(made)
-        rows.append(stage.result | own | {"made_with": provenance.index(made)})
+        records = [dict(record) for record in (kept["provenance"], *stage.records("resumed"))]
+        own = {name: [record.pop(name, None) for record in records] for name in OWN_PROVENANCE}
+        provenance += [record for i, record in enumerate(records) if record not in provenance + records[:i]]
+        rows.append(stage.result | own | {"made_with": [provenance.index(record) for record in records]})
     target = project_root() / path
     write_json(target, {"preset": presets[0], "provenance": provenance, "rows": rows})
     return target

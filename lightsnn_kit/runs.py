@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 from ._runs.files import (
@@ -68,16 +69,22 @@ _PACKAGES = ("lightsnn_kit", "torch", "spikingjelly", "tonic", "numpy", "scikit-
 def provenance() -> dict[str, object]:
     """Return versions, machine, git state and time (UTC), for the record of a run.
 
-    ``git`` is None if the kit does not lie in a checkout that tracks it. Host, user and paths are left out.
+    ``git`` is the state when a process first asks, of the code it has loaded; None if the kit does not lie in a
+    checkout that tracks it. Host, user and paths are left out.
     """
-    commit = _git("ls-files", "--error-unmatch", "__init__.py") and _git("rev-parse", "HEAD")
     return {
         "packages": {name: _version(name) for name in _PACKAGES},
         "python": platform.python_version(),
         **machine(),
-        "git": {"commit": commit, "dirty": bool(_git("status", "--porcelain"))} if commit else None,
+        "git": _git_state(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+@cache
+def _git_state() -> dict[str, object] | None:
+    commit = _git("ls-files", "--error-unmatch", "__init__.py") and _git("rev-parse", "HEAD")
+    return {"commit": commit, "dirty": bool(_git("status", "--porcelain"))} if commit else None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ with the weights of the epoch that was best on validation, count its operations.
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,13 +17,14 @@ import numpy as np
 import torch
 
 from ._datasets.standins import make_tiny_cifar, make_tiny_gesture
-from .baselines import choose, get
+from .baselines import choose, forward_part, get
 from .cells import Cell
 from .data import Splits, scoring_batches
 from .energy import measure_energy
 from .networks import SpikingNetwork, build_network, build_supernet
 from .presets import Preset
-from .runs import RunFolder, Stage
+from .records import mask_key
+from .runs import RunError, RunFolder, Stage
 from .scoring import Scorer
 from .spaces import CellSpace, OpMask
 from .training import TrainingDivergedError, evaluate, fit, load_network
@@ -52,13 +54,19 @@ class RecordedScore:
     def __call__(self, mask: OpMask) -> float:
         index, self.index = self.index, self.index + 1
         if index < len(self.earlier):
-            return float(self.earlier[index]["score"])
+            earlier = self.earlier[index]
+            if earlier["mask"] != mask_key(mask):
+                raise RunError(
+                    f"score {index} in {self.stage.path} is of the mask {earlier['mask']!r}, but the search now asks "
+                    f"for {mask_key(mask)!r}: the code has changed since. Choose another run folder."
+                )
+            return float(earlier["score"])
         started = time.perf_counter()
         scorer = self._prepared(mask.space, index)
         built = time.perf_counter()
         value = scorer(mask)
         seconds = {"build_seconds": built - started, "seconds": time.perf_counter() - built}
-        self.stage.append("scores", {"index": index, "score": value, **seconds})
+        self.stage.append("scores", {"index": index, "mask": mask_key(mask), "score": value, **seconds})
         return value
 
     def _prepared(self, space: CellSpace, index: int) -> Scorer:
@@ -82,16 +90,19 @@ def stand_in_data(dataset: str, folder: str | Path) -> dict[str, object]:
 
     For sets that are embedded there is nothing to make: {}. What is measured on made-up files is no result.
     """
-    folder = Path(folder) / dataset
-    if dataset in ("cifar10", "cifar100"):
-        if not folder.is_dir():
-            make_tiny_cifar(folder, dataset, per_class=10 if dataset == "cifar10" else 5)
-        return {"folder": folder, "check": False}
-    if dataset == "dvs128-gesture":
-        if not folder.is_dir():
-            make_tiny_gesture(folder)
-        return {"folder": folder}
-    return {}
+    make = {
+        "cifar10": lambda place: make_tiny_cifar(place, "cifar10", per_class=10),
+        "cifar100": lambda place: make_tiny_cifar(place, "cifar100", per_class=5),
+        "dvs128-gesture": make_tiny_gesture,
+    }.get(dataset)
+    if make is None:
+        return {}
+    place = Path(folder) / dataset
+    if not place.is_dir():
+        making = place.with_name(f".making-{dataset}-{os.getpid()}")
+        make(making)
+        making.rename(place)  # under its name when it is complete
+    return {"folder": place} | ({"check": False} if dataset.startswith("cifar") else {})
 
 
 def row_name(method: str, seed: int) -> str:
@@ -109,8 +120,8 @@ def run_rows(
 ) -> Iterator[dict[str, object]]:
     """Run or go on with the rows of all methods and seeds, seed by seed, and yield each.
 
-    A finished row is read back, one with other settings refused (``RunExistsError``). ``data`` goes to the loader, such
-    as ``{"folder": ...}``. Data are loaded once per seed; each row counts the seconds, as if it were alone.
+    A finished row is read back, one with other settings or data refused (``RunExistsError``). ``data`` goes to the
+    loader, such as ``{"folder": ...}``. Data are loaded once per seed; each row counts the seconds as if alone.
     """
     for method in methods:
         get(method)  # an unknown name is told before any work
@@ -120,14 +131,20 @@ def run_rows(
             settings = {"preset": preset.to_dict(), "method": method, "seed": seed}
             stage = folder.stage(row_name(method, seed), settings)
             if not stage.finished:
-                loaded = loaded or _timed_load(preset, seed, data or {})
+                loaded = loaded or _timed_load(preset, seed, data or {}, folder)
                 stage.finish(_row(preset, method, seed, loaded, stage))
             yield stage.result
 
 
-def _timed_load(preset: Preset, seed: int, data: Mapping[str, object]) -> tuple[Splits, float]:
+def _timed_load(preset: Preset, seed: int, data: Mapping[str, object], folder: RunFolder) -> tuple[Splits, float]:
+    """The data and the seconds they took; ``RunExistsError`` if the folder has rows of others of that name."""
     started = time.perf_counter()
-    return preset.load(seed=seed, **data), time.perf_counter() - started
+    splits = preset.load(seed=seed, **data)
+    seconds = time.perf_counter() - started
+    source = {"dataset": preset.dataset, "source": splits.source, "stand_in": splits.stand_in}
+    if not (kept := folder.stage("data", source)).finished:
+        kept.finish(source)
+    return splits, seconds
 
 
 def _row(preset: Preset, method: str, seed: int, loaded: tuple[Splits, float], stage: Stage) -> dict[str, object]:
@@ -136,10 +153,13 @@ def _row(preset: Preset, method: str, seed: int, loaded: tuple[Splits, float], s
     score, rng = RecordedScore(preset, splits, seed, stage), np.random.default_rng((seed, 5))
     options = {"budget": preset.budget, "keep_path": preset.scoring.keep_path}
     cell = choose(method, preset.cell_space, rng=rng, score=score, **options)
-    search = search_figures(stage)
-    row = {"preset": preset.name, "dataset": preset.dataset, "method": method, "seed": seed, "cell": str(cell)}
+    search, trained = search_figures(stage), cell
+    if not preset.scoring.feedback:  # released: backward edges are computed and never read, in training as in scoring
+        trained = forward_part(cell)
+    row = {"preset": preset.name, "dataset": preset.dataset, "method": method, "seed": seed, "cell": str(trained)}
+    row |= {"chosen_cell": str(cell)} if trained != cell else {}
     row |= {"stand_in": splits.stand_in, "source": splits.source, "quick": preset.per_class is not None}
-    row |= search | cell_figures(cell) | train_and_test(preset, cell, splits, seed=seed, stage=stage)
+    row |= search | cell_figures(trained) | train_and_test(preset, trained, splits, seed=seed, stage=stage)
     row["seconds"] = {"load": load_seconds, "search": search["search_seconds"]} | row["seconds"]
     return row
 

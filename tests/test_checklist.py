@@ -199,11 +199,12 @@ def test_run_folders_and_result_files_are_read(tmp_path: Path) -> None:
     assert verdict(resumed, 11) == "no"  # a row was begun on one machine and finished on another
     path = tmp_path / "rows.json"
     made = [MADE, MADE | {"git": {"commit": "fedcba9876", "dirty": False}}]
-    rows = [row | {"made_with": row["seed"] % 2, "started": "now", "load": row["seed"]} for row in ROWS]
+    told = {"started": ["now", "later"]}
+    rows = [row | told | {"made_with": [0, row["seed"] % 2], "load": [row["seed"], 9]} for row in ROWS]
     path.write_text(json.dumps({"preset": PRESET, "provenance": made, "rows": rows}))
     kept = read_evidence(path)
     assert kept.commits == ["abcdef0123", "fedcba9876"]
-    assert [record["load"] for record in kept.provenance[:3]] == [0, 1, 2]
+    assert [record["load"] for record in kept.provenance[:4]] == [0, 9, 1, 9]
 
 
 def test_the_stage_notebooks_have_one_seed_and_no_random_search() -> None:

@@ -335,6 +335,15 @@ def cut_short(path, keep):
 
 
 AEDAT, CSV = "user01_fluorescent.aedat", "user01_fluorescent_labels.csv"
+
+
+def set_one(path: Path, column: int, value: float) -> None:
+    """Change one number of a recording in tonic's layout."""
+    rows = np.load(path).astype(float)
+    rows[0, column] = value
+    np.save(path, rows)
+
+
 BAD_FILES = {
     "aedat without header": (
         "aedat",
@@ -393,14 +402,23 @@ BAD_FILES = {
         "tonic",
         "ibmGestureTest/user06_fluorescent/0.npy",
         lambda p: np.save(p, np.zeros((5, 3))),
-        r"test: .*/0\.npy: IndexError",
+        r"test: .*/0\.npy: ValueError: the array must be \[events, 4\] .* got \(5, 3\)",
     ),
     "npy off the sensor": (
         "tonic",
         "ibmGestureTest/user06_fluorescent/0.npy",
-        lambda p: np.save(p, np.full((5, 4), 128.0)),
+        lambda p: np.save(p, np.array([[128.0, 1, 1, 1]] * 5)),
         r"/0\.npy: .*x of events must be",
     ),
+    **{
+        f"npy with {name} {value}": (
+            "tonic",
+            "ibmGestureTest/user06_fluorescent/0.npy",
+            lambda p, column=column, value=value: set_one(p, column, value),
+            rf"/0\.npy: .*{name} has values that",
+        )
+        for column, name, value in ((0, "x", 65539), (0, "x", 3.9), (0, "x", np.nan), (2, "p", -1), (3, "t", np.nan))
+    },
     "npy with a wrong label": (
         "tonic",
         "ibmGestureTrain/user02_fluorescent/4.npy",

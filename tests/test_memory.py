@@ -32,6 +32,8 @@ def test_without_data_as_with_data() -> None:
     x = torch.poisson(torch.full((4, 6, 2, 32, 32), 0.5), generator=torch.Generator().manual_seed(0))
     measured, worked_out = saved_bytes(network, x), training_memory(CELL, SMALL, batch_size=6)
     assert measured == pytest.approx(worked_out.activations, rel=0.125)
+    fresh = build_network(CELL, SMALL).state_dict()
+    assert all(torch.equal(value, fresh[name]) for name, value in network.state_dict().items())
     assert worked_out.gradients == worked_out.momentum == 4 * network.num_parameters
     assert worked_out.total == worked_out.activations + worked_out.weights + 8 * network.num_parameters
 
@@ -41,7 +43,7 @@ def test_every_step_is_kept() -> None:
     assert eight == pytest.approx(2 * four, rel=0.02)
 
 
-def test_gestures_at_the_papers_size_allocate_nothing() -> None:
+def test_gestures_at_the_papers_size_are_not_run() -> None:
     """128×128, T = 16, C = 128, batch 16: the step itself would need more than 20 GiB."""
     config = NetworkConfig(input_shape=(2, 128, 128), num_classes=11, width=128, num_steps=16, events=True)
     found = training_memory(SPACES["lightsnn"].uniform("conv3x3"), config, batch_size=16)
@@ -51,8 +53,9 @@ def test_gestures_at_the_papers_size_allocate_nothing() -> None:
 
 @pytest.mark.parametrize("batch_size", [0, 1.5, True])
 def test_wrong_batches_are_told(batch_size: object) -> None:
-    with pytest.raises(ValueError, match="batch_size must be a positive integer"):
-        training_memory(CELL, SMALL, batch_size=batch_size)
+    for memory in (training_memory, measured_memory):
+        with pytest.raises(ValueError, match="batch_size must be a positive integer"):
+            memory(CELL, SMALL, batch_size=batch_size)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
@@ -64,5 +67,5 @@ def test_measured_by_doing_it() -> None:
 
 
 def test_steps_that_end_badly_are_told() -> None:
-    with pytest.raises(RuntimeError, match="batch_size 0 did not end well: ValueError"):
-        measured_memory(CELL, SMALL, batch_size=0)
+    with pytest.raises(RuntimeError, match="batch_size 1 did not end well: ValueError"):
+        measured_memory("no cell", SMALL, batch_size=1)

@@ -12,6 +12,9 @@ import pytest
 
 from lightsnn_kit import __main__ as command_line
 from lightsnn_kit import presets, results, runs
+from lightsnn_kit._datasets.standins import make_tiny_gesture
+from lightsnn_kit._runs.evidence import read_evidence
+from lightsnn_kit.cells import Cell
 from lightsnn_kit.result_figures import accuracy_by_method, search_times
 from lightsnn_kit.results import Estimate
 from lightsnn_kit.study import RecordedScore, row_name, run_rows, stand_in_data
@@ -196,6 +199,34 @@ def test_switches_reach_the_scorer(tiny: presets.Preset, tmp_path: Path) -> None
     assert (first.bn, first.feedback, first.reset) == ("batch", True, True)
 
 
+def test_published_networks_are_trained_without_feedback(tiny: presets.Preset, tmp_path: Path) -> None:
+    """As released: what flows back is never read, so the trained network is that of the forward edges."""
+    folder = runs.RunFolder.open(tmp_path)
+    [row] = run_rows(folder, tiny.variant("published"), methods=["residual-feedback"], seeds=[0])
+    [forward] = run_rows(folder, tiny.variant("published"), methods=["residual"], seeds=[0])
+    assert sum(edge.is_backward for edge in Cell.parse(row["chosen_cell"]).live_edges) == 1
+    assert (row["cell"], row["feedback_edges"], row["parameters"]) == (forward["cell"], 0, forward["parameters"])
+    assert "chosen_cell" not in forward
+
+
+def test_one_folder_holds_rows_of_one_data_set(tmp_path: Path) -> None:
+    preset = presets.get("dvs128-gesture").quick()
+    for layout in ("tonic", "aedat"):
+        make_tiny_gesture(tmp_path / layout, layout, num_events=100)
+    folder = runs.RunFolder.open(tmp_path / "run")
+    made = {name: {"folder": tmp_path / name} for name in ("tonic", "aedat")}
+    list(run_rows(folder, preset, methods=["all-skip"], seeds=[0], data=made["tonic"]))
+    with pytest.raises(runs.RunExistsError, match=r"'data' .* other settings.*source"):
+        list(run_rows(folder, preset, methods=["residual"], seeds=[0], data=made["aedat"]))
+
+
+def test_scores_of_other_masks_are_refused(tiny: presets.Preset, tmp_path: Path) -> None:
+    stage, mask = runs.RunFolder.open(tmp_path).stage("s", {}), tiny.cell_space.full_mask()
+    stage.append("scores", {"index": 0, "mask": "0", "score": -1.0, "seconds": 1.0, "build_seconds": 0.0})
+    with pytest.raises(runs.RunError, match="is of the mask '0', but the search now asks for '012"):
+        RecordedScore(tiny, tiny.load(), 0, stage)(mask)
+
+
 def test_two_rows_of_one_experiment_are_refused(finished: Path, tmp_path: Path) -> None:
     with pytest.raises(runs.RunError, match="holds a second row of lightsnn, seed 0 of preset digits"):
         results.gather(finished, finished)
@@ -206,10 +237,13 @@ def test_two_rows_of_one_experiment_are_refused(finished: Path, tmp_path: Path) 
 def test_export_keeps_rows_settings_and_provenance(finished: Path, tiny: presets.Preset, tmp_path: Path) -> None:
     path = results.export(finished, tmp_path / "digits.json")
     kept = json.loads(path.read_text())
+    assert [record["git"] for record in read_evidence(path).provenance] == [
+        record["git"] for record in read_evidence(finished).provenance
+    ]
     assert results.gather(path)[0]["cell"] == results.gather(finished)[0]["cell"]
     assert kept["preset"]["network"] == dict(tiny.network)
     assert set(kept["provenance"][0]) >= {"packages", "python", "platform", "processor", "memory", "threads", "git"}
-    assert {(row["made_with"], row["load"] >= 0) for row in kept["rows"]} == {(0, True)}
+    assert all(row["made_with"] == [0] and row["load"][0] >= 0 for row in kept["rows"])
     assert str(Path.home()) not in path.read_text()
     with pytest.raises(runs.RunError):
         results.export(finished, path)  # nothing is overwritten
@@ -229,13 +263,13 @@ def test_stand_ins_are_marked(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_committed_results(path: Path) -> None:
-    """At least three seeds of every method, of real runs, with the settings of today's preset."""
+    """At least three seeds of every method, of real runs of committed code, with the settings of today's preset."""
     kept, rows = json.loads(path.read_text()), results.gather(path)
     assert kept["preset"] == json.loads(json.dumps(presets.get(path.stem).to_dict()))
     assert results.caveat(rows) == ""
-    assert {len(group) for group in results.by_method(rows).values()} == {3}
+    assert min(len(group) for group in results.by_method(rows).values()) >= 3
     assert set(results.by_method(rows)) >= {"lightsnn", "lightsnn-cut", "lightsnn-forward", "snasnet-search", "random"}
-    assert all(made["packages"]["torch"] and made["threads"] for made in kept["provenance"])
+    assert all(made["packages"]["torch"] and not made["git"]["dirty"] for made in kept["provenance"])
     assert all(row["test_correct"] == round(row["test_accuracy"] * row["test_samples"]) for row in rows)
 
 

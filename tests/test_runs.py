@@ -212,8 +212,12 @@ def test_provenance_names_versions_and_nothing_private() -> None:
 
 
 def test_provenance_outside_a_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = runs.provenance()["git"]
     monkeypatch.setenv("PATH", "")  # no git
+    assert runs.provenance()["git"] == state  # of the code that this process has loaded
+    runs._git_state.cache_clear()
     assert runs.provenance()["git"] is None
+    runs._git_state.cache_clear()
 
 
 # ---- notebook parameters ---------------------------------------------------------------------------------------------

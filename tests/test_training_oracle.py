@@ -27,7 +27,7 @@ def run_lif(lif: nn.Module, x: Tensor, *, out_weights: Tensor) -> tuple[Tensor, 
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-@pytest.mark.parametrize("shape", [(5, 3, 4, 6, 6), (4, 7, 11), (3, 16, 32, 32, 16)], ids=str)
+@pytest.mark.parametrize("shape", [(5, 3, 4, 6, 6), (4, 7, 11), (3, 16, 32, 64, 32)], ids=str)
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_lif_has_the_bits_of_spikingjelly(shape, dtype, layout) -> None:
     generator = torch.Generator().manual_seed(len(shape))
@@ -40,6 +40,18 @@ def test_lif_has_the_bits_of_spikingjelly(shape, dtype, layout) -> None:
     assert theirs[1].count_nonzero() > 0.9 * x.numel()
     assert torch.equal(ours[0], theirs[0])
     assert torch.equal(ours[1], theirs[1])
+
+
+def test_lif_on_several_threads_and_on_nothing() -> None:
+    x = 3 * torch.randn(2, 2**20 + 7, generator=torch.Generator().manual_seed(0))
+    threads, results = torch.get_num_threads(), []
+    for count in (1, 3):
+        torch.set_num_threads(count)
+        results.append(run_lif(LIF(4 / 3, 1.0), x, out_weights=x))
+    torch.set_num_threads(threads)
+    assert all(torch.equal(first, second) for first, second in zip(*results, strict=True))
+    nothing = torch.zeros(1, 0, 4)
+    assert run_lif(LIF(4 / 3, 1.0), nothing, out_weights=nothing)[0].shape == (1, 0, 4)
 
 
 def test_lif_by_hand() -> None:
@@ -138,6 +150,22 @@ def test_norm_is_as_exact_as_torchs(shape, added) -> None:
         mine, reference = ((result[name] - value).abs().max() / size for result in results)
         assert mine <= max(2 * reference, 3e-7), name
     assert ours.num_batches_tracked == 1
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "expanded", "transposed"])
+def test_norm_takes_gradients_of_any_layout(layout) -> None:
+    y = torch.randn(3, 8, 6, 6, generator=torch.Generator().manual_seed(1)).to(memory_format=torch.channels_last)
+    grad = {
+        "contiguous": y.contiguous(),
+        "expanded": torch.tensor(2.0).expand(3, 8, 6, 6),
+        "transposed": y.transpose(2, 3),
+    }[layout]
+    found = []
+    for norm in (BatchNorm(8), nn.BatchNorm2d(8)):
+        given = y.clone(memory_format=torch.preserve_format).requires_grad_()
+        found.append(torch.autograd.grad(norm(given), (given, norm.weight, norm.bias), grad))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-4)
 
 
 def test_norm_by_hand() -> None:

@@ -182,13 +182,21 @@ def _identity(dataset: Any, recipe: tuple[int, str]) -> dict | None:
     paths = _paths(dataset)
     if paths is None:
         return None
-    settings = {key: _repr(value) for key, value in vars(dataset).items() if key not in ("data", "location_on_system")}
+    told = {key: value for key, value in vars(type(dataset)).items() if not key.startswith("__") and _is_plain(value)}
+    told |= {key: value for key, value in vars(dataset).items() if key not in ("data", "location_on_system")}
+    settings = {key: _repr(value) for key, value in told.items()}
     if None in settings.values():
         return None
     root, stats = Path(os.path.commonpath([path.parent for path in paths])), [path.stat() for path in paths]
     files = [[str(path.relative_to(root)), s.st_size, s.st_mtime_ns] for path, s in zip(paths, stats, strict=True)]
-    made_by = {"format": _FORMAT, "tonic": tonic.__version__, "class": type(dataset).__qualname__, "recipe": recipe}
+    made_by = {"format": _FORMAT, "tonic": tonic.__version__, "recipe": recipe}
+    made_by["class"] = f"{type(dataset).__module__}.{type(dataset).__qualname__}"
     return made_by | {"sensor_size": list(dataset.sensor_size), "root": root.name, "files": files, "settings": settings}
+
+
+def _is_plain(value: object) -> bool:
+    """True for values that a class may keep as settings, not for its functions and properties."""
+    return isinstance(value, str | int | float | tuple | list | dict | set | np.ndarray | np.dtype | None)
 
 
 def _repr(value: Any) -> str | None:

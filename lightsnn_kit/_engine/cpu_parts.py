@@ -193,4 +193,5 @@ def thread_pool(workers: int) -> ThreadPoolExecutor:
     return pool
 
 
-os.register_at_fork(after_in_child=thread_pool.cache_clear)  # a forked process has none of the threads
+if hasattr(os, "register_at_fork"):  # POSIX; a forked process has none of the threads
+    os.register_at_fork(after_in_child=thread_pool.cache_clear)

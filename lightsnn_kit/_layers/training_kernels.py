@@ -132,12 +132,15 @@ def _threads(workers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, thread_name_prefix="training")
 
 
-os.register_at_fork(after_in_child=_threads.cache_clear)  # a forked process has none of the threads
+if hasattr(os, "register_at_fork"):  # POSIX; a forked process has none of the threads
+    os.register_at_fork(after_in_child=_threads.cache_clear)
 
 
 def in_shares(loop: Callable, arrays: Sequence[np.ndarray], constants: object, threads: int) -> None:
     """Run a loop of this module on all arrays, cut along their first axis; empty arrays are handed on as they are."""
     length = len(arrays[0])
+    if not length:
+        return
     workers = max(1, min(threads, length, arrays[0].size // SHARE))
     step = -(-length // workers)
     first, *others = ([array[low : low + step] for array in arrays] for low in range(0, length, step))

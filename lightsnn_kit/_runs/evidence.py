@@ -55,7 +55,11 @@ def read_evidence(place: str | Path) -> Evidence:
     path, bench = project_root() / place, _bench_cells()
     if path.is_file():
         kept = read_json(path)
-        made = tuple(kept["provenance"][row["made_with"]] | {n: row[n] for n in OWN_PROVENANCE} for row in kept["rows"])
+        made = tuple(
+            kept["provenance"][place] | {name: row[name][i] for name in OWN_PROVENANCE}
+            for row in kept["rows"]
+            for i, place in enumerate(row["made_with"])
+        )
         return Evidence(tuple(kept["rows"]), kept.get("preset") or {}, made, bench_cells=bench)
     stages = [Stage(found.parent) for found in sorted(path.glob("*/seed*/result.json"))]
     if not stages:
