@@ -66,5 +66,5 @@ lint: $(READY)  ## check style and format, notebooks included
 notebooks: $(READY)  ## run every notebook headless in quick mode
 	$(PY) -m pytest -m notebooks
 
-bench: $(READY)  ## measure the scoring engine against the plain scorer; table and runs/bench/scoring.json
+bench: $(READY)  ## measure scoring and training against plain versions (10 minutes); runs/bench/scoring.json
 	$(PY) -m tests.bench

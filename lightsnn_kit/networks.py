@@ -149,7 +149,10 @@ class CellModule(nn.Module):
 
 
 class SpikingCell(CellModule):
-    """A discrete cell: only what reaches the output exists, with one LIF layer per node that feeds convolutions."""
+    """A discrete cell: only what reaches the output exists, with one LIF layer per node that feeds convolutions.
+
+    An edge's batch normalisation also adds the sum so far: to watch a cell, hook LIF layers or convolutions.
+    """
 
     skips_last_feedback = True  # in evaluation mode; in training each BN sees every step
 
@@ -172,10 +175,7 @@ class SpikingCell(CellModule):
 
 
 class SuperCell(CellModule):
-    """A cell with every op of a space on every edge, mixed with equal weights over those alive in a mask.
-
-    Every convolution has a LIF layer of its own, as the papers describe it.
-    """
+    """Every op of a space on every edge, averaged over those alive in a mask; a LIF layer before each convolution."""
 
     def __init__(self, space: CellSpace, channels: int, config: NetworkConfig) -> None:
         super().__init__(space.num_nodes, space.edges, range(space.num_nodes))

@@ -10,6 +10,8 @@ import pytest
 
 from lightsnn_kit import results
 
+FASHION = "fashion-mnist-small"
+
 
 @pytest.fixture(scope="module")
 def text(root: Path) -> str:
@@ -42,6 +44,25 @@ def test_what_feedback_does(root: Path, text: str) -> None:
         f"{100 * value:.{digits}f}".replace("-", "−") for value, digits in ((searched.mean, 1), (searched.low, 0))
     ]
     assert f"{values[0]} points against the same\n  cell without it ({values[1]} to {100 * searched.high:.0f})" in text
+    still = results.paired(results.gather(root / "data" / "results" / f"{FASHION}.json"), "lightsnn", "lightsnn-cut")
+    values = [f"{100 * value:.1f}".replace("-", "−") for value in (still.mean, still.low, still.high)]
+    assert "it costs accuracy: {} points ({} to {})".format(*values) in text
+
+
+def test_what_is_told_apart(root: Path, text: str) -> None:
+    """Which intervals of lightsnn minus another hold 0, and the figures of those that do not."""
+    words = text[text.index("- On `motion-dvs` LightSNN's search") : text.index("- **Scores do not predict")]
+    sets = {name: results.gather(root / "data" / "results" / f"{name}.json") for name in ("motion-dvs", FASHION)}
+    seeds = [f"{100 * row['test_accuracy']:.0f}" for row in sets["motion-dvs"] if row["method"] == "snasnet-search"]
+    assert f"({', '.join(seeds)} % for the five seeds)" in words
+    for name, rows in sets.items():
+        for other in ("random", "random-search", "snasnet-search", "all-conv", "balanced"):
+            gap = results.paired(rows, "lightsnn", other)
+            decided = not gap.low <= 0 <= gap.high
+            assert decided == (name == FASHION and other in ("all-conv", "balanced")), (name, other)
+            if decided:
+                mean, low, high = (f"{100 * value:.1f}".replace("-", "−") for value in (gap.mean, gap.low, gap.high))
+                assert f"{mean} points, {low} to {high}" in words or f"({mean}, {low} to {high})" in words
 
 
 def test_correlations_and_choices(root: Path, text: str) -> None:
