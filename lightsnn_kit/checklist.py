@@ -31,6 +31,7 @@ ABLATIONS = (
     ("balanced-recurrent", "balanced", "feedback of the balanced cell"),
 )
 """Pairs of methods that differ in one thing, and in what."""
+_MACHINE = ("processors", "processor", "memory", "gpu", "threads")
 _TIMED = ("load", "search", "train", "evaluate")
 _SETUP = {"processor": "processor model", "gpu": "GPU", "memory": "memory", "threads": "threads", "load": "other load"}
 
@@ -177,10 +178,12 @@ def _tabular(evidence: Evidence) -> tuple[str, str]:
 
 
 def _confounders(evidence: Evidence) -> tuple[str, str]:
-    machines, versions = evidence.distinct("platform", "processors"), evidence.distinct("packages", "python")
+    machines, versions = evidence.distinct("platform", *_MACHINE), evidence.distinct("packages", "python")
     if not evidence.provenance or not any(evidence.provenance):
         return UNKNOWN, "no provenance"
     facts = f"machines {machines}, sets of library versions {versions}, commits {len(evidence.commits)}"
+    loads = [made["load"] for made in evidence.provenance if made.get("load") is not None]
+    facts += f", busy processes at the start of a row {min(loads):.1f} to {max(loads):.1f}" if loads else ""
     if machines > 1 or versions > 1:
         return NO, facts
     return (YES if len(evidence.commits) == 1 else PARTLY), facts
@@ -205,7 +208,8 @@ def _end_to_end(evidence: Evidence) -> tuple[str, str]:
 def _setup(evidence: Evidence) -> tuple[str, str]:
     made = evidence.provenance[0] if evidence.provenance else {}
     missing = [text for name, text in _SETUP.items() if made.get(name) is None]
-    facts = f"{made.get('processors', UNKNOWN)} processors, {made.get('platform', UNKNOWN)}, Python "
+    known = {name: made[name] for name in _SETUP if name != "load" and made.get(name) is not None}
+    facts = f"{made.get('processors', UNKNOWN)} processors, {made.get('platform', UNKNOWN)}, {_listed(known)}, Python "
     facts += f"{made.get('python', UNKNOWN)}; {_listed(made.get('packages')) or 'versions ' + UNKNOWN}"
     facts += f"; not recorded: {', '.join(missing)}" if missing else ""
     return (UNKNOWN if not made else PARTLY if missing else YES), facts

@@ -1,6 +1,6 @@
 """Rows of finished experiments: gathered from run folders or result files, summarised, set beside published figures.
 
-Intervals are over seeds (Student's t, 95 %): with three seeds they are wide, and that is the truth about three seeds.
+Intervals are over seeds (Student's t, 95 %): with few seeds they are wide, and that is the truth about few seeds.
 """
 
 from __future__ import annotations

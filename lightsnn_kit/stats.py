@@ -106,11 +106,6 @@ class Interval:
     def __str__(self) -> str:
         return f"{self.estimate:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
-    @property
-    def above_zero(self) -> bool:
-        """True if the whole interval lies above 0."""
-        return self.low > 0
-
 
 def _resampled(
     value: Callable[[np.ndarray], float], num_cells: int, resamples: int, seed: int, level: float

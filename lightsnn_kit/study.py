@@ -154,7 +154,9 @@ def _row(preset: Preset, method: str, seed: int, loaded: tuple[Splits, float], s
     options = {"budget": preset.budget, "keep_path": preset.scoring.keep_path}
     cell = choose(method, preset.cell_space, rng=rng, score=score, **options)
     search, trained = search_figures(stage), cell
-    if not preset.scoring.feedback:  # released: backward edges are computed and never read, in training as in scoring
+    if (
+        not preset.scoring.feedback
+    ):  # released: never read, in training neither; what computing them costs is not counted
         trained = forward_part(cell)
     row = {"preset": preset.name, "dataset": preset.dataset, "method": method, "seed": seed, "cell": str(trained)}
     row |= {"chosen_cell": str(cell)} if trained != cell else {}

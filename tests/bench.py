@@ -10,7 +10,6 @@ convolution of every edge. The time of its convolutions alone is taken inside th
 from __future__ import annotations
 
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -233,20 +232,13 @@ def row(name: str, value: float, unit: str, target: float | None = None, *, at_l
 
 
 def machine() -> dict:
-    cpuinfo = Path("/proc/cpuinfo")
-    models = [line.split(":")[1].strip() for line in cpuinfo.open() if "model name" in line] if cpuinfo.exists() else []
-    return {
-        "processor": models[0] if models else platform.processor(),
-        "threads": torch.get_num_threads(),
-        "int8": cpu_parts.int8_works(),
-        "load_before": os.getloadavg()[0],
-        "provenance": provenance(),
-    }
+    return {"int8": cpu_parts.int8_works(), "provenance": provenance()}
 
 
 def main() -> None:
     found, rows = machine(), []
-    print(f"{found['processor']}, {found['threads']} threads, int8 {found['int8']}, load {found['load_before']:.2f}")
+    made = found["provenance"]
+    print(f"{made['processor']}, {made['threads']} threads, int8 {found['int8']}, load {made['load']}")
     for title, measure in [
         *((f"speed at C = {width}", lambda width=width: compare(width)) for width in TARGETS),
         ("int8 convolution", best_int8_rate),

@@ -50,19 +50,24 @@ def test_what_feedback_does(root: Path, text: str) -> None:
 
 
 def test_what_is_told_apart(root: Path, text: str) -> None:
-    """Which intervals of lightsnn minus another hold 0, and the figures of those that do not."""
+    """Of the intervals of lightsnn minus another method, those that hold no 0 are named with figures, and no others."""
     words = text[text.index("- On `motion-dvs` LightSNN's search") : text.index("- **Scores do not predict")]
-    sets = {name: results.gather(root / "data" / "results" / f"{name}.json") for name in ("motion-dvs", FASHION)}
-    seeds = [f"{100 * row['test_accuracy']:.0f}" for row in sets["motion-dvs"] if row["method"] == "snasnet-search"]
-    assert f"({', '.join(seeds)} % for the five seeds)" in words
-    for name, rows in sets.items():
-        for other in ("random", "random-search", "snasnet-search", "all-conv", "balanced"):
+    for name, part in zip(("motion-dvs", FASHION), words.split(f"- On `{FASHION}`"), strict=True):
+        rows = results.gather(root / "data" / "results" / f"{name}.json")
+        cells = {(row["method"], row["seed"]): row["cell"] for row in rows}
+        same = [cells["lightsnn-cut", seed] == cells["lightsnn-forward", seed] for seed in range(5)]
+        assert all(same) == (name == "motion-dvs")
+        told = 0
+        for other in set(results.by_method(rows)) - {"lightsnn", "lightsnn-cut", "all-skip"}:
             gap = results.paired(rows, "lightsnn", other)
-            decided = not gap.low <= 0 <= gap.high
-            assert decided == (name == FASHION and other in ("all-conv", "balanced")), (name, other)
-            if decided:
+            if not gap.low <= 0 <= gap.high:
                 mean, low, high = (f"{100 * value:.1f}".replace("-", "−") for value in (gap.mean, gap.low, gap.high))
-                assert f"{mean} points, {low} to {high}" in words or f"({mean}, {low} to {high})" in words
+                assert re.search(rf"\(\+?{mean}(?: points)?, {low} to {high}\)", part), (name, other)
+                told += 1
+        assert told == len(re.findall(r"\([+−].* to [−\d.]+\)", part.replace(")", ")\n")))
+    drawn = results.by_method(results.gather(root / "data" / "results" / "motion-dvs.json"))["random"]
+    accuracies = sorted(100 * row["test_accuracy"] for row in drawn)
+    assert f"(random cells {', '.join(f'{value:.0f}' for value in accuracies)} %)" in words
 
 
 def test_correlations_and_choices(root: Path, text: str) -> None:
@@ -71,10 +76,10 @@ def test_correlations_and_choices(root: Path, text: str) -> None:
     }
     names = ("longest path", "convolutions", "parameters", "hd_batch", "sahd_batch", "sahd_running")
     taus = [f"{found[name]:.2f}".replace("-", "−") for name in names]
-    words = text[text.index("Kendall's tau") : text.index("- On 40 random cells")]
+    words = text[text.index("Kendall's tau") : text.index("All 17 scores")]
     assert re.findall(r"−?0\.\d\d", words) == taus
     searches = {row["search"]: row for row in stored(root, "score_searches.json")["searches"]}
-    words = text[text.index("`balanced` chooses") : text.index("(`_score_study searches")]
+    words = text[text.index("`balanced` chooses") : text.index("```bash\npython -m lightsnn_kit search")]
     balanced, sahd = searches["balanced"], searches["pruning by SAHD"]
     told = [balanced["accuracy_mean"], sahd["accuracy_mean"], balanced["siblings_mean"], sahd["siblings_mean"]]
     assert re.findall(r"(\d\d\.\d\d) %", words) == [f"{value:.2f}" for value in told]
@@ -99,23 +104,28 @@ def test_cells_trained_here(root: Path, text: str) -> None:
         later["high"],
     ]
     words = text[text.index("- On 40 random cells") : text.index("- `balanced` chooses")]
-    assert re.findall(r"0\.\d\d", words) == [f"{value:.2f}" for value in (*values, fashion["noise"]["reliability"])]
+    still = {row["score"]: row["kendall_tau"] for row in fashion["all_cells"]}
+    wrong = ("sahd_batch", "balanced", "shortest path")
+    assert {name for name, found in still.items() if not found["low"] <= 0 <= found["high"]} == set(wrong)
+    values += [fashion["noise"]["reliability"], *(still[name]["estimate"] for name in wrong)]
+    assert re.findall(r"−?0\.\d\d", words) == [f"{value:.2f}".replace("-", "−") for value in values]
     assert f"on the {40 - motion['looked_at']} cells" in words
 
 
-def test_the_tables_of_scores_and_searches(root: Path, text: str) -> None:
+def test_the_page_of_results_shows_every_score_and_search(root: Path) -> None:
+    page = (root / "data" / "results" / "README.md").read_text(encoding="utf-8")
     rows = stored(root, "score_correlations.json")["trained_cells"]
-    ends = [row["kendall_tau"][end] for row in rows for end in ("estimate", "low", "high")]
-    taus = {f"{value:.2f}".replace("-", "−") for value in ends}
-    shown = re.findall(r"^\| .+ \| (−?0\.\d\d) \| (−?0\.\d\d) to (−?0\.\d\d) \|$", text, flags=re.MULTILINE)
-    assert len(shown) == 11
-    assert {value for row in shown for value in row} <= taus
-    searches = {row["search"]: row for row in stored(root, "score_searches.json")["searches"]}
-    lines = re.findall(
-        r"^\| (.+) \| (\d\.\d) \| ([\d.]+), ([\d.]+) \((\d+)%\) \| ([\d.]+) \|$", text, flags=re.MULTILINE
-    )
-    assert len(lines) == 8
-    for name, *values in lines:
-        row = searches[name]
-        told = [row["convs_mean"], row["accuracy_mean"], row["accuracy_min"], 100 * row["known"], row["siblings_mean"]]
-        assert [float(value) for value in values] == pytest.approx(told, abs=0.0501), name
+    shown = re.findall(r"^\| .+ \| (−?\d\.\d\d) \| (−?\d\.\d\d) to (−?\d\.\d\d) \|$", page, flags=re.MULTILINE)
+    taus = [[row["kendall_tau"][end] for end in ("estimate", "low", "high")] for row in rows]
+    assert [list(row) for row in shown] == [[f"{value:.2f}".replace("-", "−") for value in row] for row in taus]
+    searches = stored(root, "score_searches.json")["searches"]
+    lines = re.findall(r"^\| (.+) \| (\d\.\d) \| (\d+) \| (.+) \| (\d+) % \| ([\d.]+) \|$", page, flags=re.MULTILINE)
+    assert [line[0] for line in lines] == [row["search"] for row in searches]
+    for (_, convs, scores, accuracy, known, siblings), row in zip(lines, searches, strict=True):
+        told = [
+            f"{row[key]:.{digits}f}" for key, digits in (("convs_mean", 1), ("evaluations", 0), ("siblings_mean", 2))
+        ]
+        assert [convs, scores, siblings] == told
+        assert int(known) == round(100 * row["known"])
+        if row["accuracy_mean"] is not None:
+            assert accuracy == f"{row['accuracy_mean']:.2f}, {row['accuracy_min']:.2f}"

@@ -128,7 +128,7 @@ class CellBuffers:
 
 
 class TermTable:
-    """Collects what is summed into a node, in the form of ``_cpu_kernels.Terms``."""
+    """Collects what is summed into a node, in the form of ``cpu_kernels.Terms``."""
 
     def __init__(self, buffers: CellBuffers, planes: Sequence[int] = ()) -> None:
         self.buffers, none = buffers, np.zeros(buffers.channels, np.float32)
