@@ -115,6 +115,7 @@ class CellModule(nn.Module):
     """
 
     skips_last_feedback = False  # a supernet's LIF layers are counted at every step, also those nobody reads
+    joins_feedback = False  # scores have one order of summation: x first, then f
 
     def __init__(self, num_nodes: int, edges: Sequence[Edge], nodes: Sequence[int]) -> None:
         super().__init__()
@@ -133,16 +134,17 @@ class CellModule(nn.Module):
     def forward(self, x: Tensor, fed_back: FedBack, *, last_step: bool = False, **options) -> tuple[Tensor, FedBack]:
         """Run one step (``last_step``: nobody will read the feedback)."""
 
-        def total(edges: Sequence[Edge]) -> Tensor | None:
-            return reduce(lambda t, edge: self.add_edge(t, edge, sources[edge.source], **options), edges, None)
+        def total(edges: Sequence[Edge], start: Tensor | None = None) -> Tensor | None:
+            return reduce(lambda t, edge: self.add_edge(t, edge, sources[edge.source], **options), edges, start)
 
         sources: dict[int, object] = {}
         output = x
         for node in sorted(self.nodes):
-            value = x if node == 0 else total(self.forward_edges[node])
-            output = torch.zeros_like(x) if value is None else value
             f = fed_back[node] if fed_back else None
-            sources[node] = self.read(node, output if f is None else output + f)
+            joined = f if self.joins_feedback and 0 < node < self.num_nodes - 1 else None
+            value = x if node == 0 else total(self.forward_edges[node], joined)
+            output = torch.zeros_like(x) if value is None else value
+            sources[node] = self.read(node, output if f is None or f is joined else output + f)
         if last_step and self.skips_last_feedback and not self.training:
             return output, None
         return output, [total(edges) for edges in self.backward_edges]
@@ -155,6 +157,7 @@ class SpikingCell(CellModule):
     """
 
     skips_last_feedback = True  # in evaluation mode; in training each BN sees every step
+    joins_feedback = True  # one pass less: the sum of a node in the middle begins with what was fed back
 
     def __init__(self, cell: Cell, channels: int, config: NetworkConfig) -> None:
         super().__init__(cell.num_nodes, cell.live_edges, cell.reaching_nodes)
@@ -265,9 +268,7 @@ class SpikingNetwork(nn.Module):
         """``ValueError`` if x is not a batch of raw inputs for this network."""
         layout = "[T, N, C, H, W]" if self.config.events else "[N, C, H, W]"
         if x.dim() != 4 + self.config.events or tuple(x.shape[-3:]) != self.config.input_shape or 0 in x.shape:
-            raise ValueError(
-                f"expected input {layout} with (C, H, W) = {self.config.input_shape}, got {tuple(x.shape)}."
-            )
+            raise ValueError(f"expected {layout} with (C, H, W) = {self.config.input_shape}, got {tuple(x.shape)}.")
 
     @property
     def num_parameters(self) -> int:

@@ -301,5 +301,5 @@ def test_config_errors_teach(settings, message):
 
 
 def test_input_errors_teach():
-    with pytest.raises(ValueError, match=r"expected input \[N, C, H, W\] with .* = \(1, 8, 8\), got \(2, 3, 8, 8\)"):
+    with pytest.raises(ValueError, match=r"expected \[N, C, H, W\] with .* = \(1, 8, 8\), got \(2, 3, 8, 8\)"):
         build_network("03 00", SMALL)(torch.rand(2, 3, 8, 8))
