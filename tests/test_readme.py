@@ -129,3 +129,32 @@ def test_the_page_of_results_shows_every_score_and_search(root: Path) -> None:
         assert int(known) == round(100 * row["known"])
         if row["accuracy_mean"] is not None:
             assert accuracy == f"{row['accuracy_mean']:.2f}, {row['accuracy_min']:.2f}"
+
+
+def test_the_benchmark(root: Path, text: str) -> None:
+    """Speeds of scoring and training, from one run of ``make bench``, and which aims were missed."""
+    rows = {row["name"]: row for row in stored(root, "bench.json")["rows"]}
+    value = {name: row["value"] for name, row in rows.items()}
+
+    def told(name: str, shown: str) -> str:
+        return shown + (": missed" if rows[name]["holds"] is False else "")
+
+    for width, batch in ((16, 64), (64, 16), (256, 16)):
+        speedup, share = f"speedup_plain_C{width}", f"ratio_conv_C{width}"
+        aims = [told(name, f"{rows[name]['target']:g}") for name in (speedup, share)]
+        wanted = (
+            rf"\| {width}, {batch} \| .* \| {value[speedup]:.1f}× \({aims[0]}\) \| {value[share]:.2f} \({aims[1]}\) \|"
+        )
+        assert re.search(wanted, text), width
+    for width, batch in ((16, 32), (32, 16)):
+        for threads, name in ((2, f"C{width}_2_threads"), (1, f"C{width}")):
+            speeds = [f"{value[f'train_{side}_{name}']:.1f}" for side in ("plain", "ours")]
+            missed = " (missed)" if rows[f"train_speedup_{name}"]["holds"] is False else ""
+            ends = f"{' | '.join(speeds)} | {value[f'train_speedup_{name}']:.2f}×{missed} |"
+            assert f"| {width}, {batch} | {threads} | {ends}" in text
+    words = text[text.index("What binds at width 64") : text.index("## Training on a CPU")]
+    names = ("convolution_ms_C64", "fast_ms_C64", "int8_rate_C64", "int8_rate_best", "search60_seconds_C16")
+    figures = [f"{value[name]:.0f}" for name in names] + [
+        f"{value[n]:.2f}" for n in ("memory_ratio", "memory_ratio_C256")
+    ]
+    assert all(re.search(rf"(?<![\d.]){figure}(?![\d.])", words) for figure in figures)
