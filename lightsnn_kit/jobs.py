@@ -35,6 +35,8 @@ __all__ = ["Progress", "Status", "cancel", "log", "records", "start", "status", 
 __all__ += ["wait", "working"]
 
 _BEAT = 1.0  # seconds between two heartbeats
+_PATIENCE = 15.0  # seconds that an interrupted job may take to end
+_CANCELLED = "stopped when it was asked to; start it again to go on"
 
 
 def start(
@@ -84,7 +86,7 @@ def working(run: Path, notebooks: Sequence[Path]) -> Iterator[Callable[[str], No
         before = os.environ.get(CANCEL_FILE)
         os.environ[CANCEL_FILE] = str(cancel)
         try:
-            with _heartbeat(run / "job" / "heartbeat") as tell, _ending(run):
+            with _heartbeat(run) as tell, _ending(run):
                 yield tell
         finally:
             os.environ.pop(CANCEL_FILE) if before is None else os.environ.update({CANCEL_FILE: before})
@@ -99,12 +101,13 @@ def stop_if_cancelled(run: Path) -> None:
 def cancel(run: str | Path, *, now: bool = False) -> None:
     """Ask the job to stop after the record it is working on; ``now`` interrupts it, and that record is lost.
 
-    All records before are kept, and the run can be started again. ``RunError`` if no job works on the run.
+    A job that does not end within 15 s of an interrupt ends itself. All records before are kept, and the run can be
+    started again. ``RunError`` if no job works on the run.
     """
     folder, found = project_root() / run, status(run)
     if not found.alive:
         raise RunError(f"no job works on {folder} (it is {found.state}), so there is nothing to cancel.")
-    (folder / "job" / "cancel").touch()
+    (folder / "job" / "cancel").write_text("now" if now else "", encoding="utf-8")
     if now:
         with contextlib.suppress(ProcessLookupError):
             os.kill(read_json(folder / "job" / "job.json")["pid"], signal.SIGINT)
@@ -165,16 +168,23 @@ def _lock(folder: Path, *, patience: float = 3.0) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _heartbeat(path: Path) -> Iterator[Callable[[str], None]]:
-    """Write what is being done into a file each second, from a thread that touches nothing else."""
+def _heartbeat(run: Path) -> Iterator[Callable[[str], None]]:
+    """Write what is being done into a file each second, from a thread of its own.
+
+    It also ends a process that an interrupt has not ended: nbclient 0.11 takes the signal for the kernel's end, and on
+    a busy machine may then wait for the cell for good.
+    """
     done, doing = threading.Event(), ["starting"]
 
     def beat() -> None:
         while True:
             with contextlib.suppress(OSError):  # a full disk: the records will say so
-                path.write_text(doing[0], encoding="utf-8")
+                (run / "job" / "heartbeat").write_text(doing[0], encoding="utf-8")
             if done.wait(_BEAT):
                 return
+            if _overdue(run / "job" / "cancel"):
+                _end(run, "cancelled", _CANCELLED)
+                os._exit(130)
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
@@ -183,6 +193,18 @@ def _heartbeat(path: Path) -> Iterator[Callable[[str], None]]:
     finally:
         done.set()
         thread.join()
+
+
+def _overdue(cancel: Path) -> bool:
+    """True if the job was told to stop now, and has had the time to."""
+    try:
+        return cancel.read_text(encoding="utf-8") == "now" and time.time() - cancel.stat().st_mtime > _PATIENCE
+    except OSError:  # it was not, or at this very moment
+        return False
+
+
+def _end(run: Path, state: str, message: str) -> None:
+    write_json(run / "job" / "end.json", {"state": state, "message": message, "ended": _now()}, replace=True)
 
 
 @contextlib.contextmanager
@@ -194,8 +216,8 @@ def _ending(run: Path) -> Iterator[None]:
     except BaseException as error:
         message = str(error) or type(error).__name__
         if isinstance(error, KeyboardInterrupt) or (run / "job" / "cancel").exists():
-            state, message = "cancelled", "stopped when it was asked to; start it again to go on"
+            state, message = "cancelled", _CANCELLED
             raise RunCancelledError(f"cancelled; run it again with --run {run} to go on.") from None
         raise
     finally:
-        write_json(run / "job" / "end.json", {"state": state, "message": message, "ended": _now()}, replace=True)
+        _end(run, state, message)
