@@ -27,7 +27,7 @@ _COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {  # heading: field of
     "firing rate": ("firing_rate", lambda value: f"{value:.1%}"),
 }
 _HEAD = "style='padding:2px 12px;text-align:right;line-height:1.3;vertical-align:bottom'"
-_NAME = "style='padding:2px 12px;text-align:left;font-weight:normal;vertical-align:bottom;white-space:nowrap'"
+_NAME = "style='padding:2px 12px;text-align:left;font-weight:normal;line-height:1.6;white-space:nowrap'"
 _CELL = "style='padding:2px 12px;text-align:right;line-height:1.6;white-space:nowrap'"
 _BY_SEED = {"seed", "cell", "epoch", "threads", "input_centre", "input_scale"}  # settings that go with a demo's seed
 
@@ -150,7 +150,9 @@ class CompareRuns(View):
             costs = [say(Estimate.of([float(field(row, key)) for row in rows]).mean) for key, say in columns.values()]
             cells = "".join(f"<td {_CELL}>{text}</td>" for text in (len(rows), accuracy, *costs))
             body.append(f"<th scope='row' {_NAME}>{html.escape(name)}</th>{cells}")
-        head = f"<th scope='col' {_NAME}>run</th>" + "".join(f"<th scope='col' {_HEAD}>{text}</th>" for text in heads)
+        head = f"<th scope='col' {_HEAD.replace('right', 'left')}>run</th>" + "".join(
+            f"<th scope='col' {_HEAD}>{text}</th>" for text in heads
+        )
         caption = "<caption style='text-align:left'>Means over the runs of a name; ± one standard deviation.</caption>"
         lines = "".join(f"<tr>{row}</tr>" for row in body)
         table = f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
