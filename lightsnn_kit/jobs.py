@@ -171,8 +171,8 @@ def _lock(folder: Path, *, patience: float = 3.0) -> Iterator[int]:
 def _heartbeat(run: Path) -> Iterator[Callable[[str], None]]:
     """Write what is being done into a file each second, from a thread of its own.
 
-    It also ends a process that an interrupt has not ended: nbclient 0.11 takes the signal for the kernel's end, and on
-    a busy machine may then wait for the cell for good.
+    It also ends a process that an interrupt has not ended. That was seen once, on a busy machine; nbclient 0.11 handles
+    the signal itself while a cell runs.
     """
     done, doing = threading.Event(), ["starting"]
 
