@@ -119,12 +119,12 @@ def _grown(told: str) -> int:
         _two_steps(settings["cell"], config, size, device)
         return torch.cuda.max_memory_allocated() - before
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak
-    before = _resident("VmRSS")
+    before = resident("VmRSS")
     _two_steps(settings["cell"], config, size, device)
-    return _resident("VmHWM") - before
+    return resident("VmHWM") - before
 
 
-def _resident(key: str) -> int:
+def resident(key: str) -> int:
     """An entry of /proc/self/status in bytes."""
     return next(1024 * int(line.split()[1]) for line in Path("/proc/self/status").open() if line.startswith(key))
 

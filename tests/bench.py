@@ -24,6 +24,7 @@ from torch import nn
 from lightsnn_kit import kernels, scoring
 from lightsnn_kit._engine import cpu_engine, cpu_kernels, cpu_parts
 from lightsnn_kit.lattice import ExactBatchNorm2d
+from lightsnn_kit.memory import resident
 from lightsnn_kit.networks import NetworkConfig, build_supernet
 from lightsnn_kit.runs import project_root, provenance, write_json
 from lightsnn_kit.scoring import Scorer
@@ -167,15 +168,12 @@ def search_time() -> list[dict]:
 def peak_mebibytes(engine: str, width: int, batch: int) -> float:
     """Growth of the resident peak during one score, everything loaded before (Linux: /proc)."""
 
-    def status(key: str) -> int:
-        return next(int(line.split()[1]) for line in Path("/proc/self/status").open() if line.startswith(key))
-
     make_scorer(4, 4, engine)(SPACE.full_mask())
     scorer = make_scorer(width, batch, engine)
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak
-    before = status("VmRSS")
+    before = resident("VmRSS")
     scorer(SPACE.full_mask())
-    return (status("VmHWM") - before) / 1024
+    return (resident("VmHWM") - before) / 2**20
 
 
 def in_new_process(expression: str, **environment: str) -> float:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from spikingjelly.activation_based import neuron, surrogate
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from .loops import laid_out, run_loop
 
 
 class LIFStep(torch.autograd.Function):
@@ -27,7 +28,7 @@ class LIFStep(torch.autograd.Function):
         if _has_loops(x, v):
             v = laid_out(v, x)
             charged, spikes, after = (torch.empty_like(x) for _ in range(3))
-            _run_loop("charge", (x, v, charged, spikes, after), (tau, v_threshold))
+            _run("charge", (x, v, charged, spikes, after), (tau, v_threshold))
         else:
             charged = (x - v).div_(tau).add_(v)
             spikes = torch.ge(charged, v_threshold, out=torch.empty_like(charged))
@@ -45,7 +46,7 @@ class LIFStep(torch.autograd.Function):
         if grad_spikes is not None and _has_loops(charged, grad_spikes):
             later = charged.new_empty(0) if grad_v is None else laid_out(grad_v, charged)
             grad_x, grad_before = torch.empty_like(charged), torch.empty_like(charged)
-            _run_loop("gradient", (charged, laid_out(grad_spikes, charged), later, grad_x, grad_before), ctx.settings)
+            _run("gradient", (charged, laid_out(grad_spikes, charged), later, grad_x, grad_before), ctx.settings)
             return grad_x, grad_before, None, None, None
         grad = None if grad_v is None else torch.addcmul(grad_v, grad_v, spikes, value=-1)
         if grad_spikes is not None:
@@ -63,18 +64,9 @@ def _has_loops(x: Tensor, other: Tensor) -> bool:
     return dense and x.device.type == "cpu" and x.dtype == other.dtype == torch.float32
 
 
-def laid_out(tensor: Tensor, like: Tensor) -> Tensor:
-    """The tensor in the memory layout of another of its shape."""
-    return tensor if tensor.stride() == like.stride() else torch.empty_like(like).copy_(tensor)
-
-
-def _run_loop(name: str, tensors: tuple[Tensor, ...], constants: tuple[float, ...]) -> None:
-    from . import training_kernels  # compiled when first needed: most users of networks never train
-
-    loop: Callable = getattr(training_kernels, name)
+def _run(name: str, tensors: tuple[Tensor, ...], constants: tuple[float, ...]) -> None:
     arrays = tuple(tensor.detach().as_strided((tensor.numel(),), (1,)).numpy() for tensor in tensors)
-    constants = tuple(arrays[0].dtype.type(value) for value in constants)
-    training_kernels.in_shares(loop, arrays, constants, torch.get_num_threads())
+    run_loop(name, arrays, tuple(arrays[0].dtype.type(value) for value in constants))
 
 
 class LIF(neuron.LIFNode):

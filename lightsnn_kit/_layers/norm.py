@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
-from types import ModuleType
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from .lif import laid_out
+from .loops import kernels, laid_out, run_loop
 
 NONE = np.empty((0, 1, 1), np.float32)
 LANES = 64  # loops over fewer numbers than this do not fill the processor's vectors
@@ -30,8 +29,8 @@ class NormStep(torch.autograd.Function):
         weights, running = (gamma, beta), (norm.running_mean, norm.running_var)
         weights, running = (tuple(t.detach().numpy() for t in pair) for pair in (weights, running))
         settings = (norm.eps, norm.momentum)
-        _kernels().settle(_sums(rows, rows), ctx.count, weights, running, ctx.statistics, constants, settings)
-        _run("normalise", (rows, NONE if plus is None else _rows(plus), _rows(out)), constants)
+        kernels().settle(_sums(rows, rows), ctx.count, weights, running, ctx.statistics, constants, settings)
+        run_loop("normalise", (rows, NONE if plus is None else _rows(plus), _rows(out)), constants)
         ctx.save_for_backward(y, gamma)
         return out
 
@@ -43,15 +42,9 @@ class NormStep(torch.autograd.Function):
         rows, grad_rows, grads = _rows(y), _rows(grad), torch.empty(2, y.shape[1])
         constants = np.empty((4, rows.shape[2]), np.float32)
         totals = _sums(grad_rows, rows)
-        _kernels().settle_gradient(totals, ctx.count, gamma.numpy(), ctx.statistics, grads.numpy(), constants)
-        _run("normalise_gradient", (rows, grad_rows, _rows(grad_y)), constants)
+        kernels().settle_gradient(totals, ctx.count, gamma.numpy(), ctx.statistics, grads.numpy(), constants)
+        run_loop("normalise_gradient", (rows, grad_rows, _rows(grad_y)), constants)
         return grad_y, grads[0], grads[1], grad if ctx.needs_input_grad[3] else None, None
-
-
-def _kernels() -> ModuleType:
-    from . import training_kernels  # compiled when first needed: most users of networks never train
-
-    return training_kernels
 
 
 @cache
@@ -68,14 +61,9 @@ def _rows(tensor: Tensor) -> np.ndarray:
     return tensor.detach().as_strided((samples, size // row, row), (size, row, 1)).numpy()
 
 
-def _run(name: str, arrays: tuple[np.ndarray, ...], constants: object) -> None:
-    kernels = _kernels()
-    kernels.in_shares(getattr(kernels, name), arrays, constants, torch.get_num_threads())
-
-
 def _sums(rows: np.ndarray, other: np.ndarray) -> np.ndarray:
     totals = np.zeros((len(rows), 2, rows.shape[2]))
-    _run("sums", (rows, other, totals), NONE)
+    run_loop("sums", (rows, other, totals), NONE)
     return totals
 
 
