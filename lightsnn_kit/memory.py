@@ -87,8 +87,9 @@ def measured_memory(cell: Cell | str, config: NetworkConfig, *, batch_size: int)
     """Bytes by which two training steps raise the memory of a process at its peak, measured by running them.
 
     In float32. On a GPU what torch's allocator held; else the resident memory of a new process, with everything
-    loaded before and freed blocks given back at once (Linux: ``/proc``). ``ValueError`` for a batch of less than one
-    sample, ``RuntimeError`` if the steps do not end well, such as for want of memory.
+    loaded before and freed blocks given back at once (Linux: ``/proc``). The steps first use up some 10 MB that loading
+    left free, so smaller needs are not measured well. ``ValueError`` for a batch of less than one sample,
+    ``RuntimeError`` if the steps do not end well, such as for want of memory.
     """
     _check_batch(batch_size)
     told = json.dumps({"cell": str(cell), "config": asdict(config), "batch_size": batch_size})
