@@ -9,12 +9,12 @@ Each is a function ``(space, score, budget, rng, keep_path=True) -> Cell``; thos
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ._names import unknown
 from .cells import Cell, Edge, Op
 from .criteria import rank_cells
 from .search import Score, prune_search, random_search
@@ -138,9 +138,7 @@ METHODS: dict[str, Method] = {
 def get(name: str) -> Method:
     """A method by name; ``ValueError`` with the nearest name if it is not known."""
     if name not in METHODS:
-        near = difflib.get_close_matches(str(name), METHODS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown method {name!r}; expected one of {', '.join(METHODS)}.{hint}")
+        raise unknown("method", name, METHODS)
     return METHODS[name]
 
 

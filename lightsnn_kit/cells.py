@@ -6,7 +6,6 @@ A cell has ``num_nodes`` nodes in order; node 0 is its input and the last node i
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from ._names import unknown
 
 if TYPE_CHECKING:
     import networkx
@@ -41,9 +42,7 @@ class Op(StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> Op:
-        near = difflib.get_close_matches(str(value), list(cls), n=1)
-        hint = f" Did you mean {near[0]!s}?" if near else ""
-        raise ValueError(f"unknown op {value!r}; expected one of {', '.join(cls)}.{hint}")
+        raise unknown("op", value, cls)
 
 
 _TIE_ORDER = {op: rank for rank, op in enumerate(Op)}

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from ._names import unknown
 from .cells import Cell, Edge, Op
 from .search import prune_search
 from .spaces import CellSpace, OpMask
@@ -159,7 +160,7 @@ def find_cell(
     ``balanced`` only, see ``rank_cells``.
     """
     if criterion not in CRITERIA:
-        raise ValueError(f"unknown criterion {criterion!r}; expected one of {', '.join(CRITERIA)}.")
+        raise unknown("criterion", criterion, CRITERIA)
     start, evaluations = time.perf_counter(), 0
 
     def counted(mask: OpMask) -> float:

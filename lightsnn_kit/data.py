@@ -14,7 +14,6 @@ Split(x=uint8[6, 1, 8, 8], y=int64[6])
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import inspect
 import io
@@ -31,6 +30,7 @@ from ._datasets.events import frames_from_events
 from ._datasets.gestures import load_gestures
 from ._datasets.simulated_events import load_digits_dvs, load_motion_dvs
 from ._datasets.splits import Split, Splits, make_rng
+from ._names import unknown
 
 __all__ = [
     "Split",
@@ -84,9 +84,7 @@ def load(name: str, *, seed: int = 0, **options) -> Splits:
     (1157, 285, 355)
     """
     if not isinstance(name, str) or name not in _LOADERS:
-        near = difflib.get_close_matches(str(name), names(), n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown data set {name!r}; expected one of {', '.join(names())}, or register() it.{hint}")
+        raise unknown("data set", name, names(), ", or register() it")
     make_rng(seed)  # a bad seed fails before a file is read
     loader = _LOADERS[name]
     try:

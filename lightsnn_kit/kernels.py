@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ._names import unknown
+
 MAX_NEURONS = 2**24  # float32 counts are exact below
 
 
@@ -106,7 +108,7 @@ class SpikeStatistics:
     def kernels(self, kind: str = "sahd") -> Tensor:
         """K of every recorded (layer, step), float64 [L, T, B, B]: 'sahd', or 'hd' = N − hamming."""
         if kind not in ("sahd", "hd"):
-            raise ValueError(f"unknown kernel {kind!r}; expected 'sahd' or 'hd'.")
+            raise unknown("kernel", kind, ("sahd", "hd"))
         layers = zip(self.num_neurons.to(self.counts.device), self.counts, self.hamming, strict=True)
         if kind == "sahd":
             return torch.stack([_sahd_kernel(d, counts, n.expand(len(counts))) for n, counts, d in layers])

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ._names import unknown
+
 SURROGATES = ("ATan", "Sigmoid", "PiecewiseQuadratic", "PiecewiseExp", "SoftSign", "Erf", "Rect")
 """spikingjelly's surrogate functions to choose from, each with its own default width."""
 
@@ -44,7 +46,7 @@ class LIFSettings:
                 f"v_threshold must lie above {self.v_reset or 0.0:g}, where v starts; got {self.v_threshold:g}."
             )
         if self.surrogate not in SURROGATES:
-            raise ValueError(f"unknown surrogate {self.surrogate!r}; expected one of {', '.join(SURROGATES)}.")
+            raise unknown("surrogate", self.surrogate, SURROGATES)
 
 
 def input_current(
@@ -59,7 +61,7 @@ def input_current(
     array([0., 2., 2., 0., 0.])
     """
     if kind not in INPUTS:
-        raise ValueError(f"unknown input {kind!r}; expected one of {', '.join(INPUTS)}.")
+        raise unknown("input", kind, INPUTS)
     if num_steps < 1:
         raise ValueError(f"at least one step is needed, got {num_steps}.")
     if kind == "constant":
@@ -110,7 +112,7 @@ def surrogate_slope(name: str, distance: np.ndarray) -> np.ndarray:
     from spikingjelly.activation_based import surrogate
 
     if name not in SURROGATES:
-        raise ValueError(f"unknown surrogate {name!r}; expected one of {', '.join(SURROGATES)}.")
+        raise unknown("surrogate", name, SURROGATES)
     x = torch.tensor(np.asarray(distance), dtype=torch.float32, requires_grad=True)
     with torch.enable_grad():
         getattr(surrogate, name)()(x).sum().backward()

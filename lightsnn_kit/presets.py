@@ -10,13 +10,13 @@ CPU. ``variant`` gives the ablations and the released code's behaviours, ``quick
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 
 import torch
 
+from ._names import unknown
 from .data import Split, Splits, load
 from .networks import NetworkConfig
 from .spaces import SPACES, CellSpace
@@ -63,7 +63,7 @@ class Preset:
 
     def __post_init__(self) -> None:
         if self.space not in SPACES:
-            raise ValueError(f"unknown space {self.space!r}; expected one of {', '.join(SPACES)}.")
+            raise unknown("space", self.space, SPACES)
         own = {"input_shape", "num_classes", "input_centre", "input_scale", "events"}
         if wrong := [name for name in self.network if name not in NetworkConfig.__dataclass_fields__ or name in own]:
             raise ValueError(f"{wrong[0]!r} is not a setting of the network, or comes from the data.")
@@ -213,9 +213,7 @@ def get(name: str) -> Preset:
 
 def _lookup(table: Mapping[str, object], name: str, what: str) -> object:
     if name not in table:
-        near = difflib.get_close_matches(str(name), table, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown {what} {name!r}; expected one of {', '.join(table)}.{hint}")
+        raise unknown(what, name, table)
     return table[name]
 
 

@@ -20,6 +20,7 @@ from spikingjelly.activation_based.neuron import BaseNode
 from torch import Tensor, nn
 
 from ._engine.engine import Engine, check_supported, make_engine
+from ._names import unknown
 from .cells import Op
 from .kernels import MAX_NEURONS, SpikeStatistics, hamming, log_det, pattern_distances, sahd_kernel
 from .lattice import LatticeConv2d, check_exact, scoring_mode
@@ -156,7 +157,7 @@ class Scorer:
 
     def __post_init__(self) -> None:
         if self.proxy not in PROXIES:
-            raise ValueError(f"unknown proxy {self.proxy!r}; expected one of {', '.join(PROXIES)}.")
+            raise unknown("proxy", self.proxy, PROXIES)
         if self.bn not in ("batch", "running"):
             raise ValueError(f"bn must be 'batch' or 'running', got {self.bn!r}.")
         if self.engine not in ("auto", "plain", "fast"):

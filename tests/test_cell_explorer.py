@@ -187,7 +187,7 @@ def test_published_cells_lie_in_their_space() -> None:
     [
         ("|conv3x3~0|", "nodes"),
         ("0303 0030 0003", "square"),
-        ("|conv3x4~0|+|skip~0|skip~1|+|skip~0|skip~1|skip~2|", "Did you mean conv3x3?"),
+        ("|conv3x4~0|+|skip~0|skip~1|+|skip~0|skip~1|skip~2|", "Did you mean &#x27;conv3x3&#x27;?"),
         ("0303 0030 2002 0200", "uses conv1x1"),
     ],
 )

@@ -169,13 +169,13 @@ def test_path_edges_of_a_mask():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Op("conv33"), "unknown op 'conv33'.*expected one of zeroize.*Did you mean conv3x3"),
+        (lambda: Op("conv33"), "unknown op 'conv33'.*expected one of zeroize.*Did you mean 'conv3x3'"),
         (lambda: Edge.parse("3-0"), "malformed edge '3-0'; expected 'target<-source'"),
         (lambda: Cell.parse(""), "a cell string is text"),
         (lambda: Cell.parse("|skip~0|+|skip~0|"), r"malformed group '\|skip~0\|' of node 2; expected"),
         (lambda: Cell.parse("|skip~1|"), "malformed entry 'skip~1'"),
         (lambda: Cell.parse("|skip~0|/|skip~1|+|skip~2|"), "2 nodes need 2 groups, got 3"),
-        (lambda: Cell.parse("|sip~0|"), "unknown op 'sip'.*Did you mean skip"),
+        (lambda: Cell.parse("|sip~0|"), "unknown op 'sip'.*Did you mean 'skip'"),
         (lambda: Cell.parse("0303 0030 2002 020"), "square and of integers"),
         (lambda: Cell.parse("0303 0030 2002 0209"), "codes 0..4 and a zero diagonal"),
         (lambda: Cell.from_matrix([[0.5, 1], [0, 0]]), "square and of integers"),

@@ -130,7 +130,7 @@ def test_a_silent_slot_is_told(explorer: KernelExplorer) -> None:
 def test_wrong_choices_become_messages_and_keep_the_view(explorer: KernelExplorer) -> None:
     before = explorer.panels.spec
     explorer.select("cell9")
-    assert "unknown layer &#x27;cell9&#x27;; expected &#x27;all&#x27; or one of a, b, c." in explorer.message.value
+    assert "unknown layer &#x27;cell9&#x27;; expected one of all, a, b, c." in explorer.message.value
     explorer.select("a", 2)
     assert "step must lie within 0..1, got 2." in explorer.message.value
     explorer.first.value = 3

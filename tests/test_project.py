@@ -95,6 +95,7 @@ TABLE = {
     "__init__": ("", "", ""),
     "_score_study.__main__": ("_score_study.study", "", ""),
     "__main__": ("jobs runs _runs.search_command", "", ""),
+    "_names": ("", "", ""),
     "cells": ("", "numpy", "networkx"),
     "spaces": ("cells", "numpy", ""),
     "search": ("cells spaces", "numpy", "scipy"),
@@ -233,7 +234,7 @@ def test_imports_are_told_apart() -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_follow_the_table(module: str) -> None:
     kit, top, inside = (set(names.split()) for names in TABLE.get(module, ("", "", "")))
-    wrong = []
+    kit, wrong = kit | {"_names"}, []  # words of errors, which all may use
     for name, at_top in imports(ast.parse(MODULES[module].read_text()), module.rpartition(".")[0]):
         package = name.split(".")[0]
         if package == "lightsnn_kit":

@@ -6,6 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from .._names import unknown
 from . import style
 from .style import PALETTE, finish, theme_of
 
@@ -49,7 +50,7 @@ def kernel_panels(
     ['Hamming distance', 'normalised distance d', 'kernel K = N − d']
     """
     names = ("Hamming distance", "normalised distance d", "kernel K = N − d")
-    fig = make_subplots(cols=3, subplot_titles=names, horizontal_spacing=0.08)
+    fig = make_subplots(cols=3, subplot_titles=names, horizontal_spacing=0.05)
     fig.update_annotations(font_size=12, yanchor="bottom")
     for column, (kind, values) in enumerate(zip(("hamming", "d", "K"), (hamming, d, kernel), strict=True), 1):
         matrix = _square(values, kind)
@@ -57,7 +58,7 @@ def kernel_panels(
         _bar_below(fig, fig.layout[f"xaxis{column}" if column > 1 else "xaxis"].domain)
         if column > 1:
             fig.update_yaxes(title="", showticklabels=False, ticks="", col=column)
-    return finish(fig, theme, "From distances to the kernel", f"{shown}. {_NOTE}", body=250, room=(24, 60))
+    return finish(fig, theme, "From distances to the kernel", f"{shown}. {_NOTE}", body=300, room=(24, 60))
 
 
 def _bar_below(fig: go.Figure, domain: tuple[float, float]) -> None:
@@ -103,7 +104,7 @@ def eigenvalue_spectrum(kernel: object, *, theme: str = "light") -> go.Figure:
 
 def _square(kernel: object, kind: str) -> np.ndarray:
     if kind not in _KINDS:
-        raise ValueError(f"unknown kind {kind!r}; expected one of {', '.join(_KINDS)}.")
+        raise unknown("kind", kind, _KINDS)
     matrix = style.check_array(kernel, "kernel" if kind == "K" else kind, "BB").astype(float)
     if matrix.shape[0] != matrix.shape[1] or not np.allclose(matrix, matrix.T):
         raise ValueError(

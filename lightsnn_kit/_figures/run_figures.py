@@ -8,6 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from .._names import unknown
 from . import style
 from .style import DASHES, PALETTE, Theme, finish, theme_of
 
@@ -140,7 +141,7 @@ def runs_scatter(rows: Iterable[object], *, cost: str = "synops", theme: str = "
     """
     look, rows = theme_of(theme), list(rows)
     if cost not in _COSTS:
-        raise ValueError(f"unknown cost {cost!r}; expected one of {', '.join(_COSTS)}.")
+        raise unknown("cost", cost, _COSTS)
     if not rows:
         raise ValueError("runs_scatter needs at least one row, got none.")
     title, unit, factor = _COSTS[cost]

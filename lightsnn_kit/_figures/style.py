@@ -10,6 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 import plotly.io as pio
 
+from .._names import unknown
 from ..cells import Op
 
 
@@ -42,7 +43,7 @@ _PREFIXES = {-12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G"
 def theme_of(name: str) -> Theme:
     """The theme of that name; ``ValueError`` for any but "light" and "dark"."""
     if name not in THEMES:
-        raise ValueError(f"unknown theme {name!r}; expected one of {', '.join(THEMES)}.")
+        raise unknown("theme", name, THEMES)
     return THEMES[name]
 
 

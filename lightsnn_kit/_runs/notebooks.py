@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import difflib
 import itertools
 import json
 import logging
@@ -12,6 +11,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from .._names import nearest
 from .files import RunError, make_writable, project_root, write_text
 
 
@@ -155,8 +155,7 @@ def _kind(value: object) -> str:
 
 
 def _hint(name: str, declared: Mapping[str, object]) -> str:
-    near = difflib.get_close_matches(name, declared, n=1)
-    return f"{name!r}. {f'Did you mean {near[0]!r}? ' if near else ''}It has: {', '.join(declared) or 'none'}."
+    return f"{name!r}.{nearest(name, declared)} It has: {', '.join(declared) or 'none'}."
 
 
 @contextlib.contextmanager

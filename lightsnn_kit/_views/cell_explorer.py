@@ -12,6 +12,7 @@ import numpy as np
 import plotly.graph_objects as go
 import traitlets
 
+from .._names import unknown
 from .._runs.files import project_root
 from ..cells import Cell, Edge, Op
 from ..figures import cell_graph, firing_rates, kernel_heatmap
@@ -68,7 +69,7 @@ class CellExplorer(View):
     ) -> None:
         super().__init__()
         if isinstance(space, str) and space not in SPACES:
-            raise ValueError(f"unknown space {space!r}; expected one of {', '.join(SPACES)}, or a CellSpace.")
+            raise unknown("space", space, SPACES, ", or a CellSpace")
         self.space = SPACES[space] if isinstance(space, str) else space
         self.scorer, self.labels = scorer, None if labels is None else np.asarray(labels)
         self.folder, self._presets = project_root() / folder, self._known_cells(presets or {})

@@ -6,6 +6,7 @@ import ipywidgets
 import numpy as np
 import plotly.graph_objects as go
 
+from .._names import unknown
 from ..figures import eigenvalue_spectrum, input_images, kernel_panels, kernel_spectrum
 from .widget_base import View
 from .widget_parts import as_array, chosen, control, flow, one_per_sample
@@ -78,7 +79,7 @@ class KernelExplorer(View):
         """Choose a layer by name and a step, "all" for the average; what does not exist is told in the message line."""
         with self.guarded():
             if layer not in (_ALL, *self.rows):
-                raise ValueError(f"unknown layer {layer!r}; expected 'all' or one of {', '.join(sorted(self.rows))}.")
+                raise unknown("layer", layer, [_ALL, *sorted(self.rows)])
             step = step if step == _ALL else chosen(step, "step", self.num_steps)
             self.layer.value, self.step.value = layer, step
 

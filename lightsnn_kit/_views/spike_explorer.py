@@ -8,6 +8,7 @@ import ipywidgets
 import numpy as np
 import plotly.graph_objects as go
 
+from .._names import unknown
 from ..figures import input_images, membrane_trace, rate_histogram, spike_maps, spike_raster
 from .widget_base import View
 from .widget_parts import as_array, chosen, control, flow, layer_record, one_per_sample
@@ -98,7 +99,7 @@ class SpikeExplorer(View):
         """Choose by name and number; what does not exist is told in the message line."""
         with self.guarded():
             if layer is not None and layer not in self.spikes:
-                raise ValueError(f"unknown layer {layer!r}; expected one of {', '.join(self.spikes)}.")
+                raise unknown("layer", layer, self.spikes)
             self.layer.value = self.layer.value if layer is None else layer
             self.sample.value = self.sample.value if sample is None else sample
             self.neuron.value = self.neuron.value if neuron is None else neuron
