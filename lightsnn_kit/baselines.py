@@ -47,6 +47,8 @@ def _best_of(
 
 
 def _random(space: CellSpace, score: Score, budget: int, rng: np.random.Generator, *_: object) -> Cell:
+    if all(op is Op.ZEROIZE for op in space.ops):
+        raise ValueError("no cell of a space of zeroize alone has a path from input to output.")
     while (cell := space.sample(rng)).conv_path_lengths() is None:
         pass
     return cell

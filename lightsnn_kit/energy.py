@@ -6,14 +6,13 @@ many additions as it has targets.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 import torch
 from spikingjelly.activation_based.op_counter import BaseCounter, DispatchCounterMode, MACCounter, SimpleEnergyProfiler
 from torch import Tensor, nn
 
+from ._layers.modes import kept_modes
 from .networks import SpikingNetwork, reset_state
 from .scoring import record_spikes
 
@@ -104,7 +103,9 @@ def measure_energy(network: SpikingNetwork, x: Tensor, *, batch_size: int = 256)
         spikes.setdefault(name, []).append(int(output.count_nonzero()))
         neurons[name] = output[0].numel()
 
-    with _evaluation(network), record_spikes(network, on_spikes=count), profiler, DispatchCounterMode([dense]):
+    recorder = record_spikes(network, on_spikes=count)
+    with kept_modes(network), recorder, profiler, DispatchCounterMode([dense]):
+        network.eval()
         for batch in x.split(batch_size, dim=-4):
             network(batch.to(network.input_centre.device))
     reset_state(network)  # the last batch's membranes need no memory
@@ -170,17 +171,6 @@ def _assumptions(network: SpikingNetwork, macs: BaseCounter, samples: int) -> tu
         "Membrane updates, sums of edges, pooling, biases and the mean over votes are not counted.",
         "The break-even is a published figure for T = 5 (arXiv 2409.08290), not one of this network.",
     )
-
-
-@contextmanager
-def _evaluation(network: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def _check(x: Tensor, batch_size: int) -> None:

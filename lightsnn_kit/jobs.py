@@ -8,7 +8,6 @@ The process outlives the kernel and the tab that started it. All it is known by 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import signal
 import subprocess
@@ -151,6 +150,8 @@ def _now() -> str:
 @contextlib.contextmanager
 def _lock(folder: Path, *, patience: float = 3.0) -> Iterator[int]:
     """Hold the run's lock; the operating system lets go of it when the last process that has it open ends."""
+    import fcntl  # POSIX only, like background jobs; the rest of the kit loads without it
+
     (folder / "job").mkdir(parents=True, exist_ok=True)
     file, end = os.open(folder / "job" / "lock", os.O_RDWR | os.O_CREAT, 0o644), time.monotonic() + patience
     try:

@@ -54,7 +54,7 @@ def sahd_kernel(spikes: Tensor) -> Tensor:
     [[2.0, 1.001], [1.001, 2.0]]
     """
     distance = hamming(spikes)
-    return _sahd_kernel(distance, spikes.sum(1, dtype=torch.int64), torch.tensor(spikes.shape[1]))
+    return _sahd_kernel(distance, spikes.sum(1, dtype=torch.int64), torch.tensor(spikes.shape[1], device=spikes.device))
 
 
 def log_det(kernel: Tensor | np.ndarray) -> float:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ._layers.lif import LIF
+from ._layers.modes import kept_modes
 from ._layers.norm import BatchNorm
 
 WEIGHT_MAX = 127
@@ -206,15 +207,13 @@ def scoring_mode(network: nn.Module, bn: str) -> Iterator[None]:
     """Dropout off, every BN on ``'batch'`` or ``'running'`` statistics; afterwards all is as it was."""
     if bn not in ("batch", "running"):
         raise ValueError(f"bn must be 'batch' or 'running', got {bn!r}.")
-    modes = [(module, module.training) for module in network.modules()]
     norms = [(m, m.track_running_stats) for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
-    network.eval()
-    for norm, _ in norms:
-        norm.training, norm.track_running_stats = bn == "batch", bn == "running"  # batch mode updates nothing
-    try:
-        yield
-    finally:
-        for norm, tracks in norms:
-            norm.track_running_stats = tracks
-        for module, mode in modes:
-            module.training = mode
+    with kept_modes(network):
+        network.eval()
+        for norm, _ in norms:
+            norm.training, norm.track_running_stats = bn == "batch", bn == "running"  # batch mode updates nothing
+        try:
+            yield
+        finally:
+            for norm, tracks in norms:
+                norm.track_running_stats = tracks

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from .cells import Cell
-from .networks import NetworkConfig, build_network
+from .networks import NetworkConfig, build_network, reset_state
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,9 @@ class TrainingMemory:
 def saved_bytes(network: nn.Module, x: Tensor) -> int:
     """Bytes of the different storages that a forward pass in training mode keeps for its backward pass.
 
-    Weights among them are not counted. The network itself is not run, but a copy of it.
+    Weights among them are not counted. Not the network itself is run, but a copy of it; its state is reset.
     """
+    reset_state(network)  # what an earlier pass left cannot be copied
     network = deepcopy(network).train()
     own = {tensor.untyped_storage()._cdata for tensor in (*network.parameters(), *network.buffers())}
     kept: dict[int, torch.UntypedStorage] = {}  # held until the end, so that no address is used twice

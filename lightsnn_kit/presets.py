@@ -81,8 +81,11 @@ class Preset:
         return _reduced(splits, self.block, self.per_class)
 
     def network_config(self, splits: Splits) -> NetworkConfig:
-        """The macro network for these data."""
-        return NetworkConfig(**splits.network_settings(), **self.network)
+        """The macro network for these data; events have as many time steps as they have frames."""
+        steps = (
+            {"num_steps": len(splits.train.x[0])} if splits.events else {}
+        )  # every frame enters at a step of its own
+        return NetworkConfig(**splits.network_settings(), **{**self.network, **steps})
 
     def variant(self, *names: str) -> Preset:
         """This preset with the changes of one or more of ``VARIANTS``; the name says so."""

@@ -1,8 +1,8 @@
-"""Record membrane potentials of LIF layers, beside ``scoring.record_spikes``."""
+"""Watch LIF layers at work; record their membrane potentials, beside ``scoring.record_spikes``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -10,6 +10,36 @@ from spikingjelly.activation_based.neuron import BaseNode
 from torch import Tensor, nn
 
 _OUT_OF_REACH = 1e30  # finite: a soft reset multiplies it by no spike
+
+
+@contextmanager
+def watch_layers(network: nn.Module, watch: Callable, *, before: bool = False) -> Iterator[None]:
+    """Call ``watch(name, layer, x, spikes)`` at every step of every LIF layer in the ``with`` block.
+
+    With ``before`` it is called before the step, and ``spikes`` is None. No hook survives the block.
+    """
+
+    def hook_for(name: str) -> Callable:
+        return lambda layer, args, spikes=None: watch(name, layer, args[0], spikes)
+
+    layers = [(name, module) for name, module in network.named_modules() if isinstance(module, BaseNode)]
+    handles = [
+        (layer.register_forward_pre_hook if before else layer.register_forward_hook)(hook_for(name))
+        for name, layer in layers
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def stack_steps(record: dict) -> None:
+    """Turn lists of steps [N, ...] into tensors [T, N, ...], in place; ``ValueError`` for batches of several sizes."""
+    for name, steps in record.items():
+        if len(shapes := {tuple(step.shape) for step in steps}) > 1:
+            raise ValueError(f"{name} saw batches of shapes {sorted(shapes)} in one block; take a block for each.")
+    record.update({name: torch.stack(steps) for name, steps in record.items()})
 
 
 @contextmanager
@@ -28,20 +58,12 @@ def record_potentials(network: nn.Module) -> Iterator[dict]:
     """
     record: dict = {}
 
-    def hook_for(name: str) -> object:
-        def hook(module: BaseNode, args: tuple[Tensor, ...]) -> None:
-            record.setdefault(name, []).append(_charged(module, args[0]))
+    def keep(name: str, layer: BaseNode, x: Tensor, _: None) -> None:
+        record.setdefault(name, []).append(_charged(layer, x))
 
-        return hook
-
-    layers = [(name, module) for name, module in network.named_modules() if isinstance(module, BaseNode)]
-    handles = [module.register_forward_pre_hook(hook_for(name)) for name, module in layers]
-    try:
+    with watch_layers(network, keep, before=True):
         yield record
-    finally:
-        for handle in handles:
-            handle.remove()
-        record.update({name: torch.stack(steps) for name, steps in record.items()})
+    stack_steps(record)
 
 
 @torch.no_grad()

@@ -55,8 +55,7 @@ def step_record(step: PruneStep) -> dict[str, object]:
     scores = [(str(edge), str(op), score) for edge, op, score in step.scores]
     pruned = [asdict(decision) | {"edge": str(decision.edge)} for decision in step.pruned]
     alive = {str(edge): [str(op) for op in ops] for edge, ops in step.mask.items()}
-    evaluations = getattr(step, "evaluations", len(scores))
-    return {"round": step.round, "scores": scores, "pruned": pruned, "mask": alive, "evaluations": evaluations}
+    return {"round": step.round, "scores": scores, "pruned": pruned, "mask": alive, "evaluations": step.evaluations}
 
 
 def read_steps(rows: Iterable[object], *, space: CellSpace | None = None) -> tuple[PruneStep, ...]:

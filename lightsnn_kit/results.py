@@ -151,7 +151,20 @@ def estimate(rows: Iterable[Row], key: str | Callable[[Row], float]) -> Estimate
 
 
 def paired(rows: Iterable[Row], first: str, second: str, *, key: str = "test_accuracy") -> Estimate | None:
-    """The estimate of ``first − second`` over the seeds that both methods have; None if there is none."""
+    """The estimate of ``first − second`` over the seeds that both methods have; None if there is none.
+
+    ``ValueError`` for rows of more than one preset: their seeds are no pairs.
+
+    >>> rows = [{"preset": "p", "method": m, "seed": s, "test_accuracy": a} for m, s, a in
+    ...         [("a", 0, 0.75), ("a", 1, 0.5), ("b", 0, 0.5), ("b", 1, 0.25), ("b", 2, 0.0)]]
+    >>> paired(rows, "a", "b").mean
+    0.25
+    """
+    rows = list(rows)
+    if len(presets := {row["preset"] for row in rows}) > 1:
+        raise ValueError(
+            f"expected rows of one preset, got {', '.join(sorted(map(str, presets)))}; compare each alone."
+        )
     values = {(row["method"], row["seed"]): float(row[key]) for row in rows}
     seeds = [seed for method, seed in values if method == first and (second, seed) in values]
     return Estimate.of([values[first, seed] - values[second, seed] for seed in seeds]) if seeds else None

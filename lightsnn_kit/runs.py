@@ -96,7 +96,7 @@ class RunFolder:
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
         """Open a run folder, made if absent; a relative path starts at `project_root`. ``RunError`` if unwritable."""
-        folder = project_root() / path
+        folder = project_root() / Path(path).expanduser()
         make_writable(folder)
         return cls(folder)
 

@@ -24,7 +24,8 @@ from ._names import unknown
 from .cells import Op
 from .kernels import MAX_NEURONS, SpikeStatistics, hamming, log_det, pattern_distances, sahd_kernel
 from .lattice import LatticeConv2d, check_exact, scoring_mode
-from .networks import SpikingNetwork
+from .networks import SpikingNetwork, reset_state
+from .recording import stack_steps, watch_layers
 from .spaces import OpMask
 
 __all__ = [
@@ -57,20 +58,15 @@ def record_spikes(network: nn.Module, *, on_spikes: Callable[[str, Tensor], None
     """
     record: dict = {}
 
-    def keep(name: str, spikes: Tensor) -> None:
-        record.setdefault(name, []).append(spikes.detach().to(torch.uint8))
+    def keep(name: str, layer: BaseNode, x: Tensor, spikes: Tensor) -> None:
+        if on_spikes:
+            on_spikes(name, spikes)
+        else:
+            record.setdefault(name, []).append(spikes.detach().to(torch.uint8))
 
-    def hook_for(name: str) -> Callable:
-        return lambda module, args, spikes: (on_spikes or keep)(name, spikes)
-
-    layers = [(name, module) for name, module in network.named_modules() if isinstance(module, BaseNode)]
-    handles = [module.register_forward_hook(hook_for(name)) for name, module in layers]
-    try:
+    with watch_layers(network, keep):
         yield record
-    finally:
-        for handle in handles:
-            handle.remove()
-        record.update({name: torch.stack(steps) for name, steps in record.items()})
+    stack_steps(record)
 
 
 def _check_batches(supernet: SpikingNetwork, batches: Sequence[Tensor]) -> None:
@@ -271,10 +267,14 @@ def _worker_score(mask: OpMask) -> float:
 def score_in_processes(scorer: Scorer, *, workers: int) -> Iterator[tuple[Callable[[OpMask], float], Executor]]:
     """A (score, executor) pair for ``prune_search`` that scores in worker processes, with the same bits.
 
-    The weights travel once per worker. The processor's threads are shared out among the workers.
+    The weights travel once per worker. The processor's threads are shared out among the workers. ``ValueError`` with
+    ``reset=False``: each worker would have membranes of its own.
     """
+    if not scorer.reset:
+        raise ValueError("workers give the same bits only if states are reset; with reset=False score in one process.")
     if not isinstance(workers, int) or workers < 1:
         raise ValueError(f"workers must be a positive integer, got {workers!r}.")
+    reset_state(scorer.supernet)  # what an earlier pass left does not travel
     threads = max(1, torch.get_num_threads() // workers)
     context = multiprocessing.get_context("spawn")  # a forked torch may hang on its threads
     with ProcessPoolExecutor(workers, context, _start_worker, (scorer, threads)) as executor:

@@ -16,7 +16,7 @@ import numpy as np
 from .cells import Cell, Edge, Op, tie_rank
 from .spaces import CellSpace, OpMask
 
-__all__ = ["Decision", "Evaluation", "PruneStep", "Score", "Settle", "prune_search", "random_search"]
+__all__ = ["Decision", "PruneStep", "Score", "ScoredCell", "Settle", "prune_search", "random_search"]
 
 Score = Callable[[OpMask], float]
 
@@ -107,7 +107,7 @@ class PruneStep:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class ScoredCell:
     """One scored cell of a random search."""
 
     index: int
@@ -257,8 +257,8 @@ def random_search(
     rng: np.random.Generator,
     snasnet_rules: bool = False,
     executor: Executor | None = None,
-) -> Iterator[Evaluation]:
-    """Score ``budget`` random cells, one ``Evaluation`` each; the best is ``max(..., key=lambda e: e.score)``.
+) -> Iterator[ScoredCell]:
+    """Score ``budget`` random cells, one ``ScoredCell`` each; the best is ``max(..., key=lambda e: e.score)``.
 
     Cells are uniform over the space, or drawn by SNASNet's rules (its published search scores 5000). Raises
     ``ValueError`` unless the budget is a positive integer.
@@ -275,4 +275,4 @@ def random_search(
         draw = space.sample_snasnet if snasnet_rules else space.sample
         cells = [draw(rng) for _ in range(min(chunk, budget - start))]
         values = _evaluate(score, [OpMask.from_cell(cell, space) for cell in cells], executor)
-        yield from (Evaluation(start + i, *pair) for i, pair in enumerate(zip(cells, values, strict=True)))
+        yield from (ScoredCell(start + i, *pair) for i, pair in enumerate(zip(cells, values, strict=True)))

@@ -44,12 +44,12 @@ class RecordedScore:
     splits: Splits
     seed: int
     stage: Stage
-    build_seconds: float = 0.0
     index: int = 0
     _scorer: Scorer | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self.earlier = self.stage.records("scores")
+        self.replayed: list[OpMask] = []
 
     def __call__(self, mask: OpMask) -> float:
         index, self.index = self.index, self.index + 1
@@ -60,7 +60,10 @@ class RecordedScore:
                     f"score {index} in {self.stage.path} is of the mask {earlier['mask']!r}, but the search now asks "
                     f"for {mask_key(mask)!r}: the code has changed since. Choose another run folder."
                 )
+            self.replayed.append(mask)
             return float(earlier["score"])
+        if self.replayed and not self.preset.scoring.reset:
+            self._restore_membranes()
         started = time.perf_counter()
         scorer = self._prepared(mask.space, index)
         built = time.perf_counter()
@@ -68,6 +71,17 @@ class RecordedScore:
         seconds = {"build_seconds": built - started, "seconds": time.perf_counter() - built}
         self.stage.append("scores", {"index": index, "mask": mask_key(mask), "score": value, **seconds})
         return value
+
+    def _restore_membranes(self) -> None:
+        """Score again what was read back: without reset a score depends on all that came before it."""
+        for index, mask in enumerate(self.replayed):
+            value, earlier = self._prepared(mask.space, index)(mask), self.earlier[index]["score"]
+            if value != earlier:
+                raise RunError(
+                    f"score {index} in {self.stage.path} is {earlier}, computed again it is {value}: another machine "
+                    "or other code. Choose another run folder."
+                )
+        self.replayed = []
 
     def _prepared(self, space: CellSpace, index: int) -> Scorer:
         """The scorer, built once; with ``fresh_batches`` it gets other images for every candidate."""
@@ -77,7 +91,8 @@ class RecordedScore:
             options = {name: getattr(scoring, name) for name in ("proxy", "bn", "feedback", "reset")}
             self._scorer = Scorer(supernet=supernet, batches=self._batches(self.seed), **options)
         if scoring.fresh_batches and index:
-            return replace(self._scorer, batches=self._batches(1_000_003 * (self.seed + 1) + index))
+            own = np.random.SeedSequence((self.seed, index))
+            return replace(self._scorer, batches=self._batches(int(own.generate_state(1)[0])))
         return self._scorer
 
     def _batches(self, seed: int) -> tuple[torch.Tensor, ...]:

@@ -20,6 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ._datasets.augmentation import augment
+from ._layers.modes import kept_modes
 from ._runs.checkpoints import differences, load_network, read_checkpoint, write_checkpoint
 from .data import Split, Splits
 from .networks import SpikingCell, SpikingNetwork, reset_state
@@ -65,6 +67,11 @@ class TrainConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < low:
                 raise ValueError(f"{name} must be an integer >= {low}, got {value!r}.")
+        if self.frozen_norm_epochs >= self.epochs:
+            raise ValueError(
+                f"frozen_norm_epochs must leave an epoch in which batch normalisations learn their statistics, got "
+                f"{self.frozen_norm_epochs} of {self.epochs} epochs."
+            )
         limits = {"learning_rate": math.inf, "weight_decay": math.inf, "momentum": 1, "dampening": 1}
         for name, high in (limits | {"final_lr_fraction": 1}).items():
             value = getattr(self, name)
@@ -133,7 +140,9 @@ class _Training:
         self.train = Split(splits.train.x.to(self.device), splits.train.y.to(self.device))
         self.history: list[EpochRecord] = []
         gpu = self.device.type == "cuda"
-        self.amp = config.amp == "on" or (config.amp == "auto" and gpu and torch.cuda.is_bf16_supported())
+        self.amp = config.amp == "on" or (
+            config.amp == "auto" and gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+        )
         if config.channels_last != "off":
             network.to(memory_format=torch.channels_last)  # convolutions hand the format on to their outputs
         # By keyword: the published code passes the weight decay by position, where it is the dampening.
@@ -247,30 +256,6 @@ def evaluate(network: SpikingNetwork, split: Split, *, batch_size: int = 256, lo
     return Evaluation(correct / len(split), total / len(split), correct, len(split))
 
 
-def augment(x: Tensor, *, crop: int, flip: bool, fill: tuple[float, ...], generator: torch.Generator) -> Tensor:
-    """Shift each sample by up to ``crop`` pixels and mirror it with probability 1/2 (``flip``).
-
-    ``x`` [N, C, H, W] or [T, N, C, H, W] of any type; the frames of a sample move together. ``fill`` is the value of
-    the border, per channel or one for all (rounded for integers).
-
-    >>> x = torch.arange(4).view(1, 1, 1, 4)
-    >>> augment(x, crop=0, flip=True, fill=(0.0,), generator=torch.Generator().manual_seed(0)).flatten().tolist()
-    [3, 2, 1, 0]
-    """
-    if not crop and not flip:
-        return x
-    n, c, h, w = x.shape[-4:]
-    border = torch.tensor(fill) if x.is_floating_point() else torch.tensor(fill).round()
-    padded = border.to(x).view(-1, 1, 1).expand(c, h + 2 * crop, w + 2 * crop).repeat(*x.shape[:-3], 1, 1, 1)
-    padded[..., crop : crop + h, crop : crop + w] = x
-    top, left = torch.randint(2 * crop + 1, (2, n, 1), generator=generator)
-    mirrored = torch.rand(n, 1, generator=generator) < 0.5 * flip
-    rows = (top + torch.arange(h))[:, :, None]  # [N, H, 1]
-    columns = (left + torch.arange(w).where(~mirrored, torch.arange(w).flip(0)))[:, None]  # [N, 1, W]
-    moved = padded[..., torch.arange(n)[:, None, None], :, rows, columns]  # [N, H, W, (T,) C]: indexed axes come first
-    return moved.movedim((0, 1, 2), (-4, -2, -1))
-
-
 def _loss(logits: Tensor, y: Tensor, kind: str) -> Tensor:
     if kind == "mse":
         return F.mse_loss(logits, F.one_hot(y, logits.shape[1]).to(logits.dtype))
@@ -279,15 +264,11 @@ def _loss(logits: Tensor, y: Tensor, kind: str) -> Tensor:
 
 @contextmanager
 def _mode(network: nn.Module, *, training: bool, frozen_norms: bool = False) -> Iterator[None]:
-    modes = [(module, module.training) for module in network.modules()]
-    network.train(training)
-    for module in network.modules():
-        module.training &= not (frozen_norms and isinstance(module, nn.BatchNorm2d))
-    try:
+    with kept_modes(network):
+        network.train(training)
+        for module in network.modules():
+            module.training &= not (frozen_norms and isinstance(module, nn.BatchNorm2d))
         yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 @contextmanager
@@ -316,5 +297,6 @@ def _check_fits(network: SpikingNetwork, split: Split, num_classes: int) -> None
 def _crc32(*splits: Split) -> int:
     value = 0
     for split in splits:
-        value = zlib.crc32(split.y.numpy(force=True), zlib.crc32(split.x.contiguous().numpy(force=True), value))
+        for tensor in (split.x, split.y):  # as bytes: NumPy has no bfloat16
+            value = zlib.crc32(tensor.detach().cpu().contiguous().view(torch.uint8).numpy(), value)
     return value

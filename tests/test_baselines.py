@@ -10,7 +10,7 @@ import pytest
 from lightsnn_kit import baselines
 from lightsnn_kit.baselines import METHODS, choose, forward_part, num_weights
 from lightsnn_kit.cells import Cell, Edge, Op
-from lightsnn_kit.spaces import PUBLISHED_CELLS, SPACES, OpMask
+from lightsnn_kit.spaces import PUBLISHED_CELLS, SPACES, CellSpace, OpMask
 
 SPACE = SPACES["lightsnn"]
 
@@ -145,3 +145,8 @@ def test_errors_teach() -> None:
     with pytest.raises(ValueError, match="budget must be a positive integer"):
         choose("random-search", SPACE, score=Counting(), rng=rng(), budget=0)
     assert baselines.get("random").text
+
+
+def test_no_random_cell_of_zeroize_alone() -> None:
+    with pytest.raises(ValueError, match="zeroize alone"):
+        baselines.choose("random", CellSpace(("zeroize",)), rng=np.random.default_rng(0), score=baselines.no_score)

@@ -15,9 +15,9 @@ import torch
 from loaders import torchvision_datasets  # a helper of these tests: the module, or a skip with the reason
 
 from lightsnn_kit._datasets import cifar, data_files
+from lightsnn_kit._datasets.augmentation import augment
 from lightsnn_kit._datasets.standins import make_tiny_cifar
 from lightsnn_kit.data import load
-from lightsnn_kit.training import augment
 
 KINDS = {"cifar10": ("cifar-10-batches-py", cifar._CIFAR10), "cifar100": ("cifar-100-python", cifar._CIFAR100)}
 

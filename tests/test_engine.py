@@ -152,6 +152,16 @@ def test_same_bits_in_worker_processes(scorer):
         assert list(executor.map(score, masks)) == [scorer(mask) for mask in masks]
 
 
+def test_workers_need_no_state_of_the_caller(scorer):
+    """What a pass with gradients left behind does not travel; membranes that carry over cannot be shared."""
+    scorer.supernet(scorer.batches[0], mask=LIGHTSNN.full_mask())
+    with score_in_processes(scorer, workers=1) as (score, executor):
+        assert list(executor.map(score, [LIGHTSNN.full_mask()])) == [scorer(LIGHTSNN.full_mask())]
+    carried = Scorer(supernet=scorer.supernet, batches=scorer.batches, reset=False)
+    with pytest.raises(ValueError, match="only if states are reset"), score_in_processes(carried, workers=1):
+        pass
+
+
 def test_same_bits_for_any_memory_format(scorer):
     last = tuple(x.contiguous(memory_format=torch.channels_last) for x in scorer.batches)
     again = Scorer(supernet=scorer.supernet, batches=last, engine="fast")

@@ -188,3 +188,9 @@ def test_opening_and_closing_leaves_nothing(leaves_nothing: Callable) -> None:
 def test_the_widgets_load_no_torch() -> None:
     code = "import sys, lightsnn_kit.widgets; print({'torch', 'spikingjelly'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+@pytest.mark.parametrize("num_steps", [4, 201])
+def test_as_many_steps_as_the_slider_has(num_steps: int) -> None:
+    with pytest.raises(ValueError, match=f"num_steps must be from 5 to 200, got {num_steps}"):
+        LIFPlayground(num_steps=num_steps)

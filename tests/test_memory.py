@@ -73,3 +73,10 @@ def test_measured_by_doing_it() -> None:
 def test_steps_that_end_badly_are_told() -> None:
     with pytest.raises(RuntimeError, match="batch_size 1 did not end well: ValueError"):
         measured_memory("no cell", SMALL, batch_size=1)
+
+
+def test_a_network_that_has_run_can_be_counted() -> None:
+    network, x = build_network(CELL, SMALL), torch.ones(4, 2, 2, 32, 32)
+    before = saved_bytes(network, x)
+    network(x)
+    assert saved_bytes(network, x) == before

@@ -181,3 +181,9 @@ def test_small_presets_load() -> None:
     assert not fashion.stand_in
     assert presets.get("fashion-mnist-small").network_config(fashion).features == 16 * 3 * 3
     assert np.isclose(float(fashion.train.x.float().std()) * fashion.scale, 1, atol=0.01)
+
+
+def test_events_have_a_step_per_frame() -> None:
+    preset = presets.get("motion-dvs")
+    splits = preset.load()
+    assert preset.network_config(splits).num_steps == splits.train.x.shape[1] == preset.data["num_steps"]

@@ -143,11 +143,13 @@ TABLE = {
     "_layers.lif": ("_layers.loops", "torch spikingjelly", ""),
     "_layers.norm": ("_layers.loops", "numpy torch", ""),
     "_layers.training_kernels": ("", "numpy numba", ""),
-    "lattice": ("_layers.lif _layers.norm", "torch spikingjelly", ""),
+    "lattice": ("_layers.lif _layers.modes _layers.norm", "torch spikingjelly", ""),
     "kernels": ("", "numpy torch", ""),
+    "_datasets.augmentation": ("", "torch", ""),
     "_layers.init": ("", "torch", ""),
+    "_layers.modes": ("", "torch", ""),
     "networks": ("cells spaces lattice _layers", "torch spikingjelly", ""),
-    "scoring": ("cells spaces kernels lattice networks _engine.engine", "numpy torch spikingjelly", ""),
+    "scoring": ("cells spaces kernels lattice networks recording _engine.engine", "numpy torch spikingjelly", ""),
     "_engine.plan": ("cells spaces", "", ""),
     "_engine.engine": (
         "cells spaces kernels lattice networks _engine.plan _engine.cpu_engine",
@@ -157,10 +159,14 @@ TABLE = {
     "_engine.cpu_kernels": ("", "numpy numba llvmlite", ""),
     "_engine.cpu_parts": ("cells lattice _engine", "numpy torch", ""),
     "_engine.cpu_engine": ("cells lattice _engine", "numpy torch", ""),
-    "training": ("networks data _runs.checkpoints", "numpy torch spikingjelly", ""),
+    "training": (
+        "networks data _datasets.augmentation _layers.modes _runs.checkpoints",
+        "numpy torch spikingjelly",
+        "",
+    ),
     "_runs.checkpoints": ("networks", "numpy torch safetensors", ""),
     "memory": ("cells networks", "torch", ""),
-    "energy": ("networks scoring", "numpy torch spikingjelly", ""),
+    "energy": ("networks scoring _layers.modes", "numpy torch spikingjelly", ""),
     "figures": ("cells spaces _figures", "numpy plotly", ""),
     "_figures.kernel_figures": ("_figures.style", "numpy plotly", ""),
     "_figures.neuron_figures": ("_figures.style _figures.spike_figures", "numpy plotly", ""),
@@ -273,6 +279,11 @@ def test_no_module_loads_what_a_cpu_only_torch_breaks() -> None:
     loaded = loaded_after("\n".join(f"import lightsnn_kit.{name}" for name in names))
     assert loaded >= {f"lightsnn_kit.{name}" for name in names}
     assert loaded & {"torchvision", "torchaudio", "spikingjelly.datasets", "tonic", "sklearn"} == set()
+
+
+def test_only_background_jobs_need_posix() -> None:
+    loaded = loaded_after("sys.modules['fcntl'] = None\nimport lightsnn_kit.widgets, lightsnn_kit.__main__")
+    assert {"lightsnn_kit.jobs", "lightsnn_kit._views.run_monitor"} <= loaded
 
 
 # ---- sizes -----------------------------------------------------------------------------------------------------------

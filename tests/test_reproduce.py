@@ -8,6 +8,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lightsnn_kit import __main__ as command_line
@@ -17,6 +18,7 @@ from lightsnn_kit._runs.evidence import read_evidence
 from lightsnn_kit.cells import Cell
 from lightsnn_kit.result_figures import accuracy_by_method, search_times
 from lightsnn_kit.results import Estimate
+from lightsnn_kit.spaces import OpMask
 from lightsnn_kit.study import RecordedScore, row_name, run_rows, stand_in_data
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks" / "reproduce"
@@ -54,6 +56,8 @@ def test_paired_differences_use_common_seeds() -> None:
     gap = results.paired(rows, "a", "b")
     assert (gap.n, gap.mean) == (2, pytest.approx(0.2))
     assert results.paired(rows, "a", "c") is None
+    with pytest.raises(ValueError, match=r"rows of one preset, got p, q"):
+        results.paired([*rows, a_row("a", 0, 0.1, preset="q")], "a", "b")
 
 
 def test_search_seconds_count_everything() -> None:
@@ -225,6 +229,25 @@ def test_scores_of_other_masks_are_refused(tiny: presets.Preset, tmp_path: Path)
     stage.append("scores", {"index": 0, "mask": "0", "score": -1.0, "seconds": 1.0, "build_seconds": 0.0})
     with pytest.raises(runs.RunError, match="is of the mask '0', but the search now asks for '012"):
         RecordedScore(tiny, tiny.load(), 0, stage)(mask)
+
+
+@pytest.mark.parametrize("change", [{}, {"fresh_batches": False}], ids=["published", "same images"])
+def test_a_search_without_resets_goes_on_as_if_never_stopped(
+    tiny: presets.Preset, tmp_path: Path, change: dict[str, bool]
+) -> None:
+    """Membranes carry over from score to score, so those read back are computed again first."""
+    preset, cells = tiny.variant("published"), np.random.default_rng(0)
+    preset = replace(preset, scoring=replace(preset.scoring, **change), network=dict(preset.network) | {"num_steps": 4})
+    splits, folder = preset.load(), runs.RunFolder.open(tmp_path)
+    masks = [OpMask.from_cell(preset.cell_space.sample(cells), preset.cell_space) for _ in range(8)]
+    scored = RecordedScore(preset, splits, 0, folder.stage("one", {}))
+    whole = [scored(mask) for mask in masks]
+    stage = folder.stage("two", {})
+    first = RecordedScore(preset, splits, 0, stage)
+    assert [first(mask) for mask in masks[:5]] == whole[:5]
+    again = RecordedScore(preset, splits, 0, stage)
+    assert [again(mask) for mask in masks] == whole
+    assert [record["index"] for record in stage.records("scores")] == list(range(8))
 
 
 def test_two_rows_of_one_experiment_are_refused(finished: Path, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from lightsnn_kit.scoring import (
     scoring_mode,
     spike_statistics,
 )
-from lightsnn_kit.spaces import SPACES, OpMask
+from lightsnn_kit.spaces import SPACES, CellSpace, OpMask
 
 LIGHTSNN = SPACES["lightsnn"]
 CONFIG = NetworkConfig(input_shape=(1, 8, 8), num_classes=3, width=8, hidden=64, votes=2, num_steps=4, input_scale=4.0)
@@ -278,3 +278,27 @@ def test_statistics_of_unknown_kernel():
     assert sahd_score(
         build_supernet(LIGHTSNN, CONFIG, seed=0), LIGHTSNN.full_mask(), [images(0), images(1)]
     ) == scorer()(LIGHTSNN.full_mask())
+
+
+@pytest.mark.parametrize("engine", ["plain", "fast"])
+def test_a_space_without_convolutions(engine):
+    """Only the LIF layers between and after the cells are counted."""
+    found = scorer(space=CellSpace(("zeroize", "skip")), engine=engine)
+    mask = found.supernet.design.full_mask()
+    assert [len(one.layers) for one in found.statistics(mask)] == [3, 3]
+    assert found(mask) == scorer(space=CellSpace(("zeroize", "skip")), engine="plain")(mask)
+
+
+def test_one_block_records_batches_of_one_size():
+    supernet, mask = scorer().supernet, LIGHTSNN.full_mask()
+    told = r"saw batches of shapes \[\(2, .*\(3, .*take a block for each"
+
+    def record(*counts):
+        with record_spikes(supernet):
+            for count in counts:
+                supernet(images(0, count), mask=mask)
+
+    with pytest.raises(ValueError, match=told):
+        record(2, 3)
+    with pytest.raises(TypeError):  # what goes wrong inside is what is told
+        record(2, 3, None)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from lightsnn_kit import training
+from lightsnn_kit._datasets.augmentation import augment
 from lightsnn_kit.data import Split, Splits
 from lightsnn_kit.networks import NetworkConfig, SpikingNetwork, build_network, build_supernet
 from lightsnn_kit.spaces import SPACES
@@ -18,7 +19,6 @@ from lightsnn_kit.training import (
     Evaluation,
     TrainConfig,
     TrainingDivergedError,
-    augment,
     evaluate,
     fit,
     load_network,
@@ -479,3 +479,18 @@ def test_supernet_is_refused() -> None:
 
 def test_record_is_plain_numbers(whole: tuple) -> None:
     assert all(type(value) in (int, float) for record in whole[0] for value in asdict(record).values())
+
+
+def test_an_epoch_is_left_for_statistics() -> None:
+    with pytest.raises(ValueError, match=r"frozen_norm_epochs must leave an epoch .* got 2 of 2 epochs"):
+        TrainConfig(epochs=2, frozen_norm_epochs=2)
+
+
+def test_views_and_bfloat16_are_trained_on() -> None:
+    """Labels that are a column of a table, images without a NumPy type of their own."""
+    both = torch.stack([SPLITS.train.y, SPLITS.train.y], 1)
+    parts = {"train": Split(SPLITS.train.x.bfloat16(), both[:, 0])}
+    parts |= {name: Split(getattr(SPLITS, name).x.bfloat16(), getattr(SPLITS, name).y) for name in ("val", "test")}
+    odd = replace(SPLITS, **parts)
+    [record] = fit(make_network(), odd, replace(CONFIG, epochs=1))
+    assert math.isfinite(record.train_loss)

@@ -41,9 +41,9 @@ def event_splits(*, name: str, train: Any, test: Any, num_steps: int, by: str = 
     users or more), all recordings of a fifth of them: the test users are unknown, too.
 
     Frames are kept in the folder ``frames`` of ``data_folder()`` under a hash of the files (names, sizes, times of
-    change), the data set's settings and transforms, the recipe and tonic's version; they are mapped, not read, until
-    used. A data set that lists no files in ``data``, or whose settings have no repr that tells them apart, is read
-    anew each time. ``ValueError`` naming the recording that cannot be read.
+    change), the data set's settings and transforms, the recipe and tonic's version; those of the test part are
+    mapped, not read, until used. A data set that lists no files in ``data``, or whose settings have no repr that tells
+    them apart, is read anew each time. ``ValueError`` naming the recording that cannot be read.
     """
     check_recipe(num_steps, by)
     order, test_order, recipe = _order(train), _order(test), (num_steps, by)

@@ -195,6 +195,6 @@ def _var_mean(channel: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     if channel.dtype is not torch.uint8:
         return torch.var_mean(channel.double(), correction=0)
     share = torch.bincount(channel.flatten(), minlength=256).double() / channel.numel()
-    levels = torch.arange(256.0, dtype=torch.float64)
+    levels = torch.arange(256.0, dtype=torch.float64, device=channel.device)
     mean = share @ levels
     return share @ (levels - mean) ** 2, mean

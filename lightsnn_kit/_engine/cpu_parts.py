@@ -173,8 +173,8 @@ class TermTable:
 
 
 def sum_type(convs: list[nn.Conv2d]) -> type:
-    """int16 where the largest sum that the convolutions' actual weights allow fits, else float32."""
-    if not all(isinstance(conv, LatticeConv2d) for conv in convs):
+    """int16 where the largest sum that the convolutions' actual weights allow fits, else float32 (for none, too)."""
+    if not convs or not all(isinstance(conv, LatticeConv2d) for conv in convs):
         return np.float32
     weights = [conv.weight.detach().flatten(1) for conv in convs]
     bound = max(max(w.clamp_min(0).sum(1).max(), -w.clamp_max(0).sum(1).min()) for w in weights)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import time
 from collections.abc import Sequence
@@ -94,6 +93,8 @@ def _is_locked(folder: Path) -> bool:
         file = os.open(folder / "job" / "lock", os.O_RDWR)
     except FileNotFoundError:
         return False
+    import fcntl  # POSIX only, as are the jobs that lock
+
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

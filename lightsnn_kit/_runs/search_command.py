@@ -21,7 +21,6 @@ class SearchPreset:
     criterion: str
     bn: str = "batch"
     feedback: bool = True
-    pool: str = "max"
     num_batches: int = 2
 
 
@@ -31,7 +30,8 @@ SEARCH_PRESETS = {
     "lightsnn-published": SearchPreset(criterion="sahd", bn="running", feedback=False),
     "hd": SearchPreset(criterion="hd"),
 }
-"""Searches by name. ``balanced`` is for use; ``lightsnn`` is the paper's; ``lightsnn-published`` as its code ran."""
+"""Searches by name. ``balanced`` is for use; ``lightsnn`` is the paper's; ``lightsnn-published`` has the statistics and
+the unread feedback of its code (``presets.VARIANTS["published"]`` has all that its code did)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +67,7 @@ def _scorer(preset: SearchPreset, space: CellSpace, options: argparse.Namespace)
     from ..scoring import Scorer
 
     splits = load(options.dataset, seed=options.seed)
-    settings = splits.network_settings() | {"width": options.width, "num_steps": options.steps, "pool": preset.pool}
+    settings = splits.network_settings() | {"width": options.width, "num_steps": options.steps}
     batches = scoring_batches(
         splits.train, batch_size=options.batch_size, num_batches=preset.num_batches, seed=options.seed
     )

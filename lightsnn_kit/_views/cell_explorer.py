@@ -248,7 +248,7 @@ class CellExplorer(View):
         """The cell as a graph, its scores in the title."""
         found, title = self.measures(), None
         if found.sahd is not None:
-            title = f"Cell: SAHD {number(found.sahd)}, HD {number(found.hd)}, {found.cell.num_convs} convolutions"
+            title = f"Cell: SAHD {number(found.sahd)}, HD {number(found.hd)}, {found.num_convs} convolutions"
         return cell_graph(self.cell, title=title, theme=self.theme)
 
     def kernel_figure(self) -> go.Figure:

@@ -33,6 +33,11 @@ class CellMeasures:
     rates: Mapping[str, np.ndarray] | None = None
     parameters: int | None = None
 
+    @property
+    def num_convs(self) -> int:
+        """All convolutions, as the score counts them: also those on edges that reach nothing."""
+        return sum(op.is_conv for op in self.cell.ops)
+
 
 def measure(cell: Cell, space: CellSpace, scorer: object | None) -> CellMeasures:
     """Score a cell of a space: ``scorer.statistics(mask)`` gives one ``SpikeStatistics`` per batch.
@@ -59,7 +64,7 @@ def _rates_by_source(passes: list[Mapping[str, object]]) -> dict[str, np.ndarray
         for name, rate in rates.items():
             found = re.match(r"(cell\d)\.ops\.(\d+)<-(\d+):", name)
             row = f"{found[1]}, node {found[3]}" if found else name
-            rows.setdefault(row, []).append(np.asarray(rate, float))
+            rows.setdefault(row, []).append(np.asarray(rate.cpu() if hasattr(rate, "cpu") else rate, float))
             readers.setdefault(row, set()).add(name)
     order = sorted(rows, key=lambda row: (_PLACES.get(row.partition(".")[0].partition(",")[0], 9), row))
     return {_told(row, len(readers[row])): np.mean(rows[row], axis=0) for row in order}
@@ -119,7 +124,7 @@ def facts(found: CellMeasures, before: CellMeasures | None = None) -> list[tuple
         ("SAHD score", number(found.sahd), scored or change(found.sahd, before and before.sahd)),
         ("HD score", number(found.hd), scored or change(found.hd, before and before.hd)),
         ("Parameters", "–" if found.parameters is None else f"{found.parameters:,}", scored or "whole network"),
-        ("Convolutions", str(sum(op.is_conv for op in cell.ops)), _conv_remark(cell)),
+        ("Convolutions", str(found.num_convs), _conv_remark(cell)),
         ("Longest conv path", *(("–", "no path!") if paths is None else (str(paths[1]), "forward edges"))),
     ]
     if found.rates:

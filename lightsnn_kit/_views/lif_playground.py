@@ -14,6 +14,7 @@ from .widget_base import View
 from .widget_parts import control, flow
 
 _RESETS = {"hard: set to v_reset": False, "soft: subtract the threshold": True}
+MIN_STEPS, MAX_STEPS = 5, 200  # of a simulation
 _RATE_STEPS = 200  # of the f-I curve: rates to half a per cent
 
 
@@ -29,11 +30,14 @@ class LIFPlayground(View):
     """Input current, time constant, threshold, reset and surrogate; membrane, spikes, surrogate gradient, f-I curve.
 
     The numbers are spikingjelly's own neuron and surrogates (see ``neurons``); it needs torch.
+    ``ValueError`` for a number of steps that its slider does not have.
     """
 
     name = "lif"
 
     def __init__(self, settings: LIFSettings | None = None, *, num_steps: int = 40, theme: str = "light") -> None:
+        if not MIN_STEPS <= num_steps <= MAX_STEPS:
+            raise ValueError(f"num_steps must be from {MIN_STEPS} to {MAX_STEPS}, got {num_steps!r}.")
         super().__init__(theme=theme)
         self._add_inputs(num_steps)
         self._add_neuron(settings or LIFSettings())
@@ -57,9 +61,11 @@ class LIFPlayground(View):
         self.input = add(control(ipywidgets.Dropdown, "constant", "Input", options=INPUTS), "input")
         span = {"min": -1.0, "max": 4.0, "step": 0.05}
         self.amplitude = add(control(ipywidgets.FloatSlider, 1.1, "Current x", **span, **wide), "amplitude")
-        self.steps = add(control(ipywidgets.IntSlider, num_steps, "Steps", min=5, max=200, **wide), "steps")
+        steps = {"min": MIN_STEPS, "max": MAX_STEPS} | wide
+        self.steps = add(control(ipywidgets.IntSlider, num_steps, "Steps", **steps), "steps")
         ends = (num_steps // 4, max(num_steps // 4 + 1, num_steps // 2))
-        self.pulse = add(control(ipywidgets.IntRangeSlider, ends, "Pulse from, to", min=0, max=200, **wide), "pulse")
+        steps |= {"min": 0}
+        self.pulse = add(control(ipywidgets.IntRangeSlider, ends, "Pulse from, to", **steps), "pulse")
         self.spread = add(control(ipywidgets.FloatSlider, 0.5, "Noise (sd)", min=0.0, max=2.0, step=0.05), "spread")
         self.seed = add(control(ipywidgets.IntText, 0, "Seed", **narrow), "seed")
 
