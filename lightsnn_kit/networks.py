@@ -20,7 +20,7 @@ from ._layers.lif import LIF
 from ._layers.norm import BatchNorm
 from .cells import Cell, Edge, Op
 from .lattice import make_exact
-from .spaces import CellSpace, OpMask
+from .spaces import CellSpace, OpMask, as_space
 
 # spikingjelly 2.0 registers Triton kernels when its first LIF layer runs; on a CPU-only torch 2.13 each one warns.
 logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
@@ -297,23 +297,24 @@ def build_network(cell: Cell | str, config: NetworkConfig, *, seed: int = 0) -> 
     return _build(config, lambda channels: SpikingCell(cell, channels, config), cell, seed)
 
 
-def build_supernet(space: CellSpace, config: NetworkConfig, *, seed: int = 0, init: str = "lattice") -> SpikingNetwork:
-    """The network with every op of a space on every edge; call it with ``mask=`` (and ``feedback=False``).
+def build_supernet(
+    space: CellSpace | str, config: NetworkConfig, *, seed: int = 0, init: str = "lattice"
+) -> SpikingNetwork:
+    """The network with every op of a space (or its name) on every edge; call it with ``mask=`` (``feedback=False``).
 
     ``init='lattice'``: integer weights, scores with the same bits everywhere (see ``lattice``);
     ``'kaiming'``: real weights, exact statistics; ``'stock'``: real weights in torch's and spikingjelly's own layers.
 
-    >>> from lightsnn_kit.spaces import SPACES
     >>> config = NetworkConfig(input_shape=(1, 8, 8), num_classes=10, width=8, hidden=32)
-    >>> supernet = build_supernet(SPACES["lightsnn"], config)
-    >>> supernet(torch.zeros(5, 1, 8, 8), mask=SPACES["lightsnn"].full_mask()).shape
+    >>> supernet = build_supernet("lightsnn", config)
+    >>> supernet(torch.zeros(5, 1, 8, 8), mask=supernet.design.full_mask()).shape
     torch.Size([5, 10])
     """
     if init not in ("lattice", "kaiming", "stock"):
         raise ValueError(f"init must be 'lattice', 'kaiming' or 'stock', got {init!r}.")
+    space = as_space(space)
     network = _build(config, lambda channels: SuperCell(space, channels, config), space, seed)
     if init != "stock":
-        generator = torch.Generator().manual_seed(seed)
         std = linear_spread(config.linear_std, config.features)
-        make_exact(network, generator, init=init, linear_std=std)
+        make_exact(network, torch.Generator().manual_seed(seed), init=init, linear_std=std)
     return network

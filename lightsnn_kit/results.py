@@ -161,10 +161,8 @@ def paired(rows: Iterable[Row], first: str, second: str, *, key: str = "test_acc
     0.25
     """
     rows = list(rows)
-    if len(presets := {row["preset"] for row in rows}) > 1:
-        raise ValueError(
-            f"expected rows of one preset, got {', '.join(sorted(map(str, presets)))}; compare each alone."
-        )
+    if len(presets := sorted({str(row["preset"]) for row in rows})) > 1:
+        raise ValueError(f"expected rows of one preset, got {', '.join(presets)}; compare each alone.")
     values = {(row["method"], row["seed"]): float(row[key]) for row in rows}
     seeds = [seed for method, seed in values if method == first and (second, seed) in values]
     return Estimate.of([values[first, seed] - values[second, seed] for seed in seeds]) if seeds else None

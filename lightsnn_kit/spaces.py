@@ -9,6 +9,7 @@ from math import prod
 
 import numpy as np
 
+from ._names import unknown
 from .cells import Cell, Edge, Op, cell_edges, tie_rank
 
 
@@ -171,6 +172,18 @@ SPACES: dict[str, CellSpace] = {
     "snasnet-maxpool": CellSpace((Op.ZEROIZE, Op.SKIP, Op.CONV1X1, Op.CONV3X3, Op.MAXPOOL3X3)),
 }
 """The published spaces by name; ``snasnet-maxpool`` is the five-op space of LightSNN's ablation."""
+
+
+def as_space(space: CellSpace | str) -> CellSpace:
+    """A space as it is, or that of a name in ``SPACES``; ``ValueError`` if the name is not known.
+
+    >>> as_space("lightsnn") is as_space(SPACES["lightsnn"])
+    True
+    """
+    if isinstance(space, str) and space not in SPACES:
+        raise unknown("space", space, SPACES, ", or a CellSpace")
+    return SPACES[space] if isinstance(space, str) else space
+
 
 PUBLISHED_CELLS: dict[str, Cell] = {
     "snasnet-cifar10": Cell.parse("0303 0030 2002 0200"),

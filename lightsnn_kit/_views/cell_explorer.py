@@ -12,11 +12,10 @@ import numpy as np
 import plotly.graph_objects as go
 import traitlets
 
-from .._names import unknown
 from .._runs.files import project_root
 from ..cells import Cell, Edge, Op
 from ..figures import cell_graph, firing_rates, kernel_heatmap
-from ..spaces import PUBLISHED_CELLS, SPACES, CellSpace, OpMask
+from ..spaces import PUBLISHED_CELLS, CellSpace, OpMask, as_space
 from .cell_files import load_cell, save_cell, saved_cells
 from .cell_graph import CellGraph, CopyButton
 from .cell_measures import CellMeasures, count_parameters, facts_html, matrix_text, measure, number
@@ -68,9 +67,7 @@ class CellExplorer(View):
         folder: str | Path = "runs/cells",
     ) -> None:
         super().__init__()
-        if isinstance(space, str) and space not in SPACES:
-            raise unknown("space", space, SPACES, ", or a CellSpace")
-        self.space = SPACES[space] if isinstance(space, str) else space
+        self.space = as_space(space)
         self.scorer, self.labels = scorer, None if labels is None else np.asarray(labels)
         self.folder, self._presets = project_root() / folder, self._known_cells(presets or {})
         self._history, self._at, self._rng = [], -1, np.random.default_rng(0)
