@@ -158,9 +158,16 @@ def find_cell(
     asks it only whether the cell is alive (above −inf), and goes down its ranking until one is; ``ValueError`` if the
     first ten are all dead: then weights, thresholds or data are at fault, not the cells. ``recurrent`` is for
     ``balanced`` only, see ``rank_cells``.
+
+    >>> from lightsnn_kit.spaces import SPACES
+    >>> found = find_cell(SPACES["lightsnn-forward"], lambda mask: 0.0)
+    >>> found.cell.num_convs, found.cell.conv_path_lengths(), found.evaluations
+    (3, (0, 3), 1)
     """
     if criterion not in CRITERIA:
         raise unknown("criterion", criterion, CRITERIA)
+    if criterion != "balanced" and (proxy := getattr(score, "proxy", criterion)) != criterion:
+        raise ValueError(f"criterion {criterion!r} needs a score of that kind, got one with proxy={proxy!r}.")
     start, evaluations = time.perf_counter(), 0
 
     def counted(mask: OpMask) -> float:

@@ -138,7 +138,11 @@ def export(folder: str | Path, path: str | Path) -> Path:
 
 
 def by_method(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    """Rows grouped by method, in the order of their first appearance."""
+    """Rows grouped by method, in the order of their first appearance.
+
+    >>> by_method([{"method": "b", "seed": 0}, {"method": "a", "seed": 0}, {"method": "b", "seed": 1}]).keys()
+    dict_keys(['b', 'a'])
+    """
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(str(row["method"]), []).append(row)
@@ -146,7 +150,12 @@ def by_method(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 
 def estimate(rows: Iterable[Row], key: str | Callable[[Row], float]) -> Estimate:
-    """The estimate of an entry of the rows, or of a function of each row."""
+    """The estimate of an entry of the rows, or of a function of each row.
+
+    >>> rows = [{"synops": 1e6, "test_accuracy": 0.5}, {"synops": 3e6, "test_accuracy": 0.75}]
+    >>> estimate(rows, "test_accuracy").mean, estimate(rows, lambda row: row["synops"] / 1e6).told()
+    (0.625, '2.0 ± 1.4')
+    """
     return Estimate.of([float(key(row) if callable(key) else row[key]) for row in rows])
 
 

@@ -119,6 +119,14 @@ def fit(
     after each epoch. If ``last.pt`` exists, its weights are loaded, the stored records come first and training goes
     on after them; a finished training only yields them. Checks come before any work: ``ValueError`` for data that do
     not fit or a folder of another training, ``OSError`` for an unwritable one. Raises ``TrainingDivergedError``.
+
+    >>> from lightsnn_kit.data import load
+    >>> from lightsnn_kit.networks import NetworkConfig, build_network
+    >>> splits = load("digits")
+    >>> network = build_network("03 00", NetworkConfig(width=4, hidden=16, num_steps=2, **splits.network_settings()))
+    >>> [record] = fit(network, splits, TrainConfig(epochs=1))
+    >>> record.val_accuracy == evaluate(network, splits.val).accuracy
+    True
     """
     if not isinstance(network.cell1, SpikingCell):
         raise ValueError("fit trains the discrete network of a cell, got a supernet; use build_network(cell, config).")

@@ -165,3 +165,11 @@ def test_the_kits_command_line_knows_search(capsys):
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["edges"]["3<-2"] == "conv3x3"
     assert main(["search", "--dataset", "no-such-set"]) == 2
     assert "unknown data set 'no-such-set'" in capsys.readouterr().err
+
+
+def test_a_criterion_wants_its_own_score() -> None:
+    class Scoring:
+        proxy = "sahd"
+
+    with pytest.raises(ValueError, match="criterion 'hd' needs a score of that kind, got one with proxy='sahd'"):
+        find_cell(SPACES["lightsnn-forward"], Scoring(), criterion="hd")
