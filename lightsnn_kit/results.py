@@ -96,10 +96,7 @@ def gather(*places: str | Path) -> list[dict[str, object]]:
     rows: dict[tuple, dict[str, object]] = {}
     for place in places:
         path = project_root() / place
-        found = list(read_json(path)["rows"]) if path.is_file() else [stage.result for stage in _finished(path)]
-        if not found:
-            raise RunError(f"no finished rows in {path}; run notebooks/reproduce/run.ipynb on it first.")
-        for row in found:
+        for row in read_json(path)["rows"] if path.is_file() else [stage.result for stage in row_stages(path)]:
             key = (row["preset"], row["method"], row["seed"], row["quick"])
             if key in rows:
                 raise RunError(f"{path} holds a second row of {key[1]}, seed {key[2]} of preset {key[0]}.")
@@ -107,9 +104,18 @@ def gather(*places: str | Path) -> list[dict[str, object]]:
     return list(rows.values())
 
 
-def _finished(folder: Path) -> Iterable[Stage]:
-    stages = (Stage(path.parent) for path in sorted(folder.glob("*/seed*/result.json")))
+def row_stages(folder: str | Path) -> list[Stage]:
+    """The stages of a run folder's finished rows, in the order in which they were begun; ``RunError`` if none is."""
+    path = project_root() / folder
+    stages = [Stage(found.parent) for found in sorted(path.glob("*/seed*/result.json"))]
+    if not stages:
+        raise RunError(f"no finished rows in {path}; run notebooks/reproduce/run.ipynb on it first.")
     return sorted(stages, key=lambda stage: (stage.path / "settings.json").stat().st_mtime)
+
+
+def made_with(stage: Stage) -> list[dict[str, object]]:
+    """The provenance of a row: of its beginning, and of each time that it was resumed."""
+    return [read_json(stage.path / "settings.json")["provenance"], *stage.records("resumed")]
 
 
 def export(folder: str | Path, path: str | Path) -> Path:
@@ -118,17 +124,14 @@ def export(folder: str | Path, path: str | Path) -> Path:
     A row's ``made_with`` are the places of its provenance among those of all, more than one if it was resumed;
     ``started`` and ``load`` are its own.
     """
-    stages = list(_finished(project_root() / folder))
-    if not stages:
-        raise RunError(f"no finished rows in {folder}; run notebooks/reproduce/run.ipynb on it first.")
-    started = [read_json(stage.path / "settings.json") for stage in stages]
-    presets = [kept["settings"]["preset"] for kept in started]
+    stages = row_stages(folder)
+    presets = [stage.settings["preset"] for stage in stages]
     if any(preset != presets[0] for preset in presets):
         raise RunError(f"the rows of {folder} were made with different settings; export one preset at a time.")
     provenance: list[dict[str, object]] = []
     rows = []
-    for stage, kept in zip(stages, started, strict=True):
-        records = [dict(record) for record in (kept["provenance"], *stage.records("resumed"))]
+    for stage in stages:
+        records = made_with(stage)
         own = {name: [record.pop(name, None) for record in records] for name in OWN_PROVENANCE}
         provenance += [record for i, record in enumerate(records) if record not in provenance + records[:i]]
         rows.append(stage.result | own | {"made_with": [provenance.index(record) for record in records]})

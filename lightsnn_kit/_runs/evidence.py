@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..results import OWN_PROVENANCE, by_method
-from ..runs import RunError, Stage, project_root, read_json
+from ..results import OWN_PROVENANCE, by_method, made_with, row_stages
+from ..runs import project_root, read_json
 
 Row = Mapping[str, object]
 
@@ -61,13 +61,10 @@ def read_evidence(place: str | Path) -> Evidence:
             for i, place in enumerate(row["made_with"])
         )
         return Evidence(tuple(kept["rows"]), kept.get("preset") or {}, made, bench_cells=bench)
-    stages = [Stage(found.parent) for found in sorted(path.glob("*/seed*/result.json"))]
-    if not stages:
-        raise RunError(f"no finished rows in {path}; run notebooks/reproduce/run.ipynb on it first.")
-    started = [read_json(stage.path / "settings.json") for stage in stages]
-    made = [kept["provenance"] for kept in started] + [more for stage in stages for more in stage.records("resumed")]
+    stages = row_stages(path)
+    made = tuple(record for stage in stages for record in made_with(stage))
     rows = tuple(stage.result for stage in stages)
-    return Evidence(rows, started[0]["settings"]["preset"], tuple(made), bench_cells=bench)
+    return Evidence(rows, stages[0].settings["preset"], made, bench_cells=bench)
 
 
 def stage_evidence(results: Mapping[str, object]) -> Evidence:
