@@ -181,12 +181,13 @@ def _confounders(evidence: Evidence) -> tuple[str, str]:
     machines, versions = evidence.distinct("platform", *_MACHINE), evidence.distinct("packages", "python")
     if not evidence.provenance or not any(evidence.provenance):
         return UNKNOWN, "no provenance"
-    facts = f"machines {machines}, sets of library versions {versions}, commits {len(evidence.commits)}"
+    commits = len(evidence.commits) if evidence.versioned else UNKNOWN
+    facts = f"machines {machines}, sets of library versions {versions}, commits {commits}"
     loads = [made["load"] for made in evidence.provenance if made.get("load") is not None]
     facts += f", busy processes at the start of a row {min(loads):.1f} to {max(loads):.1f}" if loads else ""
     if machines > 1 or versions > 1:
         return NO, facts
-    return (YES if len(evidence.commits) == 1 else PARTLY), facts
+    return (YES if commits == 1 else PARTLY), facts
 
 
 def _tuning(evidence: Evidence) -> tuple[str, str]:

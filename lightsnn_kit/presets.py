@@ -134,6 +134,7 @@ VARIANTS: dict[str, Mapping[str, object]] = {
     "maxpool-space": {"space": "snasnet-maxpool"},
     "avg-pool": {"network": {"pool": "avg"}},
     "max-pool": {"network": {"pool": "max"}},
+    "batch16": {"train": {"batch_size": 16, "learning_rate": 0.025}},
     "published": {
         "scoring": {
             "bn": "running",
@@ -147,7 +148,8 @@ VARIANTS: dict[str, Mapping[str, object]] = {
     },
 }
 """Changes by name: LightSNN's three ops and SNASNet's five (with average or maximum pooling among them), forward edges
-only, the macro network's pooling, and what the released code did."""
+only, the macro network's pooling, a quarter of the paper's batch and learning rate (for gestures on smaller GPUs), and
+what the released code did."""
 
 _PAPER = {"hidden": 1024, "last_pool": 2, "pool": "max", "dropout": 0.5, "tau": 4 / 3, "linear_std": 0.01}
 _CIFAR = TrainConfig(crop=4, flip=True)

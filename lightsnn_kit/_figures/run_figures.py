@@ -132,7 +132,7 @@ def runs_scatter(rows: Iterable[object], *, cost: str = "synops", theme: str = "
 
     Rows have ``name``, ``test_accuracy`` (0..1) and the cost. Rows of one name are runs with other seeds: faint points,
     with their mean and one standard deviation (n − 1) either way. Up to six names stand beside their points, more in
-    a legend. Raises ``ValueError`` for no rows or another cost.
+    a legend, and without bars. Raises ``ValueError`` for no rows or another cost.
 
     >>> rows = [{"name": "found", "test_accuracy": a, "synops": 4e5} for a in (0.96, 0.98)]
     >>> fig = runs_scatter(rows)
@@ -153,17 +153,18 @@ def runs_scatter(rows: Iterable[object], *, cost: str = "synops", theme: str = "
         mine = [index for index, other in enumerate(names) if other == name]
         _draw_group(fig, name, (x[mine], y[mine]), mine, (rank, look))
     if keys:
-        for mean in fig.data[1::2]:  # faint points and mean by turns
-            mean.update(mode="markers", name=mean.text[0], showlegend=True)
+        for mean in fig.data[1::2]:  # faint points and mean by turns; so many bars would hide each other
+            mean.update(mode="markers", name=mean.text[0], showlegend=True, error_x=None, error_y=None)
     fig.update_xaxes(title=f"{title} ({prefixed})" if prefixed else title)
     fig.update_yaxes(title="test accuracy (%)")
     span = x.max() - x.min() or abs(x.max()) or 1.0
     right = 0.12 if keys else 0.3  # names stand there
     fig.update_xaxes(range=[x.min() - 0.12 * span, x.max() + right * span])
     counts = {names.count(name) for name in names}
-    note = "Faint: single runs. Bars: one standard deviation over the seeds, either way."
+    bars = "Without bars: too many methods." if keys else "Bars: one standard deviation over the seeds, either way."
+    note = f"Faint: single runs, bold: their means. {bars}"
     one = "One run each: nothing here tells a difference from the luck of a seed."
-    note = one if counts == {1} else note + " Without bars: a single run." * (1 in counts)
+    note = one if counts == {1} else note + " Without bars: a single run." * (1 in counts and not keys)
     return finish(fig, theme, f"Accuracy against {title.partition(' per')[0]}", note, body=340)
 
 
