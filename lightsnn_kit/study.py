@@ -30,6 +30,9 @@ from .spaces import CellSpace, OpMask
 from .training import TrainingDivergedError, evaluate, fit, load_network
 
 ENERGY_SAMPLES = 256  # test samples on which spikes and operations are counted
+COUNTED = ("firing_rate", "spikes", "synops", "macs", "energy_pj", "spikingjelly_energy_pj", "assumptions")
+TRAINED = ("test_accuracy", "test_correct", "test_samples", "parameters", *COUNTED)
+TRAINED += ("diverged", "epoch", "val_accuracy", "seconds")  # all that a trained network adds to a row
 
 
 @dataclass
@@ -176,8 +179,9 @@ def _row(preset: Preset, method: str, seed: int, loaded: tuple[Splits, float], s
     row = {"preset": preset.name, "dataset": preset.dataset, "method": method, "seed": seed, "cell": str(trained)}
     row |= {"chosen_cell": str(cell)} if trained != cell else {}
     row |= {"stand_in": splits.stand_in, "source": splits.source, "quick": preset.per_class is not None}
-    row |= search | cell_figures(trained) | train_and_test(preset, trained, splits, seed=seed, stage=stage)
-    row["seconds"] = {"load": load_seconds, "search": search["search_seconds"]} | row["seconds"]
+    row |= search | cell_figures(trained)
+    row |= _taken_over(stage, trained) or train_and_test(preset, trained, splits, seed=seed, stage=stage)
+    row["seconds"] = row["seconds"] | {"load": load_seconds, "search": search["search_seconds"]}
     return row
 
 
@@ -189,6 +193,21 @@ def _take_over_scores(stage: Stage, method: str, seed: int) -> None:
     if twin.settings["preset"] == stage.settings["preset"]:
         for record in twin.records("scores"):
             stage.append("scores", record)
+
+
+def _taken_over(stage: Stage, cell: Cell) -> dict[str, object]:
+    """What training and testing gave for a finished row of the same cell, preset and seed; {} if there is none.
+
+    Its training would be repeated update by update. The row says whose it is, and has the seconds it took.
+    """
+    for path in sorted(stage.path.parents[1].glob(f"*/{stage.path.name}/result.json")):
+        twin = Stage(path.parent)
+        if twin.result["cell"] == str(cell) and twin.settings["preset"] == stage.settings["preset"]:
+            for record in twin.records("epochs")[len(stage.records("epochs")) :]:
+                stage.append("epochs", record)
+            told = {name: twin.result[name] for name in TRAINED if name in twin.result}
+            return told | {"same_network_as": twin.result.get("same_network_as", twin.result["method"])}
+    return {}
 
 
 def search_figures(stage: Stage) -> dict[str, object]:
@@ -253,9 +272,8 @@ def _test_figures(network: SpikingNetwork, splits: Splits, preset: Preset) -> di
     chosen = np.random.default_rng(0).permutation(len(splits.test))[:ENERGY_SAMPLES]
     x = splits.test.batch(torch.from_numpy(chosen))[0]
     energy = measure_energy(network, x, batch_size=preset.train.batch_size).to_dict()
-    told = ("firing_rate", "spikes", "synops", "macs", "energy_pj", "spikingjelly_energy_pj", "assumptions")
     counts = {"test_accuracy": answer.accuracy, "test_correct": answer.num_correct, "test_samples": answer.num_samples}
-    return counts | {"parameters": network.num_parameters} | {name: energy[name] for name in told}
+    return counts | {"parameters": network.num_parameters} | {name: energy[name] for name in COUNTED}
 
 
 def _device() -> torch.device:

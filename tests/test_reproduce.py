@@ -213,6 +213,22 @@ def test_published_networks_are_trained_without_feedback(tiny: presets.Preset, t
     assert "chosen_cell" not in forward
 
 
+def test_no_network_is_trained_twice(finished: Path, tiny: presets.Preset, tmp_path: Path) -> None:
+    """A method that chooses the cell of a finished row takes over its training; another seed's is none of its own."""
+    folder = runs.RunFolder.open(tmp_path)
+    own = replace(tiny, scoring=replace(tiny.scoring, feedback=False))  # so residual-feedback is trained as residual
+    first, again = run_rows(folder, own, methods=["residual", "residual-feedback"], seeds=[0])
+    alone = runs.RunFolder.open(tmp_path / "alone")
+    [trained] = run_rows(alone, own, methods=["residual-feedback"], seeds=[0])
+    assert (again["same_network_as"], again["chosen_cell"]) == ("residual", trained["chosen_cell"])
+    assert without_seconds(again) == without_seconds(trained) | {"same_network_as": "residual"}
+    assert again["seconds"]["train"] == first["seconds"]["train"]
+    assert again["seconds"]["search"] == again["search_seconds"]
+    assert not (folder.path / row_name("residual-feedback", 0) / "checkpoints").exists()
+    [other] = run_rows(folder, own, methods=["residual-feedback"], seeds=[1])
+    assert "same_network_as" not in other
+
+
 def test_one_folder_holds_rows_of_one_data_set(tmp_path: Path) -> None:
     preset = presets.get("dvs128-gesture").quick()
     for layout in ("tonic", "aedat"):
