@@ -6,9 +6,11 @@ import math
 import numpy as np
 import pytest
 
-from lightsnn_kit._score_study.measures import alignment, candidate_scores, effective_rank
-from lightsnn_kit._score_study.searches import SEARCHES, Lookup, agreement, lightest_deepest, stability
-from lightsnn_kit._score_study.study import (
+from lightsnn_kit.cells import Cell, Op
+from lightsnn_kit.criteria import cell_paths
+from lightsnn_kit.score_study.measures import alignment, candidate_scores, effective_rank
+from lightsnn_kit.score_study.searches import SEARCHES, Lookup, agreement, lightest_deepest, stability
+from lightsnn_kit.score_study.study import (
     FORWARD,
     Setting,
     bench_cells,
@@ -19,8 +21,6 @@ from lightsnn_kit._score_study.study import (
     score_table,
     sibling_means,
 )
-from lightsnn_kit.cells import Cell, Op
-from lightsnn_kit.criteria import cell_paths
 from lightsnn_kit.spikenas_bench import BenchCell, decode_id
 
 TINY = Setting(dataset="digits", width=2, batch_size=8, num_steps=2, hidden=8)
@@ -149,12 +149,12 @@ def test_the_command_writes_figures_but_no_rows(tmp_path, monkeypatch):
         rows.append(f"{number},{ops},{80.0 + 2 * path.depth + number / 1e5 if path else 10.0:.5f},100,1\n")
     (tmp_path / "cifar10.csv").write_text(header + "".join(rows))
     assert len(bench_cells(tmp_path)[0]) == 11  # the last has threshold 0.5
-    monkeypatch.setattr("lightsnn_kit._score_study.study.project_root", lambda: tmp_path)
-    monkeypatch.setattr("lightsnn_kit._score_study.study.Setting", lambda **_: TINY)
+    monkeypatch.setattr("lightsnn_kit.score_study.study.project_root", lambda: tmp_path)
+    monkeypatch.setattr("lightsnn_kit.score_study.study.Setting", lambda **_: TINY)
     main(["correlations", "--bench", str(tmp_path), "--seeds", "1", "--resamples", "5"])
     text = (tmp_path / "data" / "results" / "score_correlations.json").read_text()
     found = json.loads(text)
     assert found["cells"]["at hand"] == 11
-    assert found["command"].startswith("python -m lightsnn_kit._score_study correlations")
+    assert found["command"].startswith("python -m lightsnn_kit.score_study correlations")
     assert Cell.parse("|skip~0|") not in found.values()
     assert "conv3x3~" not in text  # no cell, no row

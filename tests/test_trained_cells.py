@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from lightsnn_kit import presets
-from lightsnn_kit._score_study.trained_cells import (
+from lightsnn_kit.cells import Cell
+from lightsnn_kit.criteria import rank_cells
+from lightsnn_kit.runs import RunExistsError, RunFolder
+from lightsnn_kit.score_study.trained_cells import (
     SETS,
     Plan,
     draw_cells,
@@ -20,9 +23,6 @@ from lightsnn_kit._score_study.trained_cells import (
     trained_set,
     training_noise,
 )
-from lightsnn_kit.cells import Cell
-from lightsnn_kit.criteria import rank_cells
-from lightsnn_kit.runs import RunExistsError, RunFolder
 from lightsnn_kit.spaces import SPACES
 
 FORWARD = SPACES["lightsnn-forward"]

@@ -1,6 +1,6 @@
 """Do scores predict the accuracy of cells trained here? Random cells, trained with small presets, for notebook 02.
 
-    python -m lightsnn_kit._score_study trained_cells --cells 40 --repeats 6
+    python -m lightsnn_kit.score_study trained_cells --cells 40 --repeats 6
 
 Every training is a stage of ``runs/trained_cells/<preset>``: stopped, it goes on where it was. All cells of a set see
 the same data and are trained from the same seed; a few are trained from other seeds too, which tells how much of the

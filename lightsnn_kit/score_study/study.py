@@ -1,11 +1,11 @@
 """Does a score predict accuracy? The computations behind notebook 02, one command each (run from the repository).
 
-    python -m lightsnn_kit._score_study measure --seeds 3      # scores of the cells at hand, kept in runs/score_study
-    python -m lightsnn_kit._score_study correlations           # -> data/results/score_correlations.json
-    python -m lightsnn_kit._score_study searches               # -> data/results/score_searches.json
-    python -m lightsnn_kit._score_study stability              # -> data/results/score_stability.json
-    python -m lightsnn_kit._score_study feedback               # -> data/results/score_feedback.json
-    python -m lightsnn_kit._score_study trained_cells          # -> data/results/score_trained_cells.json: half an hour
+    python -m lightsnn_kit.score_study measure --seeds 3      # scores of the cells at hand, kept in runs/score_study
+    python -m lightsnn_kit.score_study correlations           # -> data/results/score_correlations.json
+    python -m lightsnn_kit.score_study searches               # -> data/results/score_searches.json
+    python -m lightsnn_kit.score_study stability              # -> data/results/score_stability.json
+    python -m lightsnn_kit.score_study feedback               # -> data/results/score_feedback.json
+    python -m lightsnn_kit.score_study trained_cells          # -> data/results/score_trained_cells.json: half an hour
 
 The first three need SpikeNAS-Bench (``--bench``, or ``$LIGHTSNN_EXTRA_DATA/spikenas-bench``); what they write holds
 figures over cells, never the benchmark's own rows.
@@ -268,7 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     studies = {"correlations": study_correlations, "searches": study_searches, "stability": study_stability}
     studies |= {"feedback": study_feedback, "trained_cells": study_trained_cells}
-    parser = argparse.ArgumentParser(prog="python -m lightsnn_kit._score_study", description="Notebook 02's figures.")
+    parser = argparse.ArgumentParser(prog="python -m lightsnn_kit.score_study", description="Notebook 02's figures.")
     parser.add_argument("what", choices=("measure", *studies))
     parser.add_argument("--bench", help="folder of SpikeNAS-Bench")
     parser.add_argument("--dataset", default="fashion-mnist-small", help="images to score on (default: %(default)s)")
@@ -282,6 +282,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _measure(options)
         return
     result = studies[options.what](options)
-    command = " ".join(["python -m lightsnn_kit._score_study", *given])
+    command = " ".join(["python -m lightsnn_kit.score_study", *given])
     path = save(f"score_{options.what}", result, command=command, seconds=time.perf_counter() - start)
     print(f"{path} in {time.perf_counter() - start:.0f} s")

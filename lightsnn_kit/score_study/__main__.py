@@ -1,0 +1,5 @@
+"""``python -m lightsnn_kit.score_study <study>``."""
+
+from .study import main
+
+main()
