@@ -24,6 +24,7 @@ from .runs import (
     RunCancelledError,
     RunError,
     RunFolder,
+    at_root,
     plan_notebooks,
     project_root,
     read_json,
@@ -46,7 +47,7 @@ def start(
     Relative paths start at the project's root. A run that was cancelled or killed goes on where it stopped.
     ``RunError`` for wrong parameters, or if a job works on this run already.
     """
-    paths = [project_root() / notebook for notebook in notebooks]
+    paths = [at_root(notebook) for notebook in notebooks]
     folder = RunFolder.open(run).path
     given = dict(parameters or {})
     if not paths or "run_dir" in given:
@@ -103,7 +104,7 @@ def cancel(run: str | Path, *, now: bool = False) -> None:
     A job that does not end within 15 s of an interrupt ends itself. All records before are kept, and the run can be
     started again. ``RunError`` if no job works on the run.
     """
-    folder, found = project_root() / run, status(run)
+    folder, found = at_root(run), status(run)
     if not found.alive:
         raise RunError(f"no job works on {folder} (it is {found.state}), so there is nothing to cancel.")
     (folder / "job" / "cancel").write_text("now" if now else "", encoding="utf-8")
@@ -124,7 +125,7 @@ def wait(run: str | Path, *, timeout: float | None = None) -> Status:
 
 def log(run: str | Path, *, lines: int = 20) -> str:
     """The last lines that the job has printed, "" if there are none."""
-    path = project_root() / run / "job" / "log.txt"
+    path = at_root(run) / "job" / "log.txt"
     text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
     return "\n".join(text.replace("\r", "\n").splitlines()[-lines:])
 

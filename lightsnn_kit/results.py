@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .runs import RunError, Stage, project_root, read_json, write_json
+from .runs import RunError, Stage, at_root, read_json, write_json
 
 SNASNET_BUDGET = 5000  # random cells that SNASNet's search scores (arXiv 2201.10355)
 STAND_IN_NOTE = "synthetic stand-in, not a result"
@@ -95,8 +95,11 @@ def gather(*places: str | Path) -> list[dict[str, object]]:
     """
     rows: dict[tuple, dict[str, object]] = {}
     for place in places:
-        path = project_root() / place
-        for row in read_json(path)["rows"] if path.is_file() else [stage.result for stage in row_stages(path)]:
+        path = at_root(place)
+        found = read_json(path)["rows"] if path.is_file() else [stage.result for stage in row_stages(path)]
+        if not found:
+            raise RunError(f"no rows in {path}.")
+        for row in found:
             key = (row["preset"], row["method"], row["seed"], row["quick"])
             if key in rows:
                 raise RunError(f"{path} holds a second row of {key[1]}, seed {key[2]} of preset {key[0]}.")
@@ -106,7 +109,7 @@ def gather(*places: str | Path) -> list[dict[str, object]]:
 
 def row_stages(folder: str | Path) -> list[Stage]:
     """The stages of a run folder's finished rows, in the order in which they were begun; ``RunError`` if none is."""
-    path = project_root() / folder
+    path = at_root(folder)
     stages = [Stage(found.parent) for found in sorted(path.glob("*/seed*/result.json"))]
     if not stages:
         raise RunError(f"no finished rows in {path}; run notebooks/reproduce/run.ipynb on it first.")
@@ -114,7 +117,7 @@ def row_stages(folder: str | Path) -> list[Stage]:
 
 
 def made_with(stage: Stage) -> list[dict[str, object]]:
-    """The provenance of a row: of its beginning, and of each time that it was resumed."""
+    """The provenance of a row: of its beginning, of each time that it was resumed, and of what it took over."""
     return [read_json(stage.path / "settings.json")["provenance"], *stage.records("resumed")]
 
 
@@ -135,7 +138,7 @@ def export(folder: str | Path, path: str | Path) -> Path:
         own = {name: [record.pop(name, None) for record in records] for name in OWN_PROVENANCE}
         provenance += [record for i, record in enumerate(records) if record not in provenance + records[:i]]
         rows.append(stage.result | own | {"made_with": [provenance.index(record) for record in records]})
-    target = project_root() / path
+    target = at_root(path)
     write_json(target, {"preset": presets[0], "provenance": provenance, "rows": rows})
     return target
 

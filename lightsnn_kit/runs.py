@@ -22,6 +22,7 @@ from ._runs.files import (
     RunError,
     RunExistsError,
     append_record,
+    at_root,
     from_strict,
     make_writable,
     project_root,
@@ -49,6 +50,7 @@ __all__ = [
     "RunExistsError",
     "RunFolder",
     "Stage",
+    "at_root",
     "check_parameters",
     "from_strict",
     "notebook_parameters",
@@ -96,7 +98,7 @@ class RunFolder:
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
         """Open a run folder, made if absent; a relative path starts at `project_root`. ``RunError`` if unwritable."""
-        folder = project_root() / Path(path).expanduser()
+        folder = at_root(path)
         make_writable(folder)
         return cls(folder)
 

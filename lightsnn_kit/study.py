@@ -24,6 +24,7 @@ from .energy import measure_energy
 from .networks import SpikingNetwork, build_network, build_supernet
 from .presets import Preset
 from .records import mask_key
+from .results import made_with
 from .runs import RunError, RunFolder, Stage
 from .scoring import Scorer
 from .spaces import CellSpace, OpMask
@@ -76,7 +77,10 @@ class RecordedScore:
         return value
 
     def _restore_membranes(self) -> None:
-        """Score again what was read back: without reset a score depends on all that came before it."""
+        """Score again what was read back: without reset a score depends on all that came before it.
+
+        The seconds that this takes are not those of a score, and not recorded.
+        """
         for index, mask in enumerate(self.replayed):
             value, earlier = self._prepared(mask.space, index)(mask), self.earlier[index]["score"]
             if value != earlier:
@@ -198,13 +202,17 @@ def _take_over_scores(stage: Stage, method: str, seed: int) -> None:
 def _taken_over(stage: Stage, cell: Cell) -> dict[str, object]:
     """What training and testing gave for a finished row of the same cell, preset and seed; {} if there is none.
 
-    Its training would be repeated update by update. The row says whose it is, and has the seconds it took.
+    Its training would be repeated update by update. The row says whose it is, and has its seconds and its provenance
+    (with its own). A stage with a training of its own goes on with that.
     """
+    if stage.records("epochs"):
+        return {}
     for path in sorted(stage.path.parents[1].glob(f"*/{stage.path.name}/result.json")):
         twin = Stage(path.parent)
         if twin.result["cell"] == str(cell) and twin.settings["preset"] == stage.settings["preset"]:
-            for record in twin.records("epochs")[len(stage.records("epochs")) :]:
-                stage.append("epochs", record)
+            for name, records in (("epochs", twin.records("epochs")), ("resumed", made_with(twin))):
+                for record in records:
+                    stage.append(name, record)
             told = {name: twin.result[name] for name in TRAINED if name in twin.result}
             return told | {"same_network_as": twin.result.get("same_network_as", twin.result["method"])}
     return {}

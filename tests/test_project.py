@@ -123,7 +123,7 @@ TABLE = {
     "baselines": ("cells criteria search spaces", "numpy", ""),
     "presets": ("data networks spaces training", "torch", ""),
     "study": (
-        "_datasets.standins baselines cells data energy networks presets records runs scoring spaces training",
+        "_datasets.standins baselines cells data energy networks presets records results runs scoring spaces training",
         "numpy torch",
         "",
     ),

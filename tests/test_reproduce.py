@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lightsnn_kit import __main__ as command_line
-from lightsnn_kit import presets, results, runs
+from lightsnn_kit import jobs, presets, results, runs
 from lightsnn_kit._datasets.standins import make_tiny_gesture
 from lightsnn_kit._runs.evidence import read_evidence
 from lightsnn_kit.cells import Cell
@@ -225,6 +225,8 @@ def test_no_network_is_trained_twice(finished: Path, tiny: presets.Preset, tmp_p
     assert again["seconds"]["train"] == first["seconds"]["train"]
     assert again["seconds"]["search"] == again["search_seconds"]
     assert not (folder.path / row_name("residual-feedback", 0) / "checkpoints").exists()
+    told = json.loads(results.export(folder.path, tmp_path / "told.json").read_text())
+    assert [len(row["made_with"]) for row in told["rows"]] == [1, 2]  # its own provenance, and that of the training
     [other] = run_rows(folder, own, methods=["residual-feedback"], seeds=[1])
     assert "same_network_as" not in other
 
@@ -264,6 +266,16 @@ def test_a_search_without_resets_goes_on_as_if_never_stopped(
     again = RecordedScore(preset, splits, 0, stage)
     assert [again(mask) for mask in masks] == whole
     assert [record["index"] for record in stage.records("scores")] == list(range(8))
+
+
+def test_the_home_folder_is_one_place_for_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = runs.RunFolder.open("~/mine")
+    folder.stage(row_name("a", 0), {"preset": {}}).finish(a_row("a", 0, 0.5))
+    assert folder.path == tmp_path / "mine"
+    assert results.gather("~/mine")[0]["method"] == "a"
+    assert read_evidence("~/mine").seeds == {"a": [0]}
+    assert jobs.status("~/mine").state == "finished"
 
 
 def test_two_rows_of_one_experiment_are_refused(finished: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..results import OWN_PROVENANCE, by_method, made_with, row_stages
-from ..runs import project_root, read_json
+from ..runs import at_root, project_root, read_json
 
 Row = Mapping[str, object]
 
@@ -52,7 +52,7 @@ class Evidence:
 
 def read_evidence(place: str | Path) -> Evidence:
     """The evidence in a run folder of ``notebooks/reproduce`` or in a result file; ``RunError`` if there is none."""
-    path, bench = project_root() / place, _bench_cells()
+    path, bench = at_root(place), _bench_cells()
     if path.is_file():
         kept = read_json(path)
         made = tuple(

@@ -35,6 +35,11 @@ def project_root() -> Path:
     return next((folder for folder in (here, *here.parents) if (folder / "pyproject.toml").is_file()), here)
 
 
+def at_root(path: str | Path) -> Path:
+    """A path as users give it: a relative one starts at `project_root`, ``~`` is the home folder."""
+    return project_root() / Path(path).expanduser()
+
+
 def make_writable(folder: Path) -> None:
     """Make the folder if it is absent; ``RunError`` if nothing can be written there."""
     try:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .._names import nearest
-from .files import RunError, make_writable, project_root, write_text
+from .files import RunError, at_root, make_writable, project_root, write_text
 
 
 class ParameterError(RunError):
@@ -85,7 +85,7 @@ def run_notebook(
     ``NotebookError`` names the cell that failed; the executed copy is kept.
     """
     notebook, values = Path(notebook).resolve(), check_parameters(notebook, parameters or {})
-    output = unused_path((project_root() / output).with_suffix(".ipynb"))
+    output = unused_path(at_root(output).with_suffix(".ipynb"))
     make_writable(output.parent)
     import papermill
     from nbclient.exceptions import DeadKernelError

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from ..runs import RunError, Stage, project_root, read_json
+from ..runs import RunError, Stage, at_root, read_json
 
 _STALE = 20.0  # seconds without a heartbeat after which a living process counts as stalled
 _RECENT = 20  # records whose mean time tells how long the next ones take
@@ -51,7 +51,7 @@ class Status:
 
 def status(run: str | Path) -> Status:
     """Tell the state of a run from its files alone; ``RunError`` if there is no such folder."""
-    folder = project_root() / run
+    folder = at_root(run)
     if not folder.is_dir():
         raise RunError(f"there is no run folder {folder}; start a run in it first.")
     stages = _progress(folder)

@@ -12,7 +12,7 @@ import numpy as np
 import plotly.graph_objects as go
 import traitlets
 
-from .._runs.files import project_root
+from .._runs.files import at_root
 from ..cells import Cell, Edge, Op
 from ..figures import cell_graph, firing_rates, kernel_heatmap
 from ..spaces import PUBLISHED_CELLS, CellSpace, OpMask, as_space
@@ -69,7 +69,7 @@ class CellExplorer(View):
         super().__init__()
         self.space = as_space(space)
         self.scorer, self.labels = scorer, None if labels is None else np.asarray(labels)
-        self.folder, self._presets = project_root() / folder, self._known_cells(presets or {})
+        self.folder, self._presets = at_root(folder), self._known_cells(presets or {})
         self._history, self._at, self._rng = [], -1, np.random.default_rng(0)
         self._measured: CellMeasures | None = None
         self._before: CellMeasures | None = None  # of the cell before, to tell by how much a score changed

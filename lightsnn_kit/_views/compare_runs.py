@@ -13,7 +13,7 @@ from .._figures.run_figures import runs_scatter
 from .._figures.style import field, with_unit
 from ..cells import Cell
 from ..results import Estimate, gather
-from ..runs import project_root, read_json
+from ..runs import at_root, read_json
 from ..spaces import CellSpace
 from .cell_graph import CellGraph
 from .widget_base import View
@@ -38,7 +38,7 @@ def read_runs(*places: str | Path) -> list[dict[str, object]]:
     ``RunError`` for a place with no finished run. Runs of several places are told apart by the place's name, except
     demos that differ in their seeds alone: those are runs of the same names.
     """
-    paths = [project_root() / place for place in places]
+    paths = [at_root(place) for place in places]
     demos = [read_json(path / "results.json") if (path / "results.json").is_file() else None for path in paths]
     apart = len(paths) > 1 and not _differ_in_seeds(demos)
     rows: list[dict[str, object]] = []

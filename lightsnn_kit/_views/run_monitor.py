@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 
 from .. import jobs
 from .._figures.run_figures import live_curves
-from ..runs import RunError, project_root
+from ..runs import RunError, at_root
 from .widget_base import View
 from .widget_parts import flow
 
@@ -40,7 +40,7 @@ class RunMonitor(View):
     def __init__(self, run: str | Path, *, every: float = 0.3, theme: str = "light") -> None:
         if not every > 0:
             raise ValueError(f"every must be a positive number of seconds, got {every!r}.")
-        self.folder, self.every = project_root() / run, every
+        self.folder, self.every = at_root(run), every
         self.status = jobs.status(self.folder)  # before anything is made: a wrong folder leaves no widget behind
         super().__init__(theme=theme)
         self._drawn: tuple | None = None  # what the curves show

@@ -14,7 +14,7 @@ from .. import presets
 from ..cells import Cell, Op
 from ..criteria import CellPaths, cell_paths, find_cell, rank_cells
 from ..data import scoring_batches
-from ..networks import NetworkConfig, build_network, build_supernet
+from ..networks import build_network, build_supernet
 from ..scoring import Scorer
 from ..search import Settle, prune_search, random_search
 from ..spaces import SPACES, OpMask
@@ -271,7 +271,7 @@ def study_feedback(options: argparse.Namespace) -> dict[str, object]:
         cell, found = Cell.from_edges(named | edges, num_nodes=4), []
         for seed in range(options.seeds):
             splits = preset.load(seed=seed)
-            network = build_network(cell, NetworkConfig(**preset.network, **splits.network_settings()), seed=seed)
+            network = build_network(cell, preset.network_config(splits), seed=seed)
             last = list(fit(network, splits, replace(preset.train, seed=seed)))[-1]
             found.append((last.val_accuracy, evaluate(network, splits.test).accuracy))
             print(name, seed, *found[-1], flush=True)
