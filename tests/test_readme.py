@@ -46,7 +46,10 @@ def test_what_feedback_does(root: Path, text: str) -> None:
     assert f"{values[0]} points against the same\n  cell without it ({values[1]} to {100 * searched.high:.0f})" in text
     still = results.paired(results.gather(root / "data" / "results" / f"{FASHION}.json"), "lightsnn", "lightsnn-cut")
     values = [f"{100 * value:.1f}".replace("-", "−") for value in (still.mean, still.low, still.high)]
-    assert "it costs accuracy: {} points ({} to {})".format(*values) in text
+    assert "and on still images {} points ({} to {})".format(*values) in text
+    assert "no gain is seen" in text
+    assert searched.low <= 0 <= searched.high
+    assert still.low <= 0 <= still.high
 
 
 def test_what_is_told_apart(root: Path, text: str) -> None:
