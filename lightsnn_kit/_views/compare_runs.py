@@ -24,7 +24,7 @@ _COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {  # heading: field of
     "SynOps per sample": ("synops", lambda value: with_unit(value, "")),
     "energy per sample": ("energy_pj", lambda value: with_unit(1e-12 * value, "J")),
     "parameters": ("parameters", lambda value: with_unit(value, "")),
-    "firing rate": ("firing_rate", lambda value: f"{value:.1%}"),
+    "firing rate": ("firing_rate", lambda value: f"{100 * value:.1f} %"),
 }
 _HEAD = "style='padding:2px 12px;text-align:right;line-height:1.3;vertical-align:bottom'"
 _NAME = "style='padding:2px 12px;text-align:left;font-weight:normal;line-height:1.6;white-space:nowrap'"
