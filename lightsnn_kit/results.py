@@ -84,7 +84,7 @@ class Estimate:
         >>> Estimate.of([0.5, 0.7]).told(factor=100), Estimate.of([0.5]).told(factor=100)
         ('60.0 ± 14.1', '50.0')
         """
-        mean = f"{factor * self.mean:,.{digits}f}"
+        mean = f"{factor * self.mean:,.{digits}f}".replace("-", "−")
         return mean if self.n == 1 or not self.sd else f"{mean} ± {factor * self.sd:,.{digits}f}"
 
 
