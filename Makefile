@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup lab demo reproduce test test-browser test-loaders lint notebooks bench
+.PHONY: help setup lab demo reproduce test test-browser test-loaders lint notebooks bench mutants
 
 PYTHON ?= python3
 VENV := .venv
@@ -68,3 +68,6 @@ notebooks: $(READY)  ## run every notebook headless in quick mode
 
 bench: $(READY)  ## measure scoring and training against plain versions (10 minutes); runs/bench/scoring.json
 	$(PY) -m tests.bench
+
+mutants: $(READY)  ## make small wrong changes, one at a time, and see that the tests notice each (30 minutes)
+	$(PY) -m tests.mutants $(FILES)

@@ -1,0 +1,93 @@
+"""Small wrong changes to the code, one at a time, which the quick tests must notice: ``make mutants``.
+
+They stand in ``mutants.txt``. A copy of the package with one change is put before the installed one, and the tests named
+for the file run until one fails. Not a part of CI: it takes
+half an hour of two cores. ``make mutants FILES=kernels`` takes only the files whose names hold that word.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+WORKERS = 2
+
+# What each file's changes are shown to; the first are the likeliest to notice.
+TESTS = {
+    "cells": "cells search criteria baselines networks golden",
+    "spaces": "cells search criteria baselines golden",
+    "search": "search golden",
+    "criteria": "criteria baselines golden",
+    "kernels": "scoring golden engine",
+    "lattice": "scoring engine golden",
+    "networks": "networks scoring training_oracle golden engine",
+    "scoring": "scoring golden engine energy",
+    "energy": "energy golden",
+    "training": "training golden training_oracle",
+    "_engine/plan": "engine golden",
+    "_engine/engine": "engine golden",
+    "_engine/cpu_engine": "engine golden",
+}
+
+
+def read_mutants() -> list[tuple[str, str, str]]:
+    """(file, text, replacement) of each change in ``mutants.txt``: ``@ file``, then lines with ``-`` and with ``+``."""
+    found: list[tuple[str, list[str], list[str]]] = []
+    for line in Path(__file__).with_suffix(".txt").read_text(encoding="utf-8").splitlines():
+        if line.startswith("@ "):
+            found.append((line[2:], [], []))
+        elif not line.startswith("#"):
+            found[-1][1 if line[0] == "-" else 2].append(line[1:])
+    return [(file, "\n".join(old), "\n".join(new)) for file, old, new in found]
+
+
+MUTANTS = read_mutants()
+
+
+def run(number: int, *, tests: dict[str, str] = TESTS) -> str:
+    """Test one change in a copy of its own; returns the test that noticed it, or ''."""
+    file, old, new = MUTANTS[number]
+    with tempfile.TemporaryDirectory() as place:
+        copy = Path(place)
+        for name in ("lightsnn_kit", "tests"):
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("browser"))
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        target = copy / "lightsnn_kit" / f"{file}.py"
+        text = target.read_text()
+        if text.count(old) != 1:
+            raise ValueError(f"{file}.py holds {old!r} {text.count(old)} times; expected once: mend tests/mutants.py.")
+        target.write_text(text.replace(old, new))
+        names = [f"tests/test_{name}.py" for name in tests[file].split() if (copy / f"tests/test_{name}.py").exists()]
+        environment = os.environ | {
+            "PYTHONPATH": str(copy),
+            "OMP_NUM_THREADS": "1",
+            "LIGHTSNN_DATA": str(ROOT / "data"),
+        }
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *names]
+        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return ""
+    lines = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return lines[0].removeprefix("FAILED ").partition(" - ")[0] if lines else f"status {done.returncode}"
+
+
+def main(words: list[str]) -> int:
+    chosen = [i for i, mutant in enumerate(MUTANTS) if not words or any(word in mutant[0] for word in words)]
+    alive = []
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for number, noticed in zip(chosen, pool.map(run, chosen), strict=True):
+            file, old, new = MUTANTS[number]
+            print(f"{number + 1:3} {file}: {' '.join(new.split())[:70]!r}: {noticed or 'NOT NOTICED'}", flush=True)
+            alive += [] if noticed else [number]
+    print(f"{len(chosen) - len(alive)} of {len(chosen)} changes noticed")
+    return len(alive)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
