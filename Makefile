@@ -30,7 +30,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 lab: $(READY)  ## open JupyterLab on the notebooks
-	$(PY) -m jupyter lab notebooks --ContentsManager.pre_save_hook=lightsnn_kit._runs.report.before_saving
+	$(PY) -m jupyter lab notebooks --ContentsManager.pre_save_hook=lightsnn_kit.lab.report.before_saving
 
 demo: $(READY)  ## search, train, evaluate and report on real digits; results in runs/demo
 	$(PY) -m lightsnn_kit demo

@@ -12,17 +12,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import jobs
-from .runs import (
-    ParameterError,
-    RunCancelledError,
-    RunError,
-    RunFolder,
-    plan_notebooks,
-    run_notebook,
-    unused_path,
-)
-from .runs import project_root as root
+from .files import RunCancelledError, RunError
+from .files import project_root as root
+from .lab import jobs
+from .lab.notebooks import ParameterError, plan_notebooks, run_notebook, unused_path
+from .lab.runs import RunFolder
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 DEMO_STAGES = ("search", "train", "evaluate", "report")  # in this order: each reads what the ones before it wrote
@@ -57,7 +51,7 @@ def _demo(options: argparse.Namespace) -> None:
 
 
 def _search(options: argparse.Namespace) -> None:
-    from ._runs import search_command
+    from .lab import search_command
 
     try:
         search_command.run(options)
@@ -106,7 +100,7 @@ def _parameter(text: str) -> tuple[str, object]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from ._runs import search_command  # here: it loads numpy
+    from .lab import search_command  # here: it loads numpy
 
     parser = argparse.ArgumentParser(prog="python -m lightsnn_kit", description="Run notebooks as checked functions.")
     commands = parser.add_subparsers(dest="command", required=True)

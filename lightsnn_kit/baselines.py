@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ._names import unknown
 from .cells import Cell, Edge, Op
+from .checks import unknown
 from .criteria import rank_cells
 from .search import Score, prune_search, random_search
 from .spaces import PUBLISHED_CELLS, CellSpace, OpMask

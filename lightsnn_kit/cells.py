@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ._names import unknown
+from .checks import unknown
 
 if TYPE_CHECKING:
     import networkx

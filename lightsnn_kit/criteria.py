@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from ._names import unknown
 from .cells import Cell, Edge, Op
+from .checks import unknown
 from .search import prune_search
 from .spaces import CellSpace, OpMask
 

@@ -12,9 +12,8 @@ import torch
 from spikingjelly.activation_based.op_counter import BaseCounter, DispatchCounterMode, MACCounter, SimpleEnergyProfiler
 from torch import Tensor, nn
 
-from ._layers.modes import kept_modes
 from .networks import SpikingNetwork, reset_state
-from .scoring import record_spikes
+from .recording import kept_modes, record_spikes
 
 PJ_PER_MAC = 4.6  # multiply and add, 32-bit float, 45 nm: 3.7 + 0.9 pJ (Horowitz, ISSCC 2014)
 PJ_PER_SYNOP = 0.9  # add, 32-bit float, 45 nm (same source)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._names import unknown
+from .checks import unknown
 
 MAX_NEURONS = 2**24  # float32 counts are exact below
 

@@ -15,11 +15,9 @@ import torch
 from spikingjelly.activation_based import functional, layer
 from torch import Tensor, nn
 
-from ._layers.init import init_weights, linear_spread
-from ._layers.lif import LIF
-from ._layers.norm import BatchNorm
 from .cells import Cell, Edge, Op
-from .lattice import make_exact
+from .exact import make_exact
+from .layers import LIF, BatchNorm, init_weights, linear_spread
 from .spaces import CellSpace, OpMask, as_space
 
 # spikingjelly 2.0 registers Triton kernels when its first LIF layer runs; on a CPU-only torch 2.13 each one warns.
@@ -45,7 +43,7 @@ class NetworkConfig:
     pool: str = "max"  # LightSNN; SNASNet pools by averaging ("avg")
     last_pool: int = 2  # p: pooling after cell 2
     dropout: float = 0.5  # one mask per sample for all steps
-    linear_std: float | None = None  # None: 0.01 at the paper's width, more below (_layers.init); the paper has 0.01
+    linear_std: float | None = None  # None: 0.01 at the paper's width, more below (linear_spread); the paper has 0.01
     tau: float = 4 / 3  # membrane time constant in steps
     v_threshold: float = 1.0
     input_centre: tuple[float, ...] = (0.0,)  # subtracted from the raw input, per channel or one for all

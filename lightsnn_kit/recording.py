@@ -1,4 +1,4 @@
-"""Watch LIF layers at work; record their membrane potentials, beside ``scoring.record_spikes``."""
+"""Watch a network at work and leave it as it was: spikes, potentials, modes; each lasts for a ``with`` block."""
 
 from __future__ import annotations
 
@@ -10,6 +10,34 @@ from spikingjelly.activation_based.neuron import BaseNode
 from torch import Tensor, nn
 
 _OUT_OF_REACH = 1e30  # finite: a soft reset multiplies it by no spike
+
+
+@contextmanager
+def kept_modes(network: nn.Module) -> Iterator[None]:
+    """After the ``with`` block every module is in training or evaluation mode as it was before."""
+    modes = [(module, module.training) for module in network.modules()]
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def scoring_mode(network: nn.Module, bn: str) -> Iterator[None]:
+    """Dropout off, every BN on ``'batch'`` or ``'running'`` statistics; afterwards all is as it was."""
+    if bn not in ("batch", "running"):
+        raise ValueError(f"bn must be 'batch' or 'running', got {bn!r}.")
+    norms = [(m, m.track_running_stats) for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    with kept_modes(network):
+        network.eval()
+        for norm, _ in norms:
+            norm.training, norm.track_running_stats = bn == "batch", bn == "running"  # batch mode updates nothing
+        try:
+            yield
+        finally:
+            for norm, tracks in norms:
+                norm.track_running_stats = tracks
 
 
 @contextmanager
@@ -40,6 +68,33 @@ def stack_steps(record: dict) -> None:
         if len(shapes := {tuple(step.shape) for step in steps}) > 1:
             raise ValueError(f"{name} saw batches of shapes {sorted(shapes)} in one block; take a block for each.")
     record.update({name: torch.stack(steps) for name, steps in record.items()})
+
+
+@contextmanager
+def record_spikes(network: nn.Module, *, on_spikes: Callable[[str, Tensor], None] | None = None) -> Iterator[dict]:
+    """Record the spikes of every LIF layer that runs inside the ``with`` block; no hook survives it.
+
+    Yields a dict that holds, after the block, ``layer name -> uint8 [T, N, ...]``. With ``on_spikes(name,
+    spikes)`` each step's spikes are handed over instead of kept.
+
+    >>> from lightsnn_kit.networks import NetworkConfig, build_network
+    >>> network = build_network("03 00", NetworkConfig(input_shape=(1, 8, 8), num_classes=2, width=4, hidden=8))
+    >>> with record_spikes(network) as spikes:
+    ...     _ = network(torch.rand(3, 1, 8, 8))
+    >>> {name: tuple(s.shape) for name, s in spikes.items()}["cell1.lif.0"]
+    (5, 3, 4, 8, 8)
+    """
+    record: dict = {}
+
+    def keep(name: str, layer: BaseNode, x: Tensor, spikes: Tensor) -> None:
+        if on_spikes:
+            on_spikes(name, spikes)
+        else:
+            record.setdefault(name, []).append(spikes.detach().to(torch.uint8))
+
+    with watch_layers(network, keep):
+        yield record
+    stack_steps(record)
 
 
 @contextmanager

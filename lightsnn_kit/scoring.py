@@ -1,7 +1,7 @@
 """Training-free scores: record spikes, compare the samples' patterns, take a log-determinant.
 
 ``Scorer`` is what a search calls. Its plain engine is one pass of the supernet with hooks on the LIF layers, as the
-papers describe it; its fast engine gives the same integers sooner (see ``lattice`` for why they are the same).
+papers describe it; its fast engine gives the same integers sooner (see ``exact`` for why they are the same).
 """
 
 from __future__ import annotations
@@ -13,60 +13,22 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from spikingjelly.activation_based.neuron import BaseNode
-from torch import Tensor, nn
+from torch import Tensor
 
-from ._engine.engine import Engine, check_supported, make_engine
-from ._names import unknown
 from .cells import Op
-from .kernels import MAX_NEURONS, SpikeStatistics, hamming, log_det, pattern_distances, sahd_kernel
-from .lattice import LatticeConv2d, check_exact, scoring_mode
+from .checks import unknown
+from .exact import LatticeConv2d, check_exact
+from .kernels import MAX_NEURONS, SpikeStatistics, log_det, pattern_distances
 from .networks import SpikingNetwork, reset_state
-from .recording import stack_steps, watch_layers
+from .recording import record_spikes, scoring_mode
 from .spaces import OpMask
 
-__all__ = [
-    "PROXIES",
-    "Scorer",
-    "SpikeStatistics",
-    "hamming",
-    "log_det",
-    "record_spikes",
-    "sahd_kernel",
-    "sahd_score",
-    "score_in_processes",
-    "spike_statistics",
-]
-
-
-@contextmanager
-def record_spikes(network: nn.Module, *, on_spikes: Callable[[str, Tensor], None] | None = None) -> Iterator[dict]:
-    """Record the spikes of every LIF layer that runs inside the ``with`` block; no hook survives it.
-
-    Yields a dict that holds, after the block, ``layer name -> uint8 [T, N, ...]``. With ``on_spikes(name,
-    spikes)`` each step's spikes are handed over instead of kept.
-
-    >>> from lightsnn_kit.networks import NetworkConfig, build_network
-    >>> network = build_network("03 00", NetworkConfig(input_shape=(1, 8, 8), num_classes=2, width=4, hidden=8))
-    >>> with record_spikes(network) as spikes:
-    ...     _ = network(torch.rand(3, 1, 8, 8))
-    >>> {name: tuple(s.shape) for name, s in spikes.items()}["cell1.lif.0"]
-    (5, 3, 4, 8, 8)
-    """
-    record: dict = {}
-
-    def keep(name: str, layer: BaseNode, x: Tensor, spikes: Tensor) -> None:
-        if on_spikes:
-            on_spikes(name, spikes)
-        else:
-            record.setdefault(name, []).append(spikes.detach().to(torch.uint8))
-
-    with watch_layers(network, keep):
-        yield record
-    stack_steps(record)
+if TYPE_CHECKING:
+    from .fast import Engine
 
 
 def _check_batches(supernet: SpikingNetwork, batches: Sequence[Tensor]) -> None:
@@ -161,6 +123,8 @@ class Scorer:
         if self.engine == "fast" and not self.reset:
             raise ValueError("the fast engine always starts from reset states; use engine='plain' with reset=False.")
         if self.engine == "fast":
+            from .fast import check_supported
+
             check_supported(self.supernet)
         object.__setattr__(self, "batches", tuple(self.batches))
         _check_batches(self.supernet, self.batches)
@@ -187,11 +151,12 @@ class Scorer:
         """Built at first use; never pickled."""
         if self.engine == "plain" or not self.reset:
             return None
+        from .fast import make_engine
+
         try:
-            check_supported(self.supernet)
+            return make_engine(self.supernet, self.batches, bn=self.bn)
         except ValueError:  # 'fast' has raised it before: this is 'auto'
             return None
-        return make_engine(self.supernet, self.batches, bn=self.bn)
 
     def __getstate__(self) -> dict:
         return {name: value for name, value in self.__dict__.items() if name != "_engine"}

@@ -9,8 +9,8 @@ from math import prod
 
 import numpy as np
 
-from ._names import unknown
 from .cells import Cell, Edge, Op, cell_edges, tie_rank
+from .checks import unknown
 
 
 def _check_rng(rng: object) -> np.random.Generator:

@@ -20,11 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ._datasets.augmentation import augment
-from ._layers.modes import kept_modes
-from ._runs.checkpoints import differences, load_network, read_checkpoint, write_checkpoint
+from .checkpoints import differences, load_network, read_checkpoint, write_checkpoint
 from .data import Split, Splits
+from .data.augmentation import augment
 from .networks import SpikingCell, SpikingNetwork, reset_state
+from .recording import kept_modes
 
 __all__ = ["EpochRecord", "Evaluation", "TrainConfig", "TrainingDivergedError", "evaluate", "fit", "load_network"]
 

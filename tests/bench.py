@@ -22,11 +22,13 @@ import torch
 from torch import nn
 
 from lightsnn_kit import kernels, scoring
-from lightsnn_kit._engine import cpu_engine, cpu_kernels, cpu_parts
-from lightsnn_kit.lattice import ExactBatchNorm2d
-from lightsnn_kit.memory import resident
+from lightsnn_kit.exact import ExactBatchNorm2d
+from lightsnn_kit.fast import cpu_engine, cpu_parts
+from lightsnn_kit.fast import cpu_loops as cpu_kernels
+from lightsnn_kit.files import project_root, write_json
+from lightsnn_kit.lab.memory import resident
+from lightsnn_kit.lab.runs import provenance
 from lightsnn_kit.networks import NetworkConfig, build_supernet
-from lightsnn_kit.runs import project_root, provenance, write_json
 from lightsnn_kit.scoring import Scorer
 from lightsnn_kit.search import prune_search
 from lightsnn_kit.spaces import SPACES

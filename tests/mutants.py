@@ -1,8 +1,8 @@
 """Small wrong changes to the code, one at a time, which the quick tests must notice: ``make mutants``.
 
-They stand in ``mutants.txt``. A copy of the package with one change is put before the installed one, and the tests named
-for the file run until one fails. Not a part of CI: it takes
-half an hour of two cores. ``make mutants FILES=kernels`` takes only the files whose names hold that word.
+They stand in ``mutants.txt``. A copy of the package with one change is put before the installed one, and the tests
+named for the file run until one fails. Not a part of CI: it takes half an hour of two cores.
+``make mutants FILES=kernels`` takes only the files whose names hold that word.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKERS = 2
+TIMEOUT = 600.0  # seconds; a change may make a loop endless
 
 # What each file's changes are shown to; the first are the likeliest to notice.
 TESTS = {
@@ -25,14 +26,16 @@ TESTS = {
     "search": "search golden",
     "criteria": "criteria baselines golden",
     "kernels": "scoring golden engine",
-    "lattice": "scoring engine golden",
+    "exact": "scoring engine golden",
+    "recording": "scoring golden",
     "networks": "networks scoring training_oracle golden engine",
     "scoring": "scoring golden engine energy",
     "energy": "energy golden",
     "training": "training golden training_oracle",
-    "_engine/plan": "engine golden",
-    "_engine/engine": "engine golden",
-    "_engine/cpu_engine": "engine golden",
+    "fast/plan": "engine golden",
+    "fast/engine": "engine golden",
+    "fast/device": "engine golden",
+    "fast/cpu_engine": "engine golden",
 }
 
 
@@ -70,7 +73,11 @@ def run(number: int, *, tests: dict[str, str] = TESTS) -> str:
             "LIGHTSNN_DATA": str(ROOT / "data"),
         }
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *names]
-        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+        options = {"cwd": copy, "env": environment, "capture_output": True, "text": True, "timeout": TIMEOUT}
+        try:
+            done = subprocess.run(command, check=False, **options)
+        except subprocess.TimeoutExpired:
+            return "ran on and on"
     if done.returncode == 0:
         return ""
     lines = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
@@ -82,7 +89,7 @@ def main(words: list[str]) -> int:
     alive = []
     with ThreadPoolExecutor(WORKERS) as pool:
         for number, noticed in zip(chosen, pool.map(run, chosen), strict=True):
-            file, old, new = MUTANTS[number]
+            file, _, new = MUTANTS[number]
             print(f"{number + 1:3} {file}: {' '.join(new.split())[:70]!r}: {noticed or 'NOT NOTICED'}", flush=True)
             alive += [] if noticed else [number]
     print(f"{len(chosen) - len(alive)} of {len(chosen)} changes noticed")

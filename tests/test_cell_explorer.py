@@ -16,16 +16,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightsnn_kit._views.cell_explorer import as_cell
-from lightsnn_kit._views.cell_graph import graph_data
-from lightsnn_kit._views.cell_measures import change, count_parameters, facts, facts_html, matrix_text, measure
 from lightsnn_kit.cells import Cell, Edge, Op
+from lightsnn_kit.files import RunError, RunExistsError
 from lightsnn_kit.kernels import SpikeStatistics
 from lightsnn_kit.networks import NetworkConfig, build_network, build_supernet
-from lightsnn_kit.runs import RunError, RunExistsError
 from lightsnn_kit.scoring import Scorer
 from lightsnn_kit.spaces import PUBLISHED_CELLS, SPACES, CellSpace, OpMask
 from lightsnn_kit.widgets import CellExplorer, CellGraph
+from lightsnn_kit.widgets.cell_explorer import as_cell
+from lightsnn_kit.widgets.cell_graph import graph_data
+from lightsnn_kit.widgets.cell_measures import change, count_parameters, facts, facts_html, matrix_text, measure
 
 SPACE = SPACES["lightsnn"]
 CHAIN = Cell.from_edges({"1<-0": "conv3x3", "2<-1": "conv3x3", "3<-2": "conv3x3", "3<-0": "skip"}, num_nodes=4)

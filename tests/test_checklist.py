@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lightsnn_kit import runs
-from lightsnn_kit.checklist import ITEMS, Evidence, answer, read_evidence, stage_evidence, table, tally
+from lightsnn_kit.lab import runs
+from lightsnn_kit.lab.checklist import ITEMS, Evidence, answer, read_evidence, stage_evidence, table, tally
 
 FORWARD, FED_BACK = "|conv3x3~0|+|skip~0|skip~1|", "|conv3x3~0|+|skip~0|skip~1|/|skip~1|skip~2|+|zeroize~2|"
 SECONDS = {"load": 1.0, "search": 6.0, "train": 20.0, "evaluate": 3.0, "train_and_checkpoints": 21.0}

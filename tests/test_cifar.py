@@ -14,10 +14,10 @@ import pytest
 import torch
 from loaders import torchvision_datasets  # a helper of these tests: the module, or a skip with the reason
 
-from lightsnn_kit._datasets import cifar, data_files
-from lightsnn_kit._datasets.augmentation import augment
-from lightsnn_kit._datasets.standins import make_tiny_cifar
-from lightsnn_kit.data import load
+from lightsnn_kit.data import cifar, load
+from lightsnn_kit.data import files as data_files
+from lightsnn_kit.data.augmentation import augment
+from lightsnn_kit.data.standins import make_tiny_cifar
 
 KINDS = {"cifar10": ("cifar-10-batches-py", cifar._CIFAR10), "cifar100": ("cifar-100-python", cifar._CIFAR100)}
 
@@ -165,7 +165,7 @@ def repickle(path, protocol=2, **changes):
 
 
 def _repickled(content, protocol):
-    from lightsnn_kit._datasets import standins
+    from lightsnn_kit.data import standins
 
     return standins._pickle_2(content) if protocol == 2 else pickle.dumps(content, protocol)
 

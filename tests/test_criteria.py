@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightsnn_kit._runs import search_command
 from lightsnn_kit.cells import Cell, Edge, Op, cell_edges
 from lightsnn_kit.criteria import CRITERIA, CellPaths, balance, cell_paths, find_cell, rank_cells
+from lightsnn_kit.lab import search_command
 from lightsnn_kit.spaces import SPACES, CellSpace, OpMask
 
 FORWARD = SPACES["lightsnn-forward"]

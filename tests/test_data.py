@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightsnn_kit import data
-from lightsnn_kit._datasets import splits as _splits
 from lightsnn_kit.data import Split, Splits, load, names, register, scoring_batches
+from lightsnn_kit.data import splits as _splits
 
 FOLDER = Path(__file__).resolve().parents[1] / "data"
 NPZ = FOLDER / "fashion-mnist-small.npz"

@@ -11,7 +11,7 @@ from torch import nn
 
 from lightsnn_kit.energy import EnergyReport, measure_energy
 from lightsnn_kit.networks import NetworkConfig, SpikingNetwork, build_network
-from lightsnn_kit.scoring import record_spikes
+from lightsnn_kit.recording import record_spikes
 
 CONFIG = NetworkConfig(
     input_shape=(1, 8, 8), num_classes=2, width=1, num_steps=2, hidden=3, votes=1, dropout=0.0, tau=4 / 3

@@ -10,12 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lightsnn_kit._engine import cpu_engine, cpu_parts
-from lightsnn_kit._engine.cpu_engine import CpuEngine
-from lightsnn_kit._engine.cpu_parts import Group, int8_works
-from lightsnn_kit._engine.engine import TorchEngine
 from lightsnn_kit.cells import Op
-from lightsnn_kit.lattice import (
+from lightsnn_kit.exact import (
     EXACT_LIMIT,
     ExactBatchNorm2d,
     LatticeConv2d,
@@ -23,8 +19,14 @@ from lightsnn_kit.lattice import (
     lattice_scale,
     window_matrix_product,
 )
+from lightsnn_kit.fast import cpu_engine, cpu_parts
+from lightsnn_kit.fast.cpu_engine import CpuEngine
+from lightsnn_kit.fast.cpu_parts import Group, int8_works
+from lightsnn_kit.fast.device import TorchEngine
+from lightsnn_kit.fast.threads import thread_pool
 from lightsnn_kit.networks import NetworkConfig, build_supernet
-from lightsnn_kit.scoring import Scorer, log_det, record_spikes, score_in_processes, scoring_mode
+from lightsnn_kit.recording import record_spikes
+from lightsnn_kit.scoring import Scorer, log_det, score_in_processes, scoring_mode
 from lightsnn_kit.search import prune_search
 from lightsnn_kit.spaces import SPACES, CellSpace, OpMask
 
@@ -416,7 +418,7 @@ def test_threads_take_turns(scorer):
 
 def test_workers_run_on_one_thread_each(use_threads):
     use_threads(2)
-    pool = cpu_parts.thread_pool(2)
+    pool = thread_pool(2)
     assert list(pool.map(lambda _: torch.get_num_threads(), range(8))) == [1] * 8
 
 

@@ -14,9 +14,17 @@ from loaders import spikingjelly_datasets
 from test_cifar import contents  # every file with its bytes
 
 from lightsnn_kit import data
-from lightsnn_kit._datasets import event_sets, gestures
-from lightsnn_kit._datasets.standins import aedat_31, atis_bin, make_tiny_gesture, make_tiny_nmnist
-from lightsnn_kit.data import Splits, event_splits, frames_from_events, load, offline, scoring_batches
+from lightsnn_kit.data import (
+    Splits,
+    event_sets,
+    event_splits,
+    frames_from_events,
+    gestures,
+    load,
+    offline,
+    scoring_batches,
+)
+from lightsnn_kit.data.standins import aedat_31, atis_bin, make_tiny_gesture, make_tiny_nmnist
 
 LAYOUTS = ("tonic", "aedat", "spikingjelly")
 
@@ -277,7 +285,7 @@ def test_spikingjellys_loader_reads_the_same(tiny, tmp_path):
 
 
 def _gestures_md5(path):
-    from lightsnn_kit._datasets.data_files import md5_of
+    from lightsnn_kit.data.files import md5_of
 
     return md5_of(path)
 
@@ -633,7 +641,7 @@ def test_damaged_stored_frames_are_named(tiny, own_data_folder):
 def test_nmnist_as_documented(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "_LOADERS", {})
     make_tiny_nmnist(tmp_path)
-    text = (Path(data.__file__).parents[1] / "data" / "README.md").read_text()
+    text = (Path(data.__file__).parents[2] / "data" / "README.md").read_text()
     (block,) = (block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "NMNIST" in block)
     monkeypatch.chdir(tmp_path)
     scope = {}

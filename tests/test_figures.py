@@ -14,8 +14,8 @@ import plotly.io as pio
 import pytest
 
 from lightsnn_kit import figures
-from lightsnn_kit._figures.style import DASHES, PALETTE
 from lightsnn_kit.cells import Cell, Edge, Op
+from lightsnn_kit.figures.style import DASHES, PALETTE
 from lightsnn_kit.search import Decision, prune_search
 from lightsnn_kit.spaces import PUBLISHED_CELLS, SPACES, CellSpace
 

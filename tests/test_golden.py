@@ -19,17 +19,17 @@ import numpy as np
 import pytest
 import torch
 
-from lightsnn_kit import presets
 from lightsnn_kit.baselines import METHODS
 from lightsnn_kit.cells import Edge, Op
 from lightsnn_kit.data import Splits, load, register, scoring_batches
 from lightsnn_kit.energy import measure_energy
+from lightsnn_kit.lab import presets
+from lightsnn_kit.lab.runs import RunFolder
+from lightsnn_kit.lab.study import run_rows
 from lightsnn_kit.networks import NetworkConfig, build_network, build_supernet
-from lightsnn_kit.runs import RunFolder
 from lightsnn_kit.scoring import Scorer
 from lightsnn_kit.search import Settle, prune_search, random_search
 from lightsnn_kit.spaces import SPACES, OpMask
-from lightsnn_kit.study import run_rows
 from lightsnn_kit.training import TrainConfig, evaluate, fit
 
 FILE = Path(__file__).with_name("golden.json")

@@ -12,14 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from lightsnn_kit import jobs, runs
-from lightsnn_kit._runs import progress as _progress
-from lightsnn_kit.runs import RunError, RunFolder
+from lightsnn_kit.files import RunError
+from lightsnn_kit.lab import jobs, runs
+from lightsnn_kit.lab import progress as _progress
+from lightsnn_kit.lab.runs import RunFolder
 
 PARAMETERS = "run_dir = 'runs/x'\ntotal = 3\npause = 0.0\nbad = False"
 COUNTS = """
 import time
-from lightsnn_kit.runs import RunFolder
+from lightsnn_kit.lab.runs import RunFolder
 stage = RunFolder.open(run_dir).stage("count", {"total": total})
 stage.expect("items", total)
 for item in range(len(stage.records("items")), total):
@@ -128,7 +129,7 @@ def test_a_suspended_job_is_stalled_and_can_be_interrupted(
 
 DEAF = """import signal, sys, time
 from pathlib import Path
-from lightsnn_kit import jobs
+from lightsnn_kit.lab import jobs
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 jobs._PATIENCE = 1.0
 with jobs.working(Path(sys.argv[1]), [Path("deaf.ipynb")]):

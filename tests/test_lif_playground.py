@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightsnn_kit.neurons import (
+from lightsnn_kit.widgets import LIFPlayground, PlotView
+from lightsnn_kit.widgets.neurons import (
     SURROGATES,
     LIFSettings,
     expected_rate,
@@ -20,7 +21,6 @@ from lightsnn_kit.neurons import (
     simulate_lif,
     surrogate_slope,
 )
-from lightsnn_kit.widgets import LIFPlayground, PlotView
 
 
 def drawn(view: PlotView) -> dict:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lightsnn_kit.memory import measured_memory, saved_bytes, training_memory
+from lightsnn_kit.lab.memory import measured_memory, saved_bytes, training_memory
 from lightsnn_kit.networks import NetworkConfig, build_network
 from lightsnn_kit.spaces import SPACES
 

@@ -10,10 +10,9 @@ from spikingjelly.activation_based.model import snas_net
 from spikingjelly.activation_based.neuron import BaseNode
 from torch import nn
 
-from lightsnn_kit._layers.init import linear_spread
 from lightsnn_kit.cells import Cell, Edge, Op, cell_edges
-from lightsnn_kit.networks import NetworkConfig, SpikingCell, build_network, build_supernet, reset_state
-from lightsnn_kit.scoring import record_spikes
+from lightsnn_kit.networks import NetworkConfig, SpikingCell, build_network, build_supernet, linear_spread, reset_state
+from lightsnn_kit.recording import record_spikes
 from lightsnn_kit.spaces import PUBLISHED_CELLS, SPACES, CellSpace, OpMask
 
 T = 5

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lightsnn_kit import __main__ as command_line
-from lightsnn_kit import runs
+from lightsnn_kit.lab import runs
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 STAGES = command_line.DEMO_STAGES

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from lightsnn_kit import presets
 from lightsnn_kit.data import Split, Splits
+from lightsnn_kit.lab import presets
+from lightsnn_kit.lab.presets import PRESETS, VARIANTS, ScoringConfig
 from lightsnn_kit.networks import NetworkConfig
-from lightsnn_kit.presets import PRESETS, VARIANTS, ScoringConfig
 
 PAPER = ("cifar10", "cifar100", "dvs128-gesture")
 

@@ -9,13 +9,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lightsnn_kit._figures.prune_figures import is_uncertain
-from lightsnn_kit._views.prune_stepper import mask_before
 from lightsnn_kit.cells import Edge, Op
+from lightsnn_kit.figures.pruning import is_uncertain
 from lightsnn_kit.records import mask_key, read_steps, recorded, step_record
 from lightsnn_kit.search import Decision, prune_search
 from lightsnn_kit.spaces import SPACES, CellSpace, OpMask
 from lightsnn_kit.widgets import PlotView, PruneStepper
+from lightsnn_kit.widgets.prune_stepper import mask_before
 
 SPACE = CellSpace(("zeroize", "skip", "conv3x3"), 2)  # two edges: 1<-0 and 0<-1
 WORTH = {Op.ZEROIZE: 0.0, Op.SKIP: 1.0, Op.CONV3X3: 3.0}

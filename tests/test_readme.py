@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lightsnn_kit import results
+from lightsnn_kit.lab import results
 
 FASHION = "fashion-mnist-small"
 

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from lightsnn_kit import __main__ as command_line
-from lightsnn_kit import jobs, presets, results, runs
-from lightsnn_kit._datasets.standins import make_tiny_gesture
-from lightsnn_kit._runs.evidence import read_evidence
 from lightsnn_kit.cells import Cell
-from lightsnn_kit.result_figures import accuracy_by_method, search_times
-from lightsnn_kit.results import Estimate
+from lightsnn_kit.data.standins import make_tiny_gesture
+from lightsnn_kit.figures.results import accuracy_by_method, search_times
+from lightsnn_kit.lab import jobs, presets, results, runs
+from lightsnn_kit.lab.evidence import read_evidence
+from lightsnn_kit.lab.results import Estimate
+from lightsnn_kit.lab.study import RecordedScore, row_name, run_rows, stand_in_data
 from lightsnn_kit.spaces import OpMask
-from lightsnn_kit.study import RecordedScore, row_name, run_rows, stand_in_data
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks" / "reproduce"
 REPRODUCED = [name for name in presets.PRESETS if name != "digits"]

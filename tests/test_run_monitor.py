@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from lightsnn_kit import jobs
-from lightsnn_kit.runs import RunError, RunFolder, write_json
+from lightsnn_kit.files import RunError, write_json
+from lightsnn_kit.lab import jobs
+from lightsnn_kit.lab.runs import RunFolder
 from lightsnn_kit.widgets import RunMonitor
 
 COUNTS = """
 import time
-from lightsnn_kit.runs import RunFolder
+from lightsnn_kit.lab.runs import RunFolder
 stage = RunFolder.open(run_dir).stage("search", {"total": total})
 stage.expect("scores", total)
 for item in range(len(stage.records("scores")), total):

@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightsnn_kit import __main__ as command_line
-from lightsnn_kit import runs
-from lightsnn_kit._runs import report
-from lightsnn_kit.runs import NotebookError, ParameterError, RunError, RunExistsError, RunFolder
+from lightsnn_kit.files import RunError, RunExistsError
+from lightsnn_kit.lab import report, runs
+from lightsnn_kit.lab.notebooks import NotebookError, ParameterError
+from lightsnn_kit.lab.runs import RunFolder
 
 SETTINGS = {"width": 8, "seed": 0, "train": {"lr": 0.1, "nesterov": False}}
 
@@ -334,7 +335,7 @@ def check_report(html: str) -> None:
 
 WIDGETS = """import ipywidgets
 import plotly.graph_objects as go
-from lightsnn_kit._views.widget_base import View
+from lightsnn_kit.widgets.base import View
 class Bars(View):
     def __init__(self):
         super().__init__()
@@ -429,11 +430,12 @@ def demo(tmp_path: Path, root: Path, write_notebook, monkeypatch: pytest.MonkeyP
     """A project of two stages in a temporary folder, which is made the working directory."""
     monkeypatch.setenv("PYTHONPATH", str(root))  # kernels start in the temporary folder
     (tmp_path / "pyproject.toml").write_text("")
-    use = "from lightsnn_kit.runs import RunFolder, write_json\nrun = RunFolder.open(run_dir)\n"
+    use = "from lightsnn_kit.files import write_json\nfrom lightsnn_kit.lab.runs import RunFolder\n"
+    use += "run = RunFolder.open(run_dir)\n"
     first = use + "run.stage('search', {'width': width}).finish({'twice': 2 * width})"
     last = (
         use
-        + "from lightsnn_kit.runs import write_json\nwrite_json(run.path / 'results.json', run.read('search').result)"
+        + "from lightsnn_kit.files import write_json\nwrite_json(run.path / 'results.json', run.read('search').result)"
     )
     write_notebook(tmp_path / "notebooks" / "search.ipynb", "run_dir = 'runs/x'\nwidth = 8", first)
     write_notebook(tmp_path / "notebooks" / "report.ipynb", "run_dir = 'runs/x'", last)

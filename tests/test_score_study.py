@@ -8,6 +8,7 @@ import pytest
 
 from lightsnn_kit.cells import Cell, Op
 from lightsnn_kit.criteria import cell_paths
+from lightsnn_kit.score_study.__main__ import main
 from lightsnn_kit.score_study.measures import alignment, candidate_scores, effective_rank
 from lightsnn_kit.score_study.searches import SEARCHES, Lookup, agreement, lightest_deepest, stability
 from lightsnn_kit.score_study.study import (
@@ -16,7 +17,6 @@ from lightsnn_kit.score_study.study import (
     bench_cells,
     correlations,
     cross_validated,
-    main,
     measure,
     score_table,
     sibling_means,

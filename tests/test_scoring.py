@@ -12,18 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spikingjelly.activation_based.neuron import BaseNode
 
+from lightsnn_kit.kernels import hamming, sahd_kernel
 from lightsnn_kit.networks import NetworkConfig, build_supernet
-from lightsnn_kit.scoring import (
-    PROXIES,
-    Scorer,
-    hamming,
-    log_det,
-    record_spikes,
-    sahd_kernel,
-    sahd_score,
-    scoring_mode,
-    spike_statistics,
-)
+from lightsnn_kit.recording import record_spikes
+from lightsnn_kit.scoring import PROXIES, Scorer, log_det, sahd_score, scoring_mode, spike_statistics
 from lightsnn_kit.spaces import SPACES, CellSpace, OpMask
 
 LIGHTSNN = SPACES["lightsnn"]

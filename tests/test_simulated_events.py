@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightsnn_kit._datasets import simulated_events as camera
 from lightsnn_kit.data import frames_from_events, load
+from lightsnn_kit.data import simulated as camera
 
 
 @pytest.fixture(scope="module")

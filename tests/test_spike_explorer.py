@@ -14,8 +14,7 @@ from torch import nn
 
 from lightsnn_kit.figures import THEMES
 from lightsnn_kit.networks import NetworkConfig, build_network, build_supernet
-from lightsnn_kit.recording import record_potentials
-from lightsnn_kit.scoring import record_spikes
+from lightsnn_kit.recording import record_potentials, record_spikes
 from lightsnn_kit.spaces import SPACES
 from lightsnn_kit.widgets import PlotView, SpikeExplorer
 

@@ -9,7 +9,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightsnn_kit.stats import (
+from lightsnn_kit.lab.stats import (
     Interval,
     bootstrap,
     bootstrap_difference,

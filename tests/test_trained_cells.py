@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lightsnn_kit import presets
 from lightsnn_kit.cells import Cell
 from lightsnn_kit.criteria import rank_cells
-from lightsnn_kit.runs import RunExistsError, RunFolder
+from lightsnn_kit.files import RunExistsError
+from lightsnn_kit.lab import presets
+from lightsnn_kit.lab.runs import RunFolder
 from lightsnn_kit.score_study.trained_cells import (
     SETS,
     Plan,

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from lightsnn_kit import training
-from lightsnn_kit._datasets.augmentation import augment
 from lightsnn_kit.data import Split, Splits
+from lightsnn_kit.data.augmentation import augment
 from lightsnn_kit.networks import NetworkConfig, SpikingNetwork, build_network, build_supernet
 from lightsnn_kit.spaces import SPACES
 from lightsnn_kit.training import (

@@ -6,10 +6,9 @@ import torch.nn.functional as F
 from per_edge import stock_lif, twins
 from torch import Tensor, nn
 
-from lightsnn_kit._layers.lif import LIF
-from lightsnn_kit._layers.norm import BatchNorm
+from lightsnn_kit.layers import LIF, BatchNorm
 from lightsnn_kit.networks import NetworkConfig
-from lightsnn_kit.scoring import record_spikes
+from lightsnn_kit.recording import record_spikes
 from lightsnn_kit.spaces import PUBLISHED_CELLS, SPACES
 
 CELLS = PUBLISHED_CELLS | {"all convolutions": SPACES["snasnet"].uniform("conv3x3")}

@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from ..cells import Cell
 from ..kernels import log_det, pattern_distances
-from ..lattice import scoring_mode
 from ..networks import NetworkConfig, build_network
-from ..scoring import Scorer, record_spikes
+from ..recording import record_spikes, scoring_mode
+from ..scoring import Scorer
 from ..spaces import OpMask
 
 

@@ -10,10 +10,10 @@ from itertools import combinations
 
 import numpy as np
 
-from .. import presets
 from ..cells import Cell, Op
 from ..criteria import CellPaths, cell_paths, find_cell, rank_cells
 from ..data import scoring_batches
+from ..lab import presets
 from ..networks import build_network, build_supernet
 from ..scoring import Scorer
 from ..search import Settle, prune_search, random_search

@@ -14,7 +14,6 @@ figures over cells, never the benchmark's own rows.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,16 +23,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .._runs.files import append_record, read_records
 from ..cells import Cell
 from ..criteria import balance, cell_paths
 from ..data import Split, load, scoring_batches
+from ..files import append_record, project_root, read_records, write_json
+from ..lab.runs import provenance
+from ..lab.stats import bootstrap, bootstrap_difference, has_trained, kendall_tau, precision_at_k, regret, spearman
 from ..networks import NetworkConfig, build_supernet
-from ..runs import project_root, provenance, write_json
 from ..scoring import Scorer
 from ..spaces import SPACES, CellSpace, OpMask
 from ..spikenas_bench import CHANCE, BenchCell, load_spikenas_bench
-from ..stats import bootstrap, bootstrap_difference, has_trained, kendall_tau, precision_at_k, regret, spearman
 from .measures import candidate_scores, kit_scores
 
 FORWARD = SPACES["lightsnn-forward"]
@@ -247,7 +246,7 @@ def _by_depth(depth: np.ndarray, accuracy: np.ndarray) -> dict[str, dict[str, fl
     }
 
 
-def _measure(options: argparse.Namespace) -> None:
+def measure_only(options: argparse.Namespace) -> None:
     setting = Setting(dataset=options.dataset)
     ours, _ = bench_cells(options.bench)
     measure([cell.cell for cell in ours], setting, seeds=range(options.seeds), cache=cache_file(setting))
@@ -259,29 +258,3 @@ def save(name: str, result: dict[str, object], *, command: str, seconds: float) 
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {"command": command, "seconds": seconds, "provenance": provenance(), **result}, replace=True)
     return path
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one of the study's commands."""
-    from .searches import study_feedback, study_searches, study_stability
-    from .trained_cells import study_trained_cells
-
-    studies = {"correlations": study_correlations, "searches": study_searches, "stability": study_stability}
-    studies |= {"feedback": study_feedback, "trained_cells": study_trained_cells}
-    parser = argparse.ArgumentParser(prog="python -m lightsnn_kit.score_study", description="Notebook 02's figures.")
-    parser.add_argument("what", choices=("measure", *studies))
-    parser.add_argument("--bench", help="folder of SpikeNAS-Bench")
-    parser.add_argument("--dataset", default="fashion-mnist-small", help="images to score on (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=3, help="weights and batches (default: %(default)s)")
-    parser.add_argument("--resamples", type=int, default=500, help="of the bootstrap (default: %(default)s)")
-    parser.add_argument("--cells", type=int, default=40, help="cells to train in each set (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=6, help="of them, trained from 3 seeds (default: %(default)s)")
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    options, start = parser.parse_args(given), time.perf_counter()
-    if options.what == "measure":
-        _measure(options)
-        return
-    result = studies[options.what](options)
-    command = " ".join(["python -m lightsnn_kit.score_study", *given])
-    path = save(f"score_{options.what}", result, command=command, seconds=time.perf_counter() - start)
-    print(f"{path} in {time.perf_counter() - start:.0f} s")

@@ -16,17 +16,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .. import presets
 from ..baselines import choose
 from ..cells import Cell, Op
 from ..data import Splits, scoring_batches
+from ..lab import presets
+from ..lab.presets import Preset
+from ..lab.runs import RunFolder
+from ..lab.stats import has_trained, kendall_tau
+from ..lab.study import cell_figures, train_and_test
 from ..networks import build_supernet
-from ..presets import Preset
-from ..runs import RunFolder
 from ..scoring import Scorer
 from ..spaces import CellSpace, OpMask
-from ..stats import has_trained, kendall_tau
-from ..study import cell_figures, train_and_test
 from .measures import kit_scores
 from .study import correlations, score_table
 

@@ -156,7 +156,7 @@ def _server(folder: Path, own: Path) -> Iterator[tuple[str, str]]:
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"]
     command += ["--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}"]
     command += ["--LabApp.expose_app_in_browser=True", "--LabApp.news_url=", "--ServerApp.terminals_enabled=False"]
-    command += ["--ContentsManager.pre_save_hook=lightsnn_kit._runs.report.before_saving"]  # as `make lab` does
+    command += ["--ContentsManager.pre_save_hook=lightsnn_kit.lab.report.before_saving"]  # as `make lab` does
     with log.open("w") as said:
         server = subprocess.Popen(command, env=_environment(own), stdout=said, stderr=said, start_new_session=True)
     try:

@@ -10,7 +10,7 @@ from .lab import Lab, Notebook
 pytestmark = pytest.mark.browser
 STEPPER, MONITOR, COMPARE = ".lightsnn-prune-stepper", ".lightsnn-run-monitor", ".lightsnn-compare-runs"
 SLOW = """import time
-from lightsnn_kit.runs import RunFolder
+from lightsnn_kit.lab.runs import RunFolder
 stage = RunFolder.open(run_dir).stage("search", {"total": 300})
 stage.expect("scores", 300)
 for item in range(len(stage.records("scores")), 300):

@@ -1,1 +1,0 @@
-"""Engines behind ``scoring.Scorer``: the same integers as the plain scorer, faster."""

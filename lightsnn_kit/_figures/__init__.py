@@ -1,1 +1,0 @@
-"""Figures by subject behind ``figures``, and their style."""

@@ -1,1 +1,0 @@
-"""Layers of the networks and their compiled training loops."""

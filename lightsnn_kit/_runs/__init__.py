@@ -1,1 +1,0 @@
-"""Files, provenance, notebooks and progress behind ``runs``, ``jobs`` and the command line."""

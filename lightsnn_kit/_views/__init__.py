@@ -1,1 +1,0 @@
-"""The widgets behind ``widgets``, with their scripts and styles."""

@@ -1,0 +1,301 @@
+"""The CPU back end of the fast scorer: int8 convolutions by oneDNN, everything else in a few passes over memory.
+
+Work is split by samples over threads that each run their convolutions on one core; they meet only where batch
+statistics need the whole batch, and what they add up there is integers.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..cells import Op
+from ..exact import VALUE_BITS, LatticeConv2d, exact_lif, grid_affine, running_affine
+from . import cpu_loops as kernels
+from .cpu_parts import CellBuffers, Group, TermTable, int8_works, sum_type
+from .engine import ConvKey, Engine, Recorder, conv_modules, scale_of
+from .plan import CellPlan
+from .threads import thread_pool
+
+TILE = 2048  # floats worked on at a time: they stay in the first two caches
+BLOCK = 2**19  # results of a convolution (float32) before they are summed: they stay in the second-level cache
+NARROW = 64  # channels up to which convolutions of one node are joined; wider ones fill the processor alone
+SHARE = 2**16  # floats of a plane that make another thread worth its hand-over
+
+
+class CpuEngine(Engine):
+    """int8 where the processor and torch have it (checked once, see ``int8_works``), exact float32 otherwise."""
+
+    def __init__(self, supernet, batches: tuple[Tensor, ...], *, bn: str, int8: bool | None = None) -> None:
+        super().__init__(supernet, batches, bn=bn)
+        self.lattice = isinstance(supernet.down[2], LatticeConv2d)
+        self.int8 = self.lattice and (int8_works() if int8 is None else int8)
+        self.name = "fast (int8)" if self.int8 else "fast (float32)"
+        self.groups: dict[tuple, Group] = {}
+        self.cell_buffers: tuple[CellBuffers, CellBuffers] | None = None
+        self.down = self._group(("down",), [supernet.down[2]], [supernet.down[3]])
+        weight = supernet.classifier[1].weight.detach()  # columns from [C, H, W] to the planes' [H, W, C]
+        self.hidden_weight = weight.unflatten(1, (2 * self.config.width, *self.config.final_size)).permute(0, 2, 3, 1)
+        self.hidden_weight = self.hidden_weight.reshape(len(weight), -1).T.contiguous()
+        if self.lattice:
+            self.hidden_weight = self.hidden_weight.to(torch.int8)
+
+    # -- a pass ------------------------------------------------------------------------------------------------
+
+    def start(self, plan: CellPlan, batch_size: int, size: tuple[int, int], recorder: Recorder) -> None:
+        self.plan, self.batch_size, self.recorder = plan, batch_size, recorder
+        floats = batch_size * size[0] * size[1] * self.config.width
+        self.workers = max(1, min(torch.get_num_threads(), batch_size, floats // SHARE))
+        half = (size[0] // 2, size[1] // 2)
+        shapes = [(batch_size, *size), (batch_size, *half)]
+        if self.cell_buffers is None or [b.shape[:3] for b in self.cell_buffers] != shapes:
+            width, nodes = self.config.width, self.cells[0].num_nodes
+            self.cell_buffers = tuple(
+                CellBuffers(
+                    nodes, batch_size, s[1:], c, sum_type([m for m in cell.modules() if isinstance(m, nn.Conv2d)])
+                )
+                for s, c, cell in zip(shapes, (width, 2 * width), self.cells, strict=True)
+            )
+            floats = batch_size * size[0] * size[1] * 2 * width
+            self.down_conv = np.empty((1, floats), sum_type(self.down.convs))
+        for buffers in self.cell_buffers:
+            buffers.free, buffers.coefficients = list(range(len(buffers.conv)))[::-1], {}
+
+    def cell_step(self, cell: int, x: Tensor | None, *, first: bool, last: bool) -> None:
+        buffers, plan = self.cell_buffers[cell], self.plan
+        if x is not None and (first or self.config.events):  # a static image drives every step alike
+            buffers.planes[buffers.input_plane, : x.numel()] = x.reshape(-1).numpy()
+        for node in plan.nodes:
+            self._node(cell, node, first=first, last=last)
+
+    def _node(self, cell: int, node: int, *, first: bool, last: bool) -> None:
+        buffers, plan = self.cell_buffers[cell], self.plan
+        terms = self._terms(buffers, node, first)
+        names, pooled = self.layer_names(cell, node), plan.pooled(node)
+        reads = [t for side in (plan.forward, plan.backward) for groups in side.values() for g in groups for t in g]
+        stored = node == buffers.num_nodes - 1 or any(t.edge.source == node and not t.op.is_conv for t in reads)
+        target = self._target(buffers, buffers.plane(node, Op.SKIP) if stored else -1, node, bool(names), first)
+        groups = self._groups(cell, plan.convs(node, last_step=last)) if names else []
+        self._release(buffers, node, first)
+        slots = [np.array([buffers.free.pop() for _ in group.keys]) for group in groups]
+        totals = self._totals([len(s) * buffers.channels for s in slots])
+        packed = self._packed(buffers.image) if names else None
+
+        def work(worker: int, lo: int, hi: int) -> None:
+            kernels.integrate(lo * buffers.image, hi * buffers.image, terms, buffers.conv, buffers.planes, target)
+            for op in pooled:
+                self._pool(buffers, node, op, lo, hi)
+            if packed is not None:
+                self._pack(buffers.images(buffers.spikes, lo, hi), packed[lo:hi])
+            for group, where, total in zip(groups, slots, totals[worker], strict=True):
+                self._convolve(group, buffers, where, buffers.conv, (lo, hi), total)
+
+        self._each_share(work)
+        for i, (group, where) in enumerate(zip(groups, slots, strict=True)):
+            self._normalise(buffers, group, where, sum(t[i] for t in totals))
+        if packed is not None:
+            self._record(names, packed, buffers.image)
+
+    def _convolve(
+        self, group: Group, buffers: CellBuffers, slots: np.ndarray, out: np.ndarray, span: tuple, total
+    ) -> None:
+        """Convolve the spikes of samples ``span`` block by block, each block summed while it is in the cache."""
+        step = max(1, BLOCK * buffers.channels // (group.channels * buffers.image))
+        for lo in range(*span, step):
+            spikes = buffers.images(buffers.spikes, lo, min(lo + step, span[1]))
+            pixel = lo * buffers.image // buffers.channels
+            kernels.collect(group(spikes), pixel, slots, out, self.lattice, total)
+
+    def _terms(self, buffers: CellBuffers, node: int, first: bool) -> kernels.Terms:
+        table = TermTable(buffers, [] if node else [buffers.input_plane])
+        for edge_terms in self.plan.forward.get(node, ()) if node else ():
+            table.add(edge_terms, fed_back=False)
+        for edge_terms in () if first else self.plan.backward.get(node, ()):
+            table.add(edge_terms, fed_back=True)
+        return table.terms(max(1, TILE // buffers.channels))
+
+    def _target(self, buffers: CellBuffers, plane: int, state: int, fires: bool, first: bool) -> kernels.Target:
+        decay, threshold = 1 / self.config.tau, self.config.v_threshold
+        return kernels.Target(plane, fires, first, buffers.v[state], buffers.spikes, decay, threshold)
+
+    def _release(self, buffers: CellBuffers, node: int, first: bool) -> None:
+        """Slots read by this node for the last time may be written again once it is summed.
+
+        They are handed out for the node's own convolutions, which a worker writes only after it has summed the same
+        samples.
+        """
+        for side in (self.plan.forward, self.plan.backward):
+            if side is self.plan.backward and first:
+                continue
+            for key in [(t.edge, t.op) for group in side.get(node, ()) for t in group if t.op.is_conv]:
+                buffers.free.append(buffers.coefficients.pop(key)[0])
+
+    def _groups(self, cell: int, keys: tuple[ConvKey, ...]) -> list[Group]:
+        if self.cell_buffers[cell].channels > NARROW:
+            chosen = [(key,) for key in keys]
+        else:
+            chosen = [tuple(key for key in keys if key[1] is op) for op in (Op.CONV3X3, Op.CONV1X1)]
+        groups = []
+        for together in filter(None, chosen):
+            convs, norms = zip(*(conv_modules(self.cells[cell], key) for key in together), strict=True)
+            groups.append(self._group((cell, *together), list(convs), list(norms)))
+        return groups
+
+    def _group(self, name: tuple, convs: list[nn.Conv2d], norms: list[nn.Module]) -> Group:
+        if name not in self.groups:
+            self.groups[name] = Group(name[1:] or name, convs, norms, self.int8)
+        return self.groups[name]
+
+    def _normalise(self, buffers: CellBuffers, group: Group, slots: np.ndarray, totals: np.ndarray) -> None:
+        a, b = self._affine(
+            group.norm, [buffers.conv[slot, : len(buffers.spikes)] for slot in slots], totals, group.grids
+        )
+        for k, (key, conv) in enumerate(zip(group.keys, group.convs, strict=True)):
+            part = slice(k * buffers.channels, (k + 1) * buffers.channels)
+            buffers.coefficients[key] = (int(slots[k]), scale_of(conv), a[part], b[part])
+
+    def _affine(self, norm: nn.BatchNorm2d, planes: list[np.ndarray], totals: np.ndarray, grids: list) -> tuple:
+        """Factors (a, b) of the normalisation of ``planes``; without a grid the sums are taken here."""
+        if self.bn == "running":
+            return tuple(factor.numpy() for factor in running_affine(norm))
+        channels = norm.num_features // len(planes)
+        if grids[0] is None:
+            sums = [self._plane_sums(plane, channels) for plane in planes]
+            totals, grids = np.concatenate([total for total, _ in sums], axis=1), [grid for _, grid in sums]
+        total, squares = torch.from_numpy(totals)
+        grid = torch.tensor(grids, dtype=torch.float64).repeat_interleave(channels)
+        return tuple(factor.numpy() for factor in grid_affine(norm, total, squares, len(planes[0]) // channels, grid))
+
+    def _plane_sums(self, values: np.ndarray, channels: int) -> tuple[np.ndarray, float]:
+        """``exact.grid_steps`` and their sums for a plane of real values."""
+        image, largest, totals = len(values) // self.batch_size, [np.uint32(0)] * self.workers, self._totals([channels])
+
+        def find(worker: int, lo: int, hi: int) -> None:
+            largest[worker] = kernels.largest(values[lo * image : hi * image].view(np.uint32))
+
+        def add(worker: int, lo: int, hi: int) -> None:
+            kernels.sum_plane(values[lo * image : hi * image], channels, np.float32(1 / grid), totals[worker][0])
+
+        self._each_share(find)
+        magnitude = np.uint32(max(largest)).view(np.float32)
+        grid = 2.0 ** (max(math.frexp(magnitude)[1], -100) - VALUE_BITS)
+        self._each_share(add)
+        return sum(t[0] for t in totals), grid
+
+    def _pool(self, buffers: CellBuffers, node: int, op: Op, lo: int, hi: int) -> None:
+        pool = F.avg_pool2d if op is Op.AVGPOOL3X3 else F.max_pool2d
+        value = torch.from_numpy(buffers.images(buffers.planes[node], lo, hi)).permute(0, 3, 1, 2)
+        out = buffers.images(buffers.planes[buffers.plane(node, op)], lo, hi)
+        out[...] = pool(value, 3, 1, 1).permute(0, 2, 3, 1).numpy()
+
+    # -- between and behind the cells ----------------------------------------------------------------------------
+
+    def _output_fire(self, cell: int, norm: nn.Module, name: str, first: bool, after) -> None:
+        """BN and LIF on a cell's output; ``after(worker, lo, hi)`` runs for every worker's samples."""
+        buffers = self.cell_buffers[cell]
+        output = buffers.plane(buffers.num_nodes - 1, Op.SKIP)
+        a, b = self._affine(norm, [buffers.planes[output, : len(buffers.spikes)]], None, [None])
+        repeat = max(1, TILE // buffers.channels)
+        gains, shifts = np.tile(a, repeat), np.tile(b, repeat)
+        target = self._target(buffers, -1, buffers.num_nodes, True, first)
+        packed = self._packed(buffers.image)
+
+        def work(worker: int, lo: int, hi: int) -> None:
+            span = lo * buffers.image, hi * buffers.image
+            kernels.fire_normalised(*span, buffers.planes[output], gains, shifts, target)
+            self._pack(buffers.images(buffers.spikes, lo, hi), packed[lo:hi])
+            after(worker, lo, hi)
+
+        self._each_share(work)
+        self._record((name,), packed, buffers.image)
+
+    def downsample(self, *, first: bool) -> None:
+        norm, _, conv, _, _ = self.supernet.down
+        one, two = self.cell_buffers
+        channels, slot = two.channels, np.zeros(1, np.int64)
+        totals = self._totals([channels])
+
+        def convolve(worker: int, lo: int, hi: int) -> None:
+            self._convolve(self.down, one, slot, self.down_conv, (lo, hi), totals[worker][0])
+
+        self._output_fire(0, norm, "down.1", first, convolve)
+        gain, shift = self._affine(self.down.norm, [self.down_conv[0]], sum(t[0] for t in totals), self.down.grids)
+        sums = self.down_conv.reshape(self.batch_size, *one.shape[1:3], channels)
+        out = two.images(two.planes[two.input_plane], 0, self.batch_size)
+        average, scale = self.config.pool == "avg", np.float32(scale_of(conv))
+
+        def pool(worker: int, lo: int, hi: int) -> None:
+            for i in range(lo, hi):
+                kernels.pool_pairs(sums[i], scale, gain, shift, out[i], average)
+
+        self._each_share(pool)
+
+    def classify(self, *, first: bool) -> None:
+        norm, linear, p = self.supernet.last[0], self.supernet.classifier[1], self.config.last_pool
+        height, width = self.config.final_size
+        buffers = self.cell_buffers[1]
+        features = np.empty((self.batch_size, height, width, buffers.channels), np.int8)
+
+        def pool(worker: int, lo: int, hi: int) -> None:
+            spikes = buffers.images(buffers.spikes, lo, hi)
+            windows = spikes[:, : height * p, : width * p].reshape(hi - lo, height, p, width, p, -1)
+            if self.config.pool == "max":
+                features[lo:hi] = windows.max((2, 4))
+            else:
+                features[lo:hi] = windows.sum((2, 4), dtype=np.int8)
+
+        self._output_fire(1, norm, "last.1", first, pool)
+        flat, x = torch.from_numpy(features.reshape(self.batch_size, -1)), [None] * self.workers
+        area = p * p if self.config.pool == "avg" else 1
+
+        def multiply(worker: int, lo: int, hi: int) -> None:
+            x[worker] = self._linear(flat[lo:hi], area) * scale_of(linear)
+
+        self._each_share(multiply)
+        x = torch.cat(x)
+        v = torch.zeros_like(x) if first else self.hidden_v
+        spikes, self.hidden_v = exact_lif(x, v, self.config.tau, self.config.v_threshold)
+        shared = spikes @ spikes.T
+        self.recorder.add(("classifier.2",), spikes.shape[1], shared.diagonal(), shared)
+
+    def _linear(self, features: Tensor, area: int) -> Tensor:
+        if self.hidden_weight.dtype == torch.int8 and self.int8:
+            return torch._int_mm(features, self.hidden_weight).float() / area
+        return (features.float() / area) @ self.hidden_weight.float()
+
+    # -- samples over threads ------------------------------------------------------------------------------------
+
+    def _each_share(self, work) -> None:
+        """Call ``work(worker, lo, hi)`` once per worker, on its share of the samples."""
+        bounds = [int(b) for b in np.linspace(0, self.batch_size, self.workers + 1)]
+        if self.workers == 1:
+            work(0, 0, self.batch_size)
+        else:
+            list(
+                thread_pool(self.workers).map(
+                    lambda worker: work(worker, bounds[worker], bounds[worker + 1]), range(self.workers)
+                )
+            )
+
+    def _totals(self, sizes: list[int]) -> list[list[np.ndarray]]:
+        return [[np.zeros((2, size), np.int64) for size in sizes] for _ in range(self.workers)]
+
+    def _packed(self, num_neurons: int) -> np.ndarray:
+        return np.zeros((self.batch_size, -(-num_neurons // 64) * 8), np.uint8)
+
+    @staticmethod
+    def _pack(spikes: np.ndarray, packed: np.ndarray) -> None:
+        bits = np.packbits(spikes.reshape(len(spikes), -1), axis=1)
+        packed[:, : bits.shape[1]] = bits
+
+    def _record(self, names: tuple[str, ...], packed: np.ndarray, num_neurons: int) -> None:
+        words, shared = packed.view(np.uint64), np.empty((self.batch_size, self.batch_size), np.int64)
+        tasks = range(self.workers)
+        run = map if self.workers == 1 else thread_pool(self.workers).map
+        list(run(lambda worker: kernels.shared_spikes(words, worker, self.workers, shared), tasks))
+        counts = torch.from_numpy(shared.diagonal().copy())
+        self.recorder.add(names, num_neurons, counts, torch.from_numpy(shared))

@@ -1,0 +1,130 @@
+"""The fast scorer: the same integers as the plain one, with nothing computed twice or in vain.
+
+All LIF layers fed by one node are identical, so there is one LIF and one kernel per source node, and its convolutions
+are done together (on the CPU up to 64 channels; wider ones fill the processor one by one).
+``Engine`` walks through a plan; ``device`` has the back end in torch operations, ``cpu_engine`` the int8 one. A back
+end may choose how to add integers, never how to round.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from ..cells import Edge, Op
+from ..exact import ExactBatchNorm2d, LatticeConv2d, check_exact
+from ..kernels import MAX_NEURONS, SpikeStatistics
+from ..recording import scoring_mode
+from ..spaces import CellSpace, OpMask
+from .plan import CellPlan, plan_cell
+
+if TYPE_CHECKING:
+    from ..networks import SpikingNetwork, SuperCell
+
+ConvKey = tuple[Edge, Op]
+
+
+def check_supported(supernet: SpikingNetwork) -> None:
+    """``ValueError`` if the engine cannot score this supernet exactly, with what to do instead."""
+    config, conv = supernet.config, supernet.down[2]
+    if not isinstance(supernet.design, CellSpace) or not isinstance(supernet.last[0], ExactBatchNorm2d):
+        raise ValueError("the fast engine needs a supernet with init='lattice' or 'kaiming'; use engine='plain'.")
+    if config.pool == "avg" and config.last_pool not in (1, 2, 4, 8):  # powers of two, sums in int8
+        raise ValueError(f"averages over {config.last_pool}² pixels are not exact here; use engine='plain'.")
+    neurons = max(2 * config.width * config.input_shape[1] * config.input_shape[2], config.hidden)
+    if neurons >= MAX_NEURONS:
+        raise ValueError(f"a layer of up to {neurons} neurons passes 2**24, up to which counts are exact.")
+    if isinstance(conv, LatticeConv2d):
+        area = config.last_pool**2 if config.pool == "avg" else 1
+        check_exact(f"hidden layer ({config.pool} pooling)", config.features, steps_per_unit=area)
+        # 2²² instead of 2²⁴: the plain scorer recovers the integers from a float32 product with the scale
+        check_exact("convolutions of cell 2", 9 * 2 * config.width, steps_per_unit=4)
+
+
+def conv_modules(cell: SuperCell, key: ConvKey) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+    """The convolution and normalisation of an edge's op."""
+    _, conv, norm = cell.ops[f"{key[0]}:{key[1]}"]
+    return conv, norm
+
+
+def scale_of(conv: nn.Module) -> float:
+    """The lattice scale; 1 for real weights."""
+    return getattr(conv, "scale", 1.0)
+
+
+class Recorder:
+    """Collects spike counts and distances per layer and step, under the names of the LIF layers they stand for."""
+
+    def __init__(self) -> None:
+        self.sizes: dict[tuple[str, ...], int] = {}
+        self.rows: dict[tuple[str, ...], list[tuple[Tensor, Tensor]]] = {}
+
+    def add(self, names: tuple[str, ...], num_neurons: int, counts: Tensor, shared: Tensor) -> None:
+        """Add one step: ``counts`` [B] and ``shared`` [B, B] (spikes in common), integers."""
+        counts, shared = counts.to(torch.int64), shared.to(torch.int64)
+        self.sizes[names] = num_neurons
+        self.rows.setdefault(names, []).append((counts, counts[:, None] + counts[None, :] - 2 * shared))
+
+    def result(self) -> SpikeStatistics:
+        """What was collected."""
+        counts, distances = (
+            torch.stack([torch.stack([r[i] for r in rows]) for rows in self.rows.values()]) for i in (0, 1)
+        )
+        return SpikeStatistics(tuple(self.rows), torch.tensor(list(self.sizes.values())), counts, distances)
+
+
+class Engine(ABC):
+    """Scores masks of one supernet on fixed batches; buffers and the stem's output are kept between candidates."""
+
+    name: str
+
+    def __init__(self, supernet: SpikingNetwork, batches: tuple[Tensor, ...], *, bn: str) -> None:
+        check_supported(supernet)
+        self.supernet, self.config, self.bn = supernet, supernet.config, bn
+        self.cells = (supernet.cell1, supernet.cell2)
+        with torch.no_grad(), scoring_mode(supernet, bn):
+            self.drives = [self._drives(batch.to(supernet.input_centre.device)) for batch in batches]
+
+    def _drives(self, batch: Tensor) -> list[Tensor]:
+        """The stem's output for every step, [M, C] each: it depends on no mask (one entry for a static image)."""
+        frames = batch if self.config.events else [batch]
+        return [self.supernet.drive(frame).permute(0, 2, 3, 1).reshape(-1, self.config.width) for frame in frames]
+
+    @torch.no_grad()
+    def run(self, mask: OpMask, index: int, *, feedback: bool) -> SpikeStatistics:
+        """One pass over batch ``index``."""
+        plan, drives = plan_cell(mask, feedback=feedback), self.drives[index]
+        num_steps = len(drives) if self.config.events else self.config.num_steps
+        recorder = Recorder()
+        height, width = (size // (2 if self.config.events else 1) for size in self.config.input_shape[1:])
+        self.start(plan, len(drives[0]) // (height * width), (height, width), recorder)
+        for t in range(num_steps):
+            last = t == num_steps - 1
+            self.cell_step(0, drives[t if self.config.events else 0], first=t == 0, last=last)
+            self.downsample(first=t == 0)
+            self.cell_step(1, None, first=t == 0, last=last)
+            self.classify(first=t == 0)
+        return recorder.result()
+
+    def layer_names(self, cell: int, node: int) -> tuple[str, ...]:
+        """The LIF layers of the definition that a node's spikes stand for."""
+        return tuple(f"cell{cell + 1}.ops.{edge}:{op}.0" for edge, op in self.plan.counted[node])
+
+    @abstractmethod
+    def start(self, plan: CellPlan, batch_size: int, size: tuple[int, int], recorder: Recorder) -> None:
+        """Begin a pass: all states zero."""
+
+    @abstractmethod
+    def cell_step(self, cell: int, x: Tensor | None, *, first: bool, last: bool) -> None:
+        """One step of a cell; ``x`` is None for cell 2, which reads what ``downsample`` left."""
+
+    @abstractmethod
+    def downsample(self, *, first: bool) -> None:
+        """BN, LIF, convolution, BN and pooling between the cells."""
+
+    @abstractmethod
+    def classify(self, *, first: bool) -> None:
+        """BN, LIF, pooling, hidden linear layer and its LIF."""

@@ -1,0 +1,140 @@
+"""Compiled loops of LIF layers and batch normalisation in training: few passes over memory, shared among threads.
+
+LIF arrays are of one size, with the rounding of torch's operations. Arrays of the normalisation are [samples, pixels,
+channels]. Nothing depends on the number of threads: sums are taken per sample, in double precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numba import njit
+
+from .threads import thread_pool
+
+jit = njit(nogil=True, cache=True, error_model="numpy")
+SHARE = 2**18  # least number of elements that is worth a thread
+
+
+@jit
+def charge(x, v, charged, spikes, after, constants):
+    """Write charged potentials, spikes and potentials after the reset; ``constants``: tau, threshold."""
+    tau, threshold = constants
+    one, zero = np.float32(1), np.float32(0)
+    for i in range(len(x)):
+        h = (x[i] - v[i]) / tau + v[i]
+        charged[i] = h
+        spikes[i] = one if h >= threshold else zero
+        after[i] = zero if h >= threshold else h
+
+
+@jit
+def gradient(charged, grad_spikes, grad_v, grad_x, grad_before, constants):
+    """Write the gradients of input and earlier potential; an empty ``grad_v`` stands for zeros.
+
+    ``constants``: tau, threshold, and a, b of the slope b / (1 + (a·(h − threshold))²).
+    """
+    tau, threshold, scale, top = constants
+    one, zero, has_v = np.float32(1), np.float32(0), len(grad_v) > 0
+    later = grad_v if has_v else charged
+    for i in range(len(charged)):
+        h = charged[i]
+        u = (h - threshold) * scale
+        grad = one / (u * u + one) * top * grad_spikes[i]
+        if has_v:
+            grad = (zero if h >= threshold else later[i]) + grad
+        grad_x[i] = grad / tau
+        grad_before[i] = grad - grad / tau
+
+
+@jit
+def sums(y, other, totals, constants):
+    """Add up ``y`` and y·other per sample and channel: ``totals`` [samples, 2, channels]."""
+    for n in range(len(y)):
+        first, second = totals[n, 0], totals[n, 1]
+        for p in range(y.shape[1]):
+            for c in range(y.shape[2]):
+                value = np.float64(y[n, p, c])
+                first[c] += value
+                second[c] += value * np.float64(other[n, p, c])
+
+
+@jit
+def _per_channel(totals, part, channel, channels):
+    """A sum over samples, and over the pixels that stand side by side in a row."""
+    value = 0.0
+    for n in range(len(totals)):
+        for c in range(channel, totals.shape[2], channels):
+            value += totals[n, part, c]
+    return value
+
+
+@jit
+def settle(totals, count, weights, running, statistics, constants, settings):
+    """From the sums of y and y² the batch's statistics, the new running ones, and the constants of ``normalise``.
+
+    ``weights`` and ``running`` are pairs; ``statistics`` [2, C]: mean, 1/√(variance + ε); ``settings``: ε, momentum.
+    """
+    (gamma, beta), (running_mean, running_var), (eps, momentum) = weights, running, settings
+    channels = len(gamma)
+    for c in range(channels):
+        mean = _per_channel(totals, 0, c, channels) / count
+        variance = max(_per_channel(totals, 1, c, channels) / count - mean * mean, 0.0)
+        invstd = 1 / np.sqrt(variance + eps)
+        statistics[0, c], statistics[1, c] = mean, invstd
+        running_mean[c] += momentum * (mean - running_mean[c])
+        running_var[c] += momentum * (variance * count / (count - 1) - running_var[c])
+        for k in range(c, constants.shape[1], channels):
+            constants[0, k], constants[1, k] = gamma[c] * invstd, beta[c] - mean * gamma[c] * invstd
+
+
+@jit
+def normalise(y, plus, out, constants):
+    """Write y·scale + shift + plus; an empty ``plus`` stands for zeros. ``constants``: scale, shift per channel."""
+    scale, shift = constants[0], constants[1]
+    for n in range(len(y)):
+        for p in range(y.shape[1]):
+            if len(plus) > 0:
+                for c in range(y.shape[2]):
+                    out[n, p, c] = y[n, p, c] * scale[c] + shift[c] + plus[n, p, c]
+            else:
+                for c in range(y.shape[2]):
+                    out[n, p, c] = y[n, p, c] * scale[c] + shift[c]
+
+
+@jit
+def settle_gradient(totals, count, gamma, statistics, grads, constants):
+    """From the sums of the gradient g and of g·y those of γ and β, and the constants of ``normalise_gradient``."""
+    channels = len(gamma)
+    for c in range(channels):
+        mean, invstd, total = statistics[0, c], statistics[1, c], _per_channel(totals, 0, c, channels)
+        grad_gamma = (_per_channel(totals, 1, c, channels) - mean * total) * invstd
+        grads[0, c], grads[1, c] = grad_gamma, total
+        for k in range(c, constants.shape[1], channels):
+            constants[0, k], constants[1, k] = mean, grad_gamma * invstd / count
+            constants[2, k], constants[3, k] = total / count, gamma[c] * invstd
+
+
+@jit
+def normalise_gradient(y, grad, out, constants):
+    """Write (grad − mean grad − (y − mean)·slope)·scale; ``constants`` per channel: mean, slope, mean grad, scale."""
+    mean, slope, mean_grad, scale = constants[0], constants[1], constants[2], constants[3]
+    for n in range(len(y)):
+        for p in range(y.shape[1]):
+            for c in range(y.shape[2]):
+                out[n, p, c] = (grad[n, p, c] - mean_grad[c] - (y[n, p, c] - mean[c]) * slope[c]) * scale[c]
+
+
+def in_shares(loop: Callable, arrays: Sequence[np.ndarray], constants: object, threads: int) -> None:
+    """Run a loop of this module on all arrays, cut along their first axis; empty arrays are handed on as they are."""
+    length = len(arrays[0])
+    if not length:
+        return
+    workers = max(1, min(threads, length, arrays[0].size // SHARE))
+    step = -(-length // workers)
+    first, *others = ([array[low : low + step] for array in arrays] for low in range(0, length, step))
+    done = [thread_pool(threads).submit(loop, *share, constants) for share in others]
+    loop(*first, constants)
+    for future in done:
+        future.result()

@@ -1,0 +1,1 @@
+"""The lab: run folders, notebooks as functions, background jobs, experiments and their rows."""

@@ -1,0 +1,217 @@
+"""Background jobs: notebooks that run in a process of their own, and what the files of their run tell about them.
+
+The process outlives the kernel and the tab that started it. All it is known by lies in the run folder: ``job/job.json``
+(what was started), ``job/lock`` (held as long as the process lives, however it ends), ``job/heartbeat``, ``job/cancel``
+(asks it to stop), ``job/end.json`` (how it ended), ``job/log.txt``; and the records of the stages. POSIX only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ..files import RunCancelledError, RunError, at_root, project_root, read_json, write_json
+from .notebooks import plan_notebooks
+from .progress import Progress, Status, records, status, time_words
+from .runs import CANCEL_FILE, RunFolder
+
+__all__ = ["Progress", "Status", "cancel", "log", "records", "start", "status", "stop_if_cancelled", "time_words"]
+__all__ += ["wait", "working"]
+
+_BEAT = 1.0  # seconds between two heartbeats
+_PATIENCE = 15.0  # seconds that an interrupted job may take to end
+_CANCELLED = "stopped when it was asked to; start it again to go on"
+
+
+def start(
+    notebooks: Sequence[str | Path], *, run: str | Path, parameters: Mapping[str, object] | None = None
+) -> Status:
+    """Run notebooks one after another in a process of their own, as ``python -m lightsnn_kit run`` does.
+
+    Relative paths start at the project's root. A run that was cancelled or killed goes on where it stopped.
+    ``RunError`` for wrong parameters, or if a job works on this run already.
+    """
+    paths = [at_root(notebook) for notebook in notebooks]
+    folder = RunFolder.open(run).path
+    given = dict(parameters or {})
+    if not paths or "run_dir" in given:
+        raise RunError("start needs at least one notebook, and no parameter run_dir: the folder is given by run=.")
+    plan_notebooks(paths, given | {"run_dir": str(folder)}, optional=("run_dir",))
+    options = [text for name, value in given.items() for text in ("-p", f"{name}={value!r}")]
+    command = [sys.executable, "-m", "lightsnn_kit", "run", *map(str, paths), "--run", str(folder), *options]
+    with _lock(folder) as lock, (_prepare(folder) / "log.txt").open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=project_root(),
+            env=os.environ | {CANCEL_FILE: str(folder / "job" / "cancel")},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # no signal of this terminal or kernel reaches it
+            pass_fds=(lock,),  # the process holds the lock from its first moment to its last
+        )
+        _write_job(folder, paths, process.pid)
+    threading.Thread(target=process.wait, daemon=True).start()  # collects it when it ends: no zombie
+    return status(run)
+
+
+@contextlib.contextmanager
+def working(run: Path, notebooks: Sequence[Path]) -> Iterator[Callable[[str], None]]:
+    """Mark a run as being worked on by this process, and write at the end how it ended; yields ``tell(what)``.
+
+    ``RunError`` if another process works on it. ``RunCancelledError`` instead of what a cancelled notebook raises.
+    """
+    cancel = run / "job" / "cancel"
+    inherited = os.environ.get(CANCEL_FILE) == str(cancel)  # `start` holds the lock for us
+    with contextlib.nullcontext() if inherited else _lock(run):
+        if not inherited:
+            _prepare(run)
+            _write_job(run, notebooks, os.getpid())
+        before = os.environ.get(CANCEL_FILE)
+        os.environ[CANCEL_FILE] = str(cancel)
+        try:
+            with _heartbeat(run) as tell, _ending(run):
+                yield tell
+        finally:
+            os.environ.pop(CANCEL_FILE) if before is None else os.environ.update({CANCEL_FILE: before})
+
+
+def stop_if_cancelled(run: Path) -> None:
+    """Raise ``RunCancelledError`` if the job was asked to stop: between two notebooks."""
+    if (run / "job" / "cancel").exists():
+        raise RunCancelledError(f"cancelled; run it again with --run {run} to go on.")
+
+
+def cancel(run: str | Path, *, now: bool = False) -> None:
+    """Ask the job to stop after the record it is working on; ``now`` interrupts it, and that record is lost.
+
+    A job that does not end within 15 s of an interrupt ends itself. All records before are kept, and the run can be
+    started again. ``RunError`` if no job works on the run.
+    """
+    folder, found = at_root(run), status(run)
+    if not found.alive:
+        raise RunError(f"no job works on {folder} (it is {found.state}), so there is nothing to cancel.")
+    (folder / "job" / "cancel").write_text("now" if now else "", encoding="utf-8")
+    if now:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(read_json(folder / "job" / "job.json")["pid"], signal.SIGINT)
+
+
+def wait(run: str | Path, *, timeout: float | None = None) -> Status:
+    """Wait until no process works on the run; ``RunError`` if one still does after ``timeout`` seconds."""
+    end = None if timeout is None else time.monotonic() + timeout
+    while (found := status(run)).alive:
+        if end is not None and time.monotonic() > end:
+            raise RunError(f"{run} is still {found.state} after {timeout:g} s: {found.message}")
+        time.sleep(0.1)
+    return found
+
+
+def log(run: str | Path, *, lines: int = 20) -> str:
+    """The last lines that the job has printed, "" if there are none."""
+    path = at_root(run) / "job" / "log.txt"
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    return "\n".join(text.replace("\r", "\n").splitlines()[-lines:])
+
+
+# ---- the process -----------------------------------------------------------------------------------------------------
+
+
+def _prepare(folder: Path) -> Path:
+    for name in ("cancel", "end.json", "heartbeat"):  # of an earlier job on this run
+        (folder / "job" / name).unlink(missing_ok=True)
+    return folder / "job"
+
+
+def _write_job(folder: Path, notebooks: Sequence[Path], pid: int) -> None:
+    job = {"pid": pid, "notebooks": [path.stem for path in notebooks], "started": _now()}
+    write_json(folder / "job" / "job.json", job, replace=True)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@contextlib.contextmanager
+def _lock(folder: Path, *, patience: float = 3.0) -> Iterator[int]:
+    """Hold the run's lock; the operating system lets go of it when the last process that has it open ends."""
+    import fcntl  # POSIX only, like background jobs; the rest of the kit loads without it
+
+    (folder / "job").mkdir(parents=True, exist_ok=True)
+    file, end = os.open(folder / "job" / "lock", os.O_RDWR | os.O_CREAT, 0o644), time.monotonic() + patience
+    try:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:  # a job that is just ending, or another's look at the lock, is over in a moment
+                if time.monotonic() > end:
+                    raise RunError(f"a job works on {folder} already; cancel it or choose another folder.") from None
+                time.sleep(0.05)
+        yield file
+    finally:
+        os.close(file)
+
+
+@contextlib.contextmanager
+def _heartbeat(run: Path) -> Iterator[Callable[[str], None]]:
+    """Write what is being done into a file each second, from a thread of its own.
+
+    It also ends a process that an interrupt has not ended. That was seen once, on a busy machine; nbclient 0.11 handles
+    the signal itself while a cell runs.
+    """
+    done, doing = threading.Event(), ["starting"]
+
+    def beat() -> None:
+        while True:
+            with contextlib.suppress(OSError):  # a full disk: the records will say so
+                (run / "job" / "heartbeat").write_text(doing[0], encoding="utf-8")
+            if done.wait(_BEAT):
+                return
+            if _overdue(run / "job" / "cancel"):
+                _end(run, "cancelled", _CANCELLED)
+                os._exit(130)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield lambda what: doing.__setitem__(0, what)
+    finally:
+        done.set()
+        thread.join()
+
+
+def _overdue(cancel: Path) -> bool:
+    """True if the job was told to stop now, and has had the time to."""
+    try:
+        return cancel.read_text(encoding="utf-8") == "now" and time.time() - cancel.stat().st_mtime > _PATIENCE
+    except OSError:  # it was not, or at this very moment
+        return False
+
+
+def _end(run: Path, state: str, message: str) -> None:
+    write_json(run / "job" / "end.json", {"state": state, "message": message, "ended": _now()}, replace=True)
+
+
+@contextlib.contextmanager
+def _ending(run: Path) -> Iterator[None]:
+    state, message = "failed", ""
+    try:
+        yield
+        state = "finished"
+    except BaseException as error:
+        message = str(error) or type(error).__name__
+        if isinstance(error, KeyboardInterrupt) or (run / "job" / "cancel").exists():
+            state, message = "cancelled", _CANCELLED
+            raise RunCancelledError(f"cancelled; run it again with --run {run} to go on.") from None
+        raise
+    finally:
+        _end(run, state, message)

@@ -1,0 +1,169 @@
+"""Notebooks as functions: parameters checked by name and type, an executed copy, an HTML report (see `runs`)."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import itertools
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from ..checks import nearest
+from ..files import RunError, at_root, make_writable, project_root, write_text
+
+
+class ParameterError(RunError):
+    """A notebook parameter is misspelt or has the wrong type."""
+
+
+class NotebookError(RunError):
+    """A notebook stopped with an exception."""
+
+
+def notebook_parameters(notebook: str | Path) -> dict[str, object]:
+    """Return names and default values of the cell tagged ``parameters`` ({} without one).
+
+    The cell is parsed here because ``papermill.inspect_notebook`` 2.7 loses a line whose comment has a ``=`` and cuts
+    text at a ``#``. ``ParameterError`` if the cell holds anything but ``name = literal``.
+    """
+    try:
+        cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(f"cannot read the notebook {notebook} ({error}); expected the path of an .ipynb file.") from None
+    source = next(("".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", ())), "")
+    try:
+        return dict(_literal(statement) for statement in ast.parse(source).body)
+    except (SyntaxError, ValueError) as error:
+        raise ParameterError(f"{notebook}: the parameters cell takes only lines 'name = literal' ({error}).") from None
+
+
+def check_parameters(notebook: str | Path, given: Mapping[str, object]) -> dict[str, object]:
+    """Return the given parameters as they will be passed; ``ParameterError`` for unknown names and wrong types.
+
+    The type of a default counts: an int may be given for a float, a bool is no int, None only replaces None.
+    """
+    declared = notebook_parameters(notebook)
+    for name, value in given.items():
+        if name not in declared:
+            raise ParameterError(f"{notebook} has no parameter {_hint(name, declared)}")
+        if not _fits(value, declared[name]):
+            default = declared[name]
+            raise ParameterError(
+                f"{notebook}: parameter {name!r} expects {_kind(default)} like its default {default!r}, "
+                f"but got {_kind(value)} {value!r}."
+            )
+    return {name: float(value) if isinstance(declared[name], float) else value for name, value in given.items()}
+
+
+def plan_notebooks(
+    notebooks: Sequence[Path], given: Mapping[str, object], *, optional: Sequence[str] = ()
+) -> list[tuple[Path, dict[str, object]]]:
+    """Pair each notebook with those of the given parameters that it declares, all checked before any of them runs.
+
+    ``ParameterError`` for a wrong type, and for a name that no notebook declares unless it is ``optional``.
+    """
+    declared = [notebook_parameters(notebook) for notebook in notebooks]
+    known = {name: None for names in declared for name in names}
+    for name in given:
+        if name not in known and name not in optional:
+            raise ParameterError(f"no notebook of this run has a parameter {_hint(name, known)}")
+    chosen = [{name: value for name, value in given.items() if name in names} for names in declared]
+    return [(notebook, check_parameters(notebook, own)) for notebook, own in zip(notebooks, chosen, strict=True)]
+
+
+def run_notebook(
+    notebook: str | Path, *, output: str | Path, parameters: Mapping[str, object] | None = None, html: bool = True
+) -> Path:
+    """Run a notebook with checked parameters and return the executed copy, with an HTML report beside it.
+
+    The working directory is `project_root`. If ``output`` exists, the next free name is used (``x-2.ipynb``). The
+    report needs no network: figures are drawn by one copy of plotly.js inside it; TeX formulas stay TeX. Widgets are
+    left as their pictures in both.
+    ``NotebookError`` names the cell that failed; the executed copy is kept.
+    """
+    notebook, values = Path(notebook).resolve(), check_parameters(notebook, parameters or {})
+    output = unused_path(at_root(output).with_suffix(".ipynb"))
+    make_writable(output.parent)
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # its own parameter check warns about names it cannot read
+    options = {"kernel_name": "python3", "store_widget_state": False, "progress_bar": {"desc": notebook.stem}}
+    quiet_kernel = ["--log-level=ERROR"]
+    try:
+        with _environment(PLOTLY_RENDERER="plotly_mimetype"):  # keeps the 5 MB script out of the executed copy
+            executed = papermill.execute_notebook(
+                notebook, output, values, cwd=project_root(), extra_arguments=quiet_kernel, **options
+            )
+    except papermill.PapermillExecutionError as error:
+        where = f"cell [{error.exec_count}], {error.source.strip().splitlines()[0]!r}"
+        raise NotebookError(
+            f"{notebook.name} failed in {where}, with {error.ename}: {error.evalue}\n"
+            f"The executed copy with the traceback is {output}"
+        ) from None
+    except DeadKernelError:
+        raise NotebookError(f"{notebook.name}: the kernel died, perhaps out of memory; see {output}") from None
+    finally:
+        _keep_pictures(output)
+    if html:
+        from .report import html_report
+
+        write_text(output.with_suffix(".html"), html_report(executed, title=notebook.stem))
+    return output
+
+
+def unused_path(path: Path) -> Path:
+    """Return the path, or the first of ``<stem>-2``, ``<stem>-3``, ... that is free, with its HTML report."""
+    names = itertools.chain([path], (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2)))
+    return next(name for name in names if not (name.exists() or name.with_suffix(".html").exists()))
+
+
+def _keep_pictures(executed: Path) -> None:
+    """Rewrite an executed copy without views of widgets, of which nothing is left when its kernel is gone."""
+    from .report import without_widgets
+
+    if executed.is_file():  # absent if papermill could not begin
+        kept = without_widgets(json.loads(executed.read_text(encoding="utf-8")))
+        write_text(executed, json.dumps(kept, ensure_ascii=False, indent=1) + "\n")
+
+
+def _literal(statement: ast.stmt) -> tuple[str, object]:
+    match statement:
+        case (
+            ast.Assign(targets=[ast.Name(id=name)], value=value) | ast.AnnAssign(target=ast.Name(id=name), value=value)
+        ):
+            return name, ast.literal_eval(value)
+    raise ValueError(f"line {statement.lineno}: {ast.unparse(statement)}")
+
+
+def _fits(value: object, default: object) -> bool:
+    if default is None:
+        return value is None or isinstance(value, bool | int | float | str | list | dict)
+    if isinstance(default, float):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(default, list) and default and isinstance(value, list):
+        return all(_fits(item, default[0]) for item in value)
+    return type(value) is type(default)
+
+
+def _kind(value: object) -> str:
+    inner = f" of {_kind(value[0])}" if isinstance(value, list) and value else ""
+    return type(value).__name__ + inner
+
+
+def _hint(name: str, declared: Mapping[str, object]) -> str:
+    return f"{name!r}.{nearest(name, declared)} It has: {', '.join(declared) or 'none'}."
+
+
+@contextlib.contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})

@@ -1,0 +1,163 @@
+"""What the files of a run tell: its state, how far each stage is, and how long the rest will take (stdlib only)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from ..files import RunError, at_root, read_json
+from .runs import Stage
+
+_STALE = 20.0  # seconds without a heartbeat after which a living process counts as stalled
+_RECENT = 20  # records whose mean time tells how long the next ones take
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a stage is: ``done`` of ``total`` records (None: not told), and seconds from those recorded last."""
+
+    stage: str
+    records: str | None
+    done: int
+    total: int | None
+    finished: bool
+    seconds_each: float | None
+    seconds_left: float | None
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the files of a run tell: its state, a sentence about it, and the stages in the order of their start.
+
+    States: "running", "stalled" (alive, but without a sign of life), "finished", "failed", "cancelled"; and of a run
+    that no job has worked on, "unfinished", "finished" or "empty". ``seconds_left`` is that of all stages begun, None
+    if a stage does not tell.
+    """
+
+    state: str
+    message: str
+    stages: tuple[Progress, ...]
+    seconds_left: float | None
+
+    @property
+    def alive(self) -> bool:
+        """True while a process works on the run."""
+        return self.state in ("running", "stalled")
+
+
+def status(run: str | Path) -> Status:
+    """Tell the state of a run from its files alone; ``RunError`` if there is no such folder."""
+    folder = at_root(run)
+    if not folder.is_dir():
+        raise RunError(f"there is no run folder {folder}; start a run in it first.")
+    stages = _progress(folder)
+    lefts = [stage.seconds_left for stage in stages if not stage.finished]
+    left = None if not lefts or None in lefts else sum(lefts)
+    return Status(*_state(folder, stages), stages, left)
+
+
+def records(path: Path, name: str) -> tuple[dict[str, object], ...]:
+    """The records ``<name>.jsonl`` of a stage's folder, read again only when they have grown."""
+    file = path / f"{name}.jsonl"
+    if not file.exists():
+        return ()
+    stat = file.stat()
+    return _records(path, name, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(64)
+def _records(path: Path, name: str, size: int, changed: int) -> tuple[dict[str, object], ...]:
+    return tuple(Stage(path).records(name))
+
+
+def time_words(seconds: float | None) -> str:
+    """A duration in words.
+
+    >>> time_words(8.4), time_words(75), time_words(7300), time_words(None)
+    ('8 s', '1 min 15 s', '2 h 1 min', 'unknown')
+    """
+    if seconds is None:
+        return "unknown"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def _is_locked(folder: Path) -> bool:
+    try:
+        file = os.open(folder / "job" / "lock", os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    import fcntl  # POSIX only, as are the jobs that lock
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False
+
+
+def _state(folder: Path, stages: Sequence[Progress]) -> tuple[str, str]:
+    place = folder / "job"
+    if not (place / "job.json").exists():
+        if not stages:
+            return "empty", "nothing has been started here"
+        if all(stage.finished for stage in stages):
+            return "finished", "all stages begun are finished"
+        return "unfinished", "no job works on it; a notebook that was opened by hand may"
+    locked = _is_locked(folder)  # before the end is looked for: the end is written before the lock is let go
+    if (place / "end.json").exists():
+        end = read_json(place / "end.json")
+        return end["state"], end["message"] or "all its notebooks ran"
+    if not locked:
+        return "failed", "the process ended without a word (killed, or out of memory); start it again to go on"
+    beat = place / "heartbeat"
+    with contextlib.suppress(FileNotFoundError):
+        silence = time.time() - (beat if beat.exists() else place / "job.json").stat().st_mtime
+        if silence > _STALE:
+            return "stalled", f"no sign of life for {time_words(silence)}; it may be suspended"
+    if (place / "cancel").exists():
+        return "running", "asked to stop: it will, after the record it is working on"
+    return "running", (beat.read_text(encoding="utf-8") if beat.exists() else "") or "starting"
+
+
+def _progress(folder: Path) -> tuple[Progress, ...]:
+    found = sorted(folder.rglob("settings.json"), key=lambda path: path.stat().st_mtime_ns)
+    counted = [(path.parent, *_counted(path.parent)) for path in found]
+    told: dict[str | None, list[float]] = {}
+    for _, name, _, seconds in counted:
+        told.setdefault(name, []).extend(seconds[-_RECENT:])
+    return tuple(_stage(folder, *entry, told[entry[1]]) for entry in counted)
+
+
+def _stage(
+    folder: Path, path: Path, name: str | None, total: int | None, seconds: Sequence[float], others: Sequence[float]
+) -> Progress:
+    """``others``: seconds of the records of this name in all stages, for a stage that has none yet."""
+    recent = seconds[-_RECENT:] or others
+    each = sum(recent) / len(recent) if recent else None
+    finished, left = (path / "result.json").is_file(), None
+    if finished:
+        left = 0.0
+    elif total is not None and each is not None:
+        file = path / f"{name}.jsonl"
+        since = time.time() - file.stat().st_mtime if file.exists() else 0.0
+        left = max(0.0, (total - len(seconds)) * each - min(max(since, 0.0), each))
+    return Progress(path.relative_to(folder).as_posix(), name, len(seconds), total, finished, each, left)
+
+
+def _counted(path: Path) -> tuple[str | None, int | None, Sequence[float]]:
+    """The records that a stage counts by, how many there will be, and the seconds that each took."""
+    expected = path / "expected.json"
+    if not expected.is_file():
+        return None, None, ()
+    told = read_json(expected)
+    return told["records"], told["total"], [record.get("seconds", 0.0) for record in records(path, told["records"])]

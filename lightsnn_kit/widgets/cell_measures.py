@@ -1,0 +1,179 @@
+"""What a cell is and scores, as one record, and as a table: what ``CellExplorer`` shows beside the graph.
+
+One statistics pass gives both scores, the kernel and the firing rates.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..cells import Cell
+from ..figures.style import OP_COLOURS
+from ..spaces import CellSpace, OpMask
+
+
+@dataclass(frozen=True)
+class CellMeasures:
+    """Numbers of a cell; those that need a scorer are None without one.
+
+    ``sahd``, ``hd``: log|det K| averaged over the batches; ``kernels``: K [B, B] of the first batch by kind;
+    ``rates``: firing rate [T] by layer, mean over samples and batches; ``parameters``: of the network as it is built.
+    """
+
+    cell: Cell
+    sahd: float | None = None
+    hd: float | None = None
+    kernels: Mapping[str, np.ndarray] | None = None
+    rates: Mapping[str, np.ndarray] | None = None
+    parameters: int | None = None
+
+    @property
+    def num_convs(self) -> int:
+        """All convolutions, as the score counts them: also those on edges that reach nothing."""
+        return sum(op.is_conv for op in self.cell.ops)
+
+
+def measure(cell: Cell, space: CellSpace, scorer: object | None) -> CellMeasures:
+    """Score a cell of a space: ``scorer.statistics(mask)`` gives one ``SpikeStatistics`` per batch.
+
+    ``scorer.supernet``, if there is one, gives the number of parameters.
+    """
+    if scorer is None:
+        return CellMeasures(cell)
+    from ..kernels import log_det  # brings torch, which a scorer has brought already
+
+    passes = scorer.statistics(OpMask.from_cell(cell, space))
+    kernels = {kind: [one.kernel(kind).cpu().numpy() for one in passes] for kind in ("sahd", "hd")}
+    scores = {kind: float(np.mean([log_det(kernel) for kernel in each])) for kind, each in kernels.items()}
+    first = {kind: each[0] for kind, each in kernels.items()}
+    rates = _rates_by_source([one.firing_rate for one in passes])
+    return CellMeasures(cell, scores["sahd"], scores["hd"], first, rates, count_parameters(cell, scorer))
+
+
+def _rates_by_source(passes: list[Mapping[str, object]]) -> dict[str, np.ndarray]:
+    """Rates [T] by layer: all LIF layers that read one node are equal, so they are one row."""
+    rows: dict[str, list[np.ndarray]] = {}
+    readers: dict[str, set[str]] = {}
+    for rates in passes:
+        for name, rate in rates.items():
+            found = re.match(r"(cell\d)\.ops\.(\d+)<-(\d+):", name)
+            row = f"{found[1]}, node {found[3]}" if found else name
+            rows.setdefault(row, []).append(np.asarray(rate.cpu() if hasattr(rate, "cpu") else rate, float))
+            readers.setdefault(row, set()).add(name)
+    order = sorted(rows, key=lambda row: (_PLACES.get(row.partition(".")[0].partition(",")[0], 9), row))
+    return {_told(row, len(readers[row])): np.mean(rows[row], axis=0) for row in order}
+
+
+_PLACES = {"cell1": 0, "down": 1, "cell2": 2, "last": 3, "classifier": 4}
+_NAMES = {"down.1": "between the cells", "last.1": "after cell 2", "classifier.2": "hidden layer"}
+
+
+def _told(row: str, count: int) -> str:
+    if not row.startswith("cell"):
+        return _NAMES.get(row, row)
+    return f"{row.replace('cell', 'cell ')} ({count} conv{'s' * (count > 1)})"
+
+
+def count_parameters(cell: Cell, scorer: object) -> int | None:
+    """Learnable parameters of the cell's network as ``build_network`` builds it: without the dead edges."""
+    supernet = getattr(scorer, "supernet", None)
+    if supernet is None:
+        return None
+    kept = {f"{edge}:{cell.op(edge)}" for edge in cell.live_edges}
+    gone = [op for part in (supernet.cell1, supernet.cell2) for key, op in part.ops.items() if key not in kept]
+    return supernet.num_parameters - sum(p.numel() for op in gone for p in op.parameters())
+
+
+# ---- the record as a table -------------------------------------------------------------------------------------------
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A score as text, with a real minus sign and −∞.
+
+    >>> number(-12.345), number(float("-inf")), number(None)
+    ('−12.35', '−∞', '–')
+    """
+    if value is None:
+        return "–"
+    return "−∞" if value == -math.inf else f"{value:,.{digits}f}".replace("-", "−")
+
+
+def change(now: float | None, before: float | None) -> str:
+    """By how much a score rose or fell, with a sign of its own for each; nothing without two finite scores.
+
+    >>> change(3.0, 1.5), change(1.0, 1.0), change(1.0, float("-inf"))
+    ('▲ 1.50', '= 0.00', '')
+    """
+    if now is None or before is None or not (math.isfinite(now) and math.isfinite(before)):
+        return ""
+    by = round(now - before, 2)
+    return f"{'▲' if by > 0 else '▼' if by < 0 else '='} {abs(by):,.2f}"
+
+
+def facts(found: CellMeasures, before: CellMeasures | None = None) -> list[tuple[str, str, str]]:
+    """Rows (name, value, remark) of a cell; ``before``: the cell that the scores are compared with."""
+    cell, paths = found.cell, found.cell.conv_path_lengths()
+    scored = "no scorer" if found.sahd is None else ""
+    rows = [
+        ("SAHD score", number(found.sahd), scored or change(found.sahd, before and before.sahd)),
+        ("HD score", number(found.hd), scored or change(found.hd, before and before.hd)),
+        ("Parameters", "–" if found.parameters is None else f"{found.parameters:,}", scored or "whole network"),
+        ("Convolutions", str(found.num_convs), _conv_remark(cell)),
+        ("Longest conv path", *(("–", "no path!") if paths is None else (str(paths[1]), "forward edges"))),
+    ]
+    if found.rates:
+        mean = np.mean([rate.mean() for rate in found.rates.values()])
+        rows.append(("Firing rate", f"{100 * mean:.1f} %", "mean of the layers"))
+    return rows
+
+
+def _conv_remark(cell: Cell) -> str:
+    convs, live = [edge for edge, op in cell.edge_ops.items() if op.is_conv], set(cell.live_edges)
+    lost = sum(edge not in live for edge in convs)
+    unfed = sum(edge in live and edge.source not in cell.fed_nodes for edge in convs)
+    told = [f"{lost} reach nothing"] * (lost > 0) + [f"{unfed} get no input"] * (unfed > 0)
+    return ", ".join(told) or "per cell"
+
+
+def facts_html(found: CellMeasures, before: CellMeasures | None = None, *, waiting: bool = False) -> str:
+    """The facts and the matrix form as HTML (styles: cell_graph.css); ``waiting``: scores of an older cell."""
+    lines = []
+    for name, value, remark in facts(found, before):
+        kind, late = ("score", waiting) if name.endswith("score") else ("count", False)
+        shown = f'<td class="{kind}{" late" if late else ""}">{value}</td>'
+        told = "scoring …" if late else html.escape(remark)
+        lines.append(f'<tr><th scope="row">{name}</th>{shown}<td class="remark">{told}</td></tr>')
+    return f'<div class="lightsnn-facts"><table class="facts">{"".join(lines)}</table>{_matrix_html(found.cell)}</div>'
+
+
+def _matrix_html(cell: Cell) -> str:
+    try:
+        matrix = cell.to_matrix()
+    except ValueError as error:
+        return f'<p class="remark">No matrix form: {html.escape(str(error))}</p>'
+    codes = {int(matrix[edge.source, edge.target]): op for edge, op in sorted(cell.edge_ops.items())}
+    rows = ["<td></td>" + "".join(f'<th scope="col">{node}</th>' for node in range(cell.num_nodes))]
+    for source, row in enumerate(matrix.tolist()):
+        slots = [f'<td style="--op: {OP_COLOURS[codes[code]]}">{code}</td>' if code else "<td>0</td>" for code in row]
+        rows.append(f'<th scope="row">{source}</th>{"".join(slots)}')
+    table = f'<table class="matrix">{"".join(f"<tr>{row}</tr>" for row in rows)}</table>'
+    legend = ", ".join(f"{code} {codes[code]}" for code in sorted(codes))
+    return f'{table}<p class="remark">Matrix form: row = from, column = to; {legend}.</p>'
+
+
+def matrix_text(cell: Cell) -> str:
+    """SNASNet's one-line matrix form, '' for a cell that has none.
+
+    >>> matrix_text(Cell.parse("0303 0030 2002 0200"))
+    '0303 0030 2002 0200'
+    """
+    try:
+        return " ".join("".join(map(str, row)) for row in cell.to_matrix().tolist())
+    except ValueError:
+        return ""

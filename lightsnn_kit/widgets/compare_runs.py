@@ -1,0 +1,184 @@
+"""CompareRuns: finished runs in a table, against what they cost, and their cells side by side."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import ipywidgets
+import plotly.graph_objects as go
+
+from ..cells import Cell
+from ..figures.runs import runs_scatter
+from ..figures.style import field, with_unit
+from ..files import at_root, read_json
+from ..lab.results import Estimate, gather
+from ..spaces import CellSpace
+from .base import View
+from .cell_graph import CellGraph
+from .parts import control, flow
+
+_COSTS = {"SynOps": "synops", "energy": "energy_pj", "parameters": "parameters"}
+_COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {  # heading: field of a row, how its mean is written
+    "SynOps per sample": ("synops", lambda value: with_unit(value, "")),
+    "energy per sample": ("energy_pj", lambda value: with_unit(1e-12 * value, "J")),
+    "parameters": ("parameters", lambda value: with_unit(value, "")),
+    "firing rate": ("firing_rate", lambda value: f"{100 * value:.1f} %"),
+}
+_HEAD = "style='padding:2px 12px;text-align:right;line-height:1.3;vertical-align:bottom'"
+_NAME = "style='padding:2px 12px;text-align:left;font-weight:normal;line-height:1.6;white-space:nowrap'"
+_CELL = "style='padding:2px 12px;text-align:right;line-height:1.6;white-space:nowrap'"
+_BY_SEED = {"seed", "cell", "epoch", "threads", "input_centre", "input_scale"}  # settings that go with a demo's seed
+
+
+def read_runs(*places: str | Path) -> list[dict[str, object]]:
+    """Rows with ``name``, ``cell``, ``test_accuracy`` and costs, of run folders of the demo or of ``reproduce``.
+
+    ``RunError`` for a place with no finished run. Runs of several places are told apart by the place's name, except
+    demos that differ in their seeds alone: those are runs of the same names.
+    """
+    paths = [at_root(place) for place in places]
+    demos = [read_json(path / "results.json") if (path / "results.json").is_file() else None for path in paths]
+    apart = len(paths) > 1 and not _differ_in_seeds(demos)
+    rows: list[dict[str, object]] = []
+    for path, told in zip(paths, demos, strict=True):
+        prefix = f"{path.stem}: " if apart else ""
+        if told is None:
+            rows += [{**row, "name": f"{prefix}{row['method']}"} for row in gather(path)]
+        else:
+            seed = {"seed": told["seeds"]["search"]} if "seeds" in told else {}
+            named = {"found": told, **told.get("comparison", {})}
+            rows += [{**row, **seed, "name": prefix + name} for name, row in named.items()]
+    return rows
+
+
+def _differ_in_seeds(demos: list[Mapping | None]) -> bool:
+    """Whether results of the demo are of one setup, each with a seed of its own."""
+    if not all(told and "settings" in told and "seeds" in told for told in demos):
+        return False
+    setups, seeds = [_setup(told["settings"]) for told in demos], [str(told["seeds"]) for told in demos]
+    return all(setup == setups[0] for setup in setups) and len(set(seeds)) == len(seeds)
+
+
+def _setup(settings: object) -> object:
+    """Settings without those that other seeds change."""
+    if not isinstance(settings, Mapping):
+        return settings
+    return {name: _setup(value) for name, value in settings.items() if name not in _BY_SEED}
+
+
+class CompareRuns(View):
+    """A table of finished runs, accuracy against SynOps, energy or parameters, and two cells side by side.
+
+    ``runs``: rows (mappings or objects) with ``name``, ``cell``, ``test_accuracy`` (0..1), ``synops``, ``energy_pj``
+    and ``parameters``, or paths as `read_runs` takes them. Rows of one name are runs with other seeds: the picture
+    shows their mean with one standard deviation. Choose cells by the two lists, or by a click on a point.
+    """
+
+    name = "compare-runs"
+
+    def __init__(self, runs: Iterable[object] | str | Path, *, theme: str = "light") -> None:
+        runs = [runs] if isinstance(runs, str | Path) else list(runs)
+        paths = [run for run in runs if isinstance(run, str | Path)]
+        self.rows: list[object] = read_runs(*paths) + [run for run in runs if not isinstance(run, str | Path)]
+        if not self.rows:
+            raise ValueError("CompareRuns needs at least one finished run, got none.")
+        self.cells = [Cell.parse(str(field(row, "cell"))) for row in self.rows]
+        runs_scatter(self.rows)  # wrong rows fail before a widget is made
+        super().__init__(theme=theme)
+        self._next = 1  # which list the next click fills
+        self._build()
+        self.redraw()
+
+    def _build(self) -> None:
+        by = {"accuracy": "test_accuracy", **_COSTS, "name": "name"}
+        self.cost = self.part(control(ipywidgets.Dropdown, "synops", "Against", options=list(_COSTS.items())), "cost")
+        self.sort = self.part(
+            control(ipywidgets.Dropdown, "test_accuracy", "Sort by", options=list(by.items())), "sort"
+        )
+        self.table = self.part(ipywidgets.HTML(layout={"width": "100%"}), "table")
+        self.scatter = self.plot("scatter", "Test accuracy of the runs against what they cost")
+        options = [(self._label(index), index) for index in range(len(self.rows))]
+        second = min(1, len(self.rows) - 1)
+        self.chosen = tuple(
+            self.part(control(ipywidgets.Dropdown, at, name, options=options, layout={"width": "auto"}), part)
+            for at, name, part in ((0, "Left cell", "left"), (second, "Right cell", "right"))
+        )
+        self.graphs = tuple(
+            self.part(CellGraph(self.cells[widget.value], space=_space(self.cells), editable=False), part)
+            for widget, part in zip(self.chosen, ("left-graph", "right-graph"), strict=True)
+        )
+        sides = [
+            ipywidgets.VBox(pair, layout={"overflow": "hidden"}) for pair in zip(self.chosen, self.graphs, strict=True)
+        ]
+        self.arrange(flow(self.cost, self.sort), self.table, self.scatter, flow(*sides, width=380))
+        self.watch(self.cost, lambda _: self.redraw())
+        self.watch(self.sort, lambda _: self._write_table())
+        self.watch(self.scatter, self._pick)
+        for widget, graph in zip(self.chosen, self.graphs, strict=True):
+            self.watch(widget, lambda index, graph=graph: graph.show(self.cells[index]))
+
+    # ---- what is shown
+
+    def figure(self) -> go.Figure:
+        """Accuracy against the chosen cost."""
+        return runs_scatter(self.rows, cost=self.cost.value, theme=self.theme)
+
+    def redraw(self) -> None:
+        """Draw picture and table anew."""
+        self.scatter.show(self.figure())
+        self._write_table()
+
+    def groups(self) -> dict[str, list[object]]:
+        """Rows by name, in the order of the table."""
+        found: dict[str, list[object]] = {}
+        for row in self.rows:
+            found.setdefault(str(field(row, "name")), []).append(row)
+        key = self.sort.value
+        if key == "name":
+            return dict(sorted(found.items()))
+        mean = {name: Estimate.of([float(field(row, key)) for row in rows]).mean for name, rows in found.items()}
+        return dict(sorted(found.items(), key=lambda item: mean[item[0]], reverse=key == "test_accuracy"))
+
+    def _write_table(self) -> None:
+        columns = {head: of for head, of in _COLUMNS.items() if all(_has(row, of[0]) for row in self.rows)}
+        heads = ["runs", "test accuracy", *columns]
+        body = []
+        for name, rows in self.groups().items():
+            accuracy = Estimate.of([float(field(row, "test_accuracy")) for row in rows]).told(factor=100) + " %"
+            costs = [say(Estimate.of([float(field(row, key)) for row in rows]).mean) for key, say in columns.values()]
+            cells = "".join(f"<td {_CELL}>{text}</td>" for text in (len(rows), accuracy, *costs))
+            body.append(f"<th scope='row' {_NAME}>{html.escape(name)}</th>{cells}")
+        head = f"<th scope='col' {_HEAD.replace('right', 'left')}>run</th>" + "".join(
+            f"<th scope='col' {_HEAD}>{text}</th>" for text in heads
+        )
+        caption = "<caption style='text-align:left'>Means over the runs of a name; ± one standard deviation.</caption>"
+        lines = "".join(f"<tr>{row}</tr>" for row in body)
+        table = f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
+        self.table.value = f"<div style='overflow-x:auto' role='region' tabindex='0' aria-label='Runs'>{table}</div>"
+
+    def _label(self, index: int) -> str:
+        row = self.rows[index]
+        seed = f", seed {field(row, 'seed')}" if _has(row, "seed") else ""
+        return f"{field(row, 'name')}{seed}: {100 * float(field(row, 'test_accuracy')):.1f} %"
+
+    def _pick(self, point: dict) -> None:
+        index = point.get("customdata")
+        index = index[0] if isinstance(index, list) else index
+        if isinstance(index, int) and 0 <= index < len(self.rows):
+            self.chosen[self._next].value, self._next = index, 1 - self._next
+
+    def describe(self) -> str:
+        """How many runs there are, and the best of them."""
+        best = max(range(len(self.rows)), key=lambda index: float(field(self.rows[index], "test_accuracy")))
+        return f"CompareRuns: {len(self.rows)} runs, best {self._label(best)}"
+
+
+def _has(row: object, name: str) -> bool:
+    return name in row if isinstance(row, Mapping) else hasattr(row, name)
+
+
+def _space(cells: list[Cell]) -> CellSpace:
+    """A space with the ops of all cells: a graph can draw those alone."""
+    return CellSpace(tuple(dict.fromkeys(op for cell in cells for op in cell.ops)), cells[0].num_nodes)

@@ -1,0 +1,142 @@
+"""KernelExplorer: how alike the samples look to each LIF layer, and what the score makes of it."""
+
+from __future__ import annotations
+
+import ipywidgets
+import numpy as np
+import plotly.graph_objects as go
+
+from ..checks import unknown
+from ..figures import eigenvalue_spectrum, input_images, kernel_panels, kernel_spectrum
+from .base import View
+from .parts import as_array, chosen, control, flow, one_per_sample
+
+_ALL = "all"
+
+
+class KernelExplorer(View):
+    """Hamming distance, normalised distance d and kernel K of one LIF layer and step, or averaged over all.
+
+    The average over all layers and steps is the score's K, whose log|det K| is the sum over the eigenvalues drawn
+    beside it. ``statistics``: a ``scoring.SpikeStatistics`` or any object with its ``layers``, ``num_neurons`` [L],
+    ``counts`` [L, T, B] and ``hamming`` [L, T, B, B]. ``labels`` [B] sort the samples; ``images`` [B, C, H, W] (or
+    event frames [T, B, 2, H, W]) show a pair: rest on an entry, click it, or type two numbers.
+    """
+
+    name = "kernels"
+
+    def __init__(
+        self, statistics: object, *, labels: object = None, images: object = None, theme: str = "light"
+    ) -> None:
+        super().__init__(theme=theme)
+        self.size, self.counts, self.hamming = (
+            as_array(getattr(statistics, key)).astype(float) for key in ("num_neurons", "counts", "hamming")
+        )
+        shape = (len(statistics.layers), *self.counts.shape[1:], self.counts.shape[-1])
+        if self.hamming.shape != shape or self.counts.ndim != 3 or self.size.shape != shape[:1] or 0 in shape:
+            raise ValueError(
+                f"statistics need counts [L, T, B] and hamming [L, T, B, B] for {shape[0]} layers; got "
+                f"{self.counts.shape} and {self.hamming.shape}."
+            )
+        self.rows = {name: row for row, names in enumerate(statistics.layers) for name in names}  # layer name -> row
+        self.num_steps, self.num_samples = shape[1:3]
+        self.labels = one_per_sample(labels, "labels", self.num_samples)
+        frames = None if images is None else as_array(images)
+        frames = frames if frames is None or frames.ndim != 5 else frames.swapaxes(0, 1)
+        self.images = one_per_sample(frames, "images", self.num_samples)
+        self._pictured: tuple | None = None  # the pair and theme that are drawn
+        self._add_controls()
+        self._add_plots()
+        self.redraw()
+
+    def _add_controls(self) -> None:
+        layers = [(f"all {len(self.rows)} layers", _ALL), *((name, name) for name in sorted(self.rows))]
+        steps = [(f"all {self.num_steps} steps", _ALL), *((str(t), t) for t in range(self.num_steps))]
+        self.layer = self.part(control(ipywidgets.Dropdown, _ALL, "Layer", options=layers), "layer")
+        self.step = self.part(control(ipywidgets.Dropdown, _ALL, "Step", options=steps), "step")
+        sort = {"disabled": self.labels is None, "indent": False}
+        self.sort = self.part(control(ipywidgets.Checkbox, self.labels is not None, "Sort by class", **sort), "sort")
+        last, narrow = self.num_samples - 1, {"layout": {"width": "190px"}}
+        self.first = self.part(control(ipywidgets.IntText, 0, f"Sample i (0–{last})", **narrow), "first")
+        self.second = self.part(control(ipywidgets.IntText, min(1, last), f"Sample j (0–{last})", **narrow), "second")
+        self.pair = self.part(ipywidgets.HTML(), "pair")
+
+    def _add_plots(self) -> None:
+        self.panels = self.plot("panels", "Hamming distance, normalised distance and kernel between all samples")
+        self.spectrum = self.plot("spectrum", "Eigenvalues of the kernel, whose logarithms add up to log det K")
+        self.pictures = self.plot("pictures", "The two chosen samples")
+        pair = [flow(self.first, self.second), self.pair, *[self.pictures] * (self.images is not None)]
+        columns = [ipywidgets.VBox(column, layout={"overflow": "hidden"}) for column in ([self.spectrum], pair)]
+        self.arrange(flow(self.layer, self.step, self.sort), self.panels, flow(*columns, width=400))
+        for widget in (self.layer, self.step, self.sort):
+            self.watch(widget, lambda _: self.redraw())
+        for widget in (self.first, self.second):
+            self.watch(widget, lambda _: self._draw_pair())
+        self.watch(self.panels, self._pick)
+        self.panels.on_hover(self.guard(self._pick))
+
+    def select(self, layer: str = _ALL, step: int | str = _ALL) -> None:
+        """Choose a layer by name and a step, "all" for the average; what does not exist is told in the message line."""
+        with self.guarded():
+            if layer not in (_ALL, *self.rows):
+                raise unknown("layer", layer, [_ALL, *sorted(self.rows)])
+            step = step if step == _ALL else chosen(step, "step", self.num_steps)
+            self.layer.value, self.step.value = layer, step
+
+    def matrices(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(hamming, d, K) as chosen, [B, B] each; averages are taken over all (layer, step), as the score does."""
+        names = sorted(self.rows) if self.layer.value == _ALL else [self.layer.value]
+        steps = range(self.num_steps) if self.step.value == _ALL else [self.step.value]
+        totals = [0.0, 0.0, 0.0]
+        for row in (self.rows[name] for name in names):
+            for step in steps:  # one by one, in the score's order
+                totals = [total + term for total, term in zip(totals, self._slot(row, step), strict=True)]
+        return tuple(total / (len(names) * len(steps)) for total in totals)
+
+    def _slot(self, row: int, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        n, hamming = self.size[row], self.hamming[row, step]
+        rate = self.counts[row, step] / n
+        silent = 1 - rate
+        chance = n * (rate[:, None] * silent[None] + silent[:, None] * rate[None])  # expected of unrelated patterns
+        d = 0.5 * hamming / (chance + 1e-3)
+        return hamming, d, n - d
+
+    def figure(self) -> go.Figure:
+        """The chosen kernel beside its spectrum."""
+        title = f"Kernel of {self._what()}"
+        return kernel_spectrum(self.matrices()[2], labels=self._order(), title=title, theme=self.theme)
+
+    def redraw(self) -> None:
+        """Draw all plots anew."""
+        self._matrices = self.matrices()
+        self._panels = kernel_panels(*self._matrices, labels=self._order(), theme=self.theme)
+        self.panels.show(self._panels)
+        self.spectrum.show(eigenvalue_spectrum(self._matrices[2], theme=self.theme))
+        self._draw_pair()
+        rows = list(self.rows.values()) if self.layer.value == _ALL else [self.rows[self.layer.value]]
+        counts = self.counts[rows] if self.step.value == _ALL else self.counts[rows, self.step.value]
+        if not counts.any():
+            self.say(f"{self._what()}: no neuron fires, so all samples look the same and K tells nothing.")
+
+    def _order(self) -> np.ndarray | None:
+        return self.labels if self.sort.value else None
+
+    def _what(self) -> str:
+        layer = f"all {len(self.rows)} layers" if self.layer.value == _ALL else self.layer.value
+        return f"{layer}, " + (f"all {self.num_steps} steps" if self.step.value == _ALL else f"step {self.step.value}")
+
+    def _pick(self, point: dict) -> None:
+        i, j = self._panels.data[point["curve"]].customdata[round(point["y"]), round(point["x"])][::-1]
+        self.first.value, self.second.value = int(i), int(j)
+
+    def _draw_pair(self) -> None:
+        pair = [chosen(widget.value, "sample", self.num_samples) for widget in (self.first, self.second)]
+        names = [f"sample {i}" + ("" if self.labels is None else f" (class {self.labels[i]})") for i in pair]
+        hamming, d, k = (matrix[tuple(pair)] for matrix in self._matrices)
+        self.pair.value = f"{names[0]}, {names[1]}: <b>Hamming {hamming:.4g}, d {d:.4g}, K {k:.6g}</b>"
+        if self.images is not None and self._pictured != (shown := (*pair, self.theme)):
+            self._pictured = shown
+            self.pictures.show(input_images(self.images[pair], titles=names, theme=self.theme))
+
+    def describe(self) -> str:
+        return f"KernelExplorer: {self._what()}, {self.num_samples} samples"

@@ -1,0 +1,167 @@
+"""PruneStepper: walk through a pruning search, decision by decision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import ipywidgets
+import plotly.graph_objects as go
+
+from ..cells import Edge
+from ..figures.pruning import is_uncertain, margin_noise, prune_round
+from ..records import read_steps
+from ..search import Decision, PruneStep
+from ..spaces import CellSpace, OpMask
+from .base import View
+from .cell_graph import CellGraph
+from .parts import flow
+
+
+def mask_before(step: PruneStep) -> OpMask:
+    """The mask at the start of a round: on the edges it scored the ops it scored, elsewhere what it left."""
+    scored: dict[Edge, list] = {}
+    for edge, op, _ in step.scores:
+        scored.setdefault(edge, []).append(op)
+    return OpMask(step.mask.space, tuple(tuple(scored.get(edge, ops)) for edge, ops in step.mask.items()))
+
+
+class PruneStepper(View):
+    """The decisions of a search one by one: the graph of what is left, the candidates' scores, all margins.
+
+    ``steps``: of ``search.prune_search``, or the rows ``steps.jsonl`` of a run; ``space`` as in ``records.read_steps``.
+    ``noise``: margin up to which a decision is uncertain (default: a quarter of its round's median margin; decisions
+    that the search tested itself need none). The state is ``position.value``: how many decisions have been taken.
+
+    >>> from lightsnn_kit.search import prune_search
+    >>> space = CellSpace(("zeroize", "skip"), 2)
+    >>> stepper = PruneStepper(prune_search(space, lambda mask: 1.0 - mask.num_cells))
+    >>> stepper.position.value = 2
+    >>> stepper.mask.num_cells, stepper.describe()
+    (1, 'PruneStepper: decision 2 of 2, round 1: zeroize pruned from 0<-1, a tie')
+    >>> stepper.close()
+    """
+
+    name = "prune-stepper"
+
+    def __init__(
+        self, steps: Iterable[object], *, space: CellSpace | None = None, noise: float | None = None, theme="light"
+    ) -> None:
+        super().__init__(theme=theme)
+        self.steps = read_steps(steps, space=space)
+        self._taken: list[tuple[PruneStep, Decision]] = [(step, d) for step in self.steps for d in step.pruned]
+        if not self._taken:
+            raise ValueError("PruneStepper needs at least one round with a decision; the search has recorded none.")
+        self.noise = noise
+        self._build()
+        self.redraw()
+
+    def _build(self) -> None:
+        wide = ipywidgets.Layout(flex="1 1 260px", width="auto")
+        slider = ipywidgets.IntSlider(description="Decisions", max=len(self._taken), layout=wide)
+        self.position = self.part(slider, "position")
+        moves = {"back": ("‹ Back", -1), "next": ("Next ›", 1), "round": ("Next round »", 0)}
+        self.buttons = {name: self._button(name, text) for name, (text, _) in moves.items()}
+        self.buttons["doubt"] = self._button("doubt", "Next uncertain ≈")
+        self.told = self.part(ipywidgets.HTML(), "told")
+        self.graph = self.part(CellGraph(self.mask, space=self.steps[0].mask.space, editable=False), "graph")
+        self.graph.layout.max_width = "640px"
+        self.bars = self.plot("bars", "Scores of the candidates of one edge, and the margins of the round")
+        self.watch(self.position, lambda _: self.redraw())
+        for name, (_, by) in moves.items():
+            self.watch(self.buttons[name], lambda _, by=by: self.move(by) if by else self.next_round())
+        self.watch(self.buttons["doubt"], lambda _: self.next_uncertain())
+        self.watch(self.graph, self.show_edge, names="selected")
+        self.watch(self.bars, lambda point: self._clicked(point))
+        self.arrange(flow(*self.buttons.values(), self.position), self.told, flow(self.graph, self.bars, width=480))
+
+    def _button(self, name: str, text: str) -> ipywidgets.Button:
+        return self.part(ipywidgets.Button(description=text, layout={"width": "auto"}), name)
+
+    # ---- the state
+
+    @property
+    def current(self) -> tuple[PruneStep, Decision]:
+        """The round and decision last taken; the first ones before any is."""
+        return self._taken[max(0, self.position.value - 1)]
+
+    @property
+    def mask(self) -> OpMask:
+        """The ops alive after the decisions taken."""
+        step, _ = self.current
+        first = next(index for index, (of, _) in enumerate(self._taken) if of is step)
+        mask = mask_before(step)
+        for _, decision in self._taken[first : self.position.value]:
+            mask = mask.without(decision.edge, decision.op)
+        return mask
+
+    def noise_of(self, step: PruneStep) -> float:
+        """The margin up to which decisions of a round are uncertain."""
+        return margin_noise(step) if self.noise is None else self.noise
+
+    # ---- moves
+
+    def move(self, by: int) -> None:
+        """Take or take back decisions; at an end it stays there."""
+        self.position.value = min(max(0, self.position.value + by), len(self._taken))
+
+    def next_round(self) -> None:
+        """Take all decisions of the round begun, or of the next one."""
+        at = self.position.value
+        if at < len(self._taken):
+            step = self._taken[at][0]
+            self.position.value = 1 + max(index for index, (of, _) in enumerate(self._taken) if of is step)
+
+    def next_uncertain(self) -> None:
+        """Go on to the next decision that is uncertain; a message says if there is none."""
+        for index in range(self.position.value, len(self._taken)):
+            step, decision = self._taken[index]
+            if is_uncertain(decision, self.noise_of(step)):
+                self.position.value = index + 1
+                return
+        self.say("No uncertain decision comes after this one.")
+
+    def show_edge(self, edge: str) -> None:
+        """Go to this round's decision on an edge; ``ValueError`` if it has none."""
+        step, decision = self.current
+        if not edge or str(decision.edge) == edge:
+            return
+        found = [i for i, (of, taken) in enumerate(self._taken) if of is step and str(taken.edge) == edge]
+        if not found:
+            raise ValueError(f"round {step.round} pruned nothing on edge {edge}: it had one op left, or is no edge.")
+        self.position.value = found[0] + 1
+
+    def _clicked(self, point: dict) -> None:
+        edge = str(point.get("customdata") or "")
+        if "<-" in edge:  # a margin; the other bars are ops
+            self.show_edge(edge)
+
+    # ---- pictures
+
+    def figure(self) -> go.Figure:
+        """The candidates of the decision last taken, and its round's margins."""
+        step, decision = self.current
+        return prune_round(step, edge=decision.edge, noise=self.noise_of(step), theme=self.theme)
+
+    def redraw(self) -> None:
+        """Draw the graph and the bars anew."""
+        mask, (step, decision) = self.mask, self.current
+        self.graph.show(mask)
+        self.graph.selected = str(decision.edge)
+        self.bars.show(self.figure())
+        doubt = ""
+        if is_uncertain(decision, self.noise_of(step)):
+            doubt = " <b>≈ uncertain</b>: other weights or images may decide otherwise."
+        self.told.value = f"<p style='margin:0 10px'>{self._words()}; {mask.num_cells:,} cells left.{doubt}</p>"
+
+    def _words(self) -> str:
+        step, decision = self.current
+        at = f"decision {self.position.value} of {len(self._taken)}, round {step.round}"
+        if not self.position.value:
+            return f"{at}: nothing is pruned yet"
+        how = f"margin {decision.margin:.3g}".replace("inf", "∞").replace("-", "−") if decision.margin else "a tie"
+        how += f" (instead of {decision.undone}, which would have cut the last path)" * bool(decision.undone)
+        return f"{at}: {decision.op} pruned from {decision.edge}, {how}"
+
+    def describe(self) -> str:
+        """The decision last taken, in a line."""
+        return f"PruneStepper: {self._words()}"

@@ -1,0 +1,177 @@
+"""RunMonitor: how far a run is, told from the files in its folder."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import time
+from pathlib import Path
+
+import ipywidgets
+import plotly.graph_objects as go
+
+from ..figures.runs import live_curves
+from ..files import RunError, at_root
+from ..lab import jobs
+from .base import View
+from .parts import flow
+
+_SYMBOLS = {"running": "▶", "stalled": "⏸", "finished": "✔", "failed": "✖", "cancelled": "■"}
+_IDLE = 2.0  # seconds between two looks at a run that nobody works on: it may be started again
+_REST = 4.0  # times as long as a look took, so that long files leave most of the kernel's time to others
+_LAST = 5  # records told in words
+
+
+class RunMonitor(View):
+    """Attaches to a run folder, running or finished: progress, time left, live curves, last records, a cancel button.
+
+    All state is the run's files, so closing the tab or restarting the kernel loses nothing: make the widget again.
+    ``every``: seconds between two looks, more where a look takes long. ``RunError`` if there is no such folder.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     monitor = RunMonitor(folder)
+    ...     monitor.describe(), monitor.close()
+    ('RunMonitor: empty: nothing has been started here', None)
+    """
+
+    name = "run-monitor"
+
+    def __init__(self, run: str | Path, *, every: float = 0.3, theme: str = "light") -> None:
+        if not every > 0:
+            raise ValueError(f"every must be a positive number of seconds, got {every!r}.")
+        self.folder, self.every = at_root(run), every
+        self.status = jobs.status(self.folder)  # before anything is made: a wrong folder leaves no widget behind
+        super().__init__(theme=theme)
+        self._drawn: tuple | None = None  # what the curves show
+        self._lost = False  # whether the message tells that the last look failed
+        self.told = self.part(ipywidgets.HTML(), "told")
+        self.cancel = self.part(ipywidgets.Button(description="Cancel", icon="stop"), "cancel")
+        self.cancel.tooltip = "Stop after the record it is working on; all records are kept"
+        self.stages = self.part(ipywidgets.HTML(), "stages")
+        self.curves = self.plot("curves", "Scores and training curves recorded so far")
+        self.last = self.part(ipywidgets.HTML(), "last")
+        self.printed = self.part(ipywidgets.HTML(), "log")
+        self.arrange(flow(self.cancel, self.told), self.stages, self.message, self.curves, self.last, self.printed)
+        self.watch(self.cancel, lambda _: self.stop())
+        self.look()
+        self.spawn(self._keep_looking())
+
+    async def _keep_looking(self) -> None:
+        took = 0.0
+        while True:
+            pause = self.every if self.status.alive else max(self.every, _IDLE)
+            await asyncio.sleep(max(pause, _REST * took))
+            begun = time.perf_counter()
+            self.check()
+            took = time.perf_counter() - begun
+
+    # ---- what it does
+
+    def check(self) -> None:
+        """`look`; a folder that is gone becomes a message, which goes when the folder is back."""
+        seen = False
+        with self.guarded(keep=True):
+            self.look()
+            seen = True
+        if seen and self._lost:
+            self.say("")
+        self._lost = not seen
+
+    def look(self) -> None:
+        """Read the files once and show what is new; ``RunError`` if the folder is gone."""
+        try:
+            self._look()
+        except OSError as error:  # taken away between two reads
+            raise RunError(f"cannot read the run in {self.folder}: {error}") from error
+
+    def _look(self) -> None:
+        self.status = jobs.status(self.folder)
+        self.cancel.disabled = not self.status.alive
+        left = self.status.seconds_left
+        more = f", about {jobs.time_words(left)} left" if self.status.alive and left is not None else ""
+        symbol, state = _SYMBOLS.get(self.status.state, "○"), self.status.state
+        self.told.value = (
+            f"<span role='status'>{symbol} <b>{state}</b>: {html.escape(self.status.message)}{more}</span>"
+        )
+        self.stages.value = "".join(_stage_row(stage, self.status.alive) for stage in self.status.stages)
+        self.last.value, self.printed.value = _last_lines(self.records()), _log_lines(self.folder)
+        if self._shown() != self._drawn:
+            self.redraw()
+
+    def stop(self) -> None:
+        """Ask the job to stop after the record it is working on; ``RunError`` if nobody works on the run."""
+        jobs.cancel(self.folder)
+        self.look()
+        self.say("Asked to stop. All records are kept; start the run again to go on.")
+
+    def records(self) -> dict[str, tuple[dict[str, object], ...]]:
+        """The records by which each stage counts, by the stage's name."""
+        counted = [stage for stage in self.status.stages if stage.records]
+        return {stage.stage: jobs.records(self.folder / stage.stage, stage.records) for stage in counted}
+
+    # ---- pictures
+
+    def figure(self) -> go.Figure:
+        """The curves recorded so far."""
+        totals = {stage.stage: stage.total for stage in self.status.stages if stage.total}
+        return live_curves(self.records(), totals=totals, theme=self.theme)
+
+    def redraw(self) -> None:
+        """Draw the curves anew."""
+        self._drawn = self._shown()
+        self.curves.show(self.figure())
+
+    def _shown(self) -> tuple:
+        return (self.theme, *((stage.stage, stage.done, stage.total) for stage in self.status.stages))
+
+    def describe(self) -> str:
+        """The state of the run, in a line."""
+        return f"RunMonitor: {self.status.state}: {self.status.message}"
+
+
+def _stage_row(stage: jobs.Progress, alive: bool) -> str:
+    """Name, bar and words of one stage."""
+    if stage.finished:
+        words = "finished" + f", {stage.done:,} {stage.records}" * bool(stage.records)
+    elif stage.total is None:
+        words = "begun"
+    else:
+        rest = "left" if alive else "of work left"  # nobody works on it: the clock stands
+        left = f", about {jobs.time_words(stage.seconds_left)} {rest}" if stage.seconds_left is not None else ""
+        words = f"{stage.done:,} of {stage.total:,} {stage.records}{left}"
+    share = 1.0 if stage.finished else stage.done / stage.total if stage.total else 0.0
+    name = html.escape(stage.stage)
+    bar = f"<progress max='1' value='{share:.4f}' aria-label='progress of {name}' style='width:160px'></progress>"
+    return f"<p style='margin:0 10px'>{bar} <b>{name}</b>: {html.escape(words)}</p>"
+
+
+def _last_lines(records: dict[str, tuple[dict[str, object], ...]]) -> str:
+    """The newest records of the stage that was recorded last."""
+    newest = [(name, rows) for name, rows in records.items() if rows]
+    if not newest:
+        return ""
+    name, rows = newest[-1]
+    told = [_in_words(number, row) for number, row in enumerate(rows[-_LAST:], max(1, len(rows) - _LAST + 1))]
+    lines = "<br>".join(map(html.escape, told))
+    return f"<div style='margin:4px 10px;line-height:1.5'><b>{html.escape(name)}, last records</b><br>{lines}</div>"
+
+
+def _log_lines(folder: Path) -> str:
+    """What the job has printed last; open at all times, as what can be folded would close with every new line."""
+    said = html.escape(jobs.log(folder, lines=6))
+    look = "margin:0;overflow-x:auto;line-height:1.4"
+    said = said and f"<b>What the job printed last</b><pre style='{look}'>{said}</pre>"
+    return said and f"<div style='margin:4px 10px'>{said}</div>"
+
+
+def _in_words(number: int, row: dict[str, object]) -> str:
+    values = {name: value for name, value in row.items() if isinstance(value, int | float | str) and name != "mask"}
+    return f"{number}: " + ", ".join(
+        f"{name.replace('_', ' ')} " + (_number(value) if isinstance(value, float) else str(value))
+        for name, value in values.items()
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}".replace("inf", "∞").replace("-", "−")
