@@ -42,7 +42,7 @@ reproduce: $(READY)  ## run an experiment and its report: PRESET=cifar10 (defaul
 	  --run runs/reproduce/$(PRESET)$(if $(quick),-quick) -p preset=$(PRESET) -p quick=$(if $(quick),true,false) $(ARGS)
 
 test: $(READY)  ## run the quick tests and every notebook in quick mode
-	$(PY) -m pytest -m "not slow and not browser"
+	$(PY) -m pytest -n auto --dist worksteal -m "not slow and not browser"
 
 test-browser: $(READY)  ## drive JupyterLab in chromium; pictures of the widgets in runs/browser
 	$(PY) -m pytest -m browser
@@ -57,7 +57,7 @@ $(LOADERS)/.ready: pyproject.toml
 	@touch $@
 
 test-loaders: $(LOADERS)/.ready  ## compare the readers with torchvision's, spikingjelly's (second environment, 6 GB)
-	LIGHTSNN_NEED_LOADERS=1 $(LOADERS)/bin/python -m pytest -m loaders tests/test_cifar.py tests/test_events.py
+	LIGHTSNN_NEED_LOADERS=1 $(LOADERS)/bin/python -m pytest -m loaders tests/data/test_cifar.py tests/data/test_events.py
 
 lint: $(READY)  ## check style and format, notebooks included
 	$(PY) -m ruff check .

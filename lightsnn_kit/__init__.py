@@ -1,6 +1,43 @@
-"""Train-free search, training and study of spiking neural networks built from cells; import the modules you need.
+"""Search, train and study spiking neural networks built from cells.
 
-``from lightsnn_kit import cells, search`` and so on: importing the package alone loads no torch and no plotly.
+The names below are what most work needs; each loads with its module when it is first used, so that importing the
+package is quick. All else is reached through its module: ``lightsnn_kit.figures``, ``lightsnn_kit.widgets``, ...
+
+>>> from lightsnn_kit import choose
+>>> choose("balanced", "lightsnn").cell.num_convs
+3
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+
 __version__ = "0.1.0"
+
+_HOMES = {
+    "cells": "Cell",
+    "spaces": "SPACES CellSpace OpMask",
+    "networks": "NetworkConfig build_network build_supernet",
+    "recording": "record_spikes",
+    "scoring": "Scorer ScoringConfig",
+    "search": "prune_search random_search",
+    "methods": "METHODS choose",
+    "data": "Splits load register scoring_batches",
+    "training": "TrainConfig evaluate fit",
+    "checkpoints": "load_network",
+    "energy": "measure_energy",
+    "lab.experiments": "Experiment run_rows",
+    "widgets": "CellExplorer",
+}
+_MODULES = {name: module for module, names in _HOMES.items() for name in names.split()}
+__all__ = sorted(_MODULES)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_MODULES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""Command line: ``python -m lightsnn_kit demo``, ``search``, and ``run NOTEBOOK ... --run runs/NAME``.
+"""Command line: ``python -m lightsnn_kit`` with demo, search, train, evaluate, or run NOTEBOOK ... --run runs/NAME.
 
 While it works, ``jobs.status``, ``jobs.cancel`` and the RunMonitor widget can be used on its run folder.
 """
@@ -12,22 +12,24 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from .files import RunCancelledError, RunError
-from .files import project_root as root
-from .lab import jobs
+from .files import RunCancelledError, RunError, project_root
+from .lab import commands, jobs
 from .lab.notebooks import ParameterError, plan_notebooks, run_notebook, unused_path
 from .lab.runs import RunFolder
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 DEMO_STAGES = ("search", "train", "evaluate", "report")  # in this order: each reads what the ones before it wrote
-DEMO_PARAMETERS = {"dataset": "digits", "space": "lightsnn", "width": 8, "num_steps": 4, "seed": 0, "quick": False}
+DEMO_PARAMETERS = {"preset": "digits", "seed": 0, "quick": False}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line and return its exit status: 0, 2 for an error told in one message, 130 if interrupted."""
+    """Run a command line and return its exit status: 0, 2 for an error in one message, 130 if interrupted."""
     options = _parser().parse_args(arguments)
     try:
-        {"demo": _demo, "search": _search, "run": _run}[options.command](options)
+        if options.command in ("search", "train", "evaluate"):
+            _command(options)
+        else:
+            {"demo": _demo, "run": _run}[options.command](options)
     except RunCancelledError as error:
         print(error, file=sys.stderr)
         return 130
@@ -41,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _demo(options: argparse.Namespace) -> None:
-    wanted = root() / options.run
+    wanted = project_root() / options.run
     folder = unused_path(wanted)
     if folder != wanted:
         print(f"{_shown(wanted)} exists and is kept; this run goes to {_shown(folder)}")
@@ -50,30 +52,28 @@ def _demo(options: argparse.Namespace) -> None:
     print(f"report:  {_shown(outputs[-1].with_suffix('.html'))}\nresults: {_shown(folder / 'results.json')}")
 
 
-def _search(options: argparse.Namespace) -> None:
-    from .lab import search_command
-
+def _command(options: argparse.Namespace) -> None:
     try:
-        search_command.run(options)
+        getattr(commands, options.command)(options)
     except (ValueError, OSError) as error:
         raise RunError(str(error)) from error
 
 
 def _run(options: argparse.Namespace) -> None:
-    _execute([Path(name) for name in options.notebooks], dict(options.parameters), root() / options.run)
+    _execute([Path(name) for name in options.notebooks], dict(options.parameters), project_root() / options.run)
 
 
 def _execute(notebooks: Sequence[Path], parameters: dict[str, object], folder: Path) -> list[Path]:
-    run_dir = folder.relative_to(root()) if folder.is_relative_to(root()) else folder
+    run_dir = folder.relative_to(project_root()) if folder.is_relative_to(project_root()) else folder
     if "run_dir" in parameters:
         raise ParameterError("run_dir is not given with -p; use --run.")
     steps = plan_notebooks(notebooks, parameters | {"run_dir": run_dir.as_posix()}, optional=("run_dir",))
     RunFolder.open(folder)
     outputs, start = [], time.perf_counter()
-    with jobs.working(folder, notebooks) as tell:
+    with jobs.working(folder, notebooks) as notify:
         for number, (notebook, values) in enumerate(steps, start=1):
             print(f"[{number}/{len(steps)}] {notebook.stem}", flush=True)
-            tell(f"notebook {number} of {len(steps)}: {notebook.stem}")
+            notify(f"notebook {number} of {len(steps)}: {notebook.stem}")
             begun = time.perf_counter()
             outputs.append(run_notebook(notebook, output=folder / notebook.name, parameters=values))
             print(f"      {time.perf_counter() - begun:.0f} s, {_shown(outputs[-1])} and .html", flush=True)
@@ -100,15 +100,12 @@ def _parameter(text: str) -> tuple[str, object]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from .lab import search_command  # here: it loads numpy
-
     parser = argparse.ArgumentParser(prog="python -m lightsnn_kit", description="Run notebooks as checked functions.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    demo = commands.add_parser("demo", help="search, train, evaluate and report on real 8x8 digits (minutes, CPU)")
+    parsers = parser.add_subparsers(dest="command", required=True)
+    demo = parsers.add_parser("demo", help="search, train, evaluate and report on real 8x8 digits (minutes, CPU)")
     demo.add_argument("--run", default="runs/demo", help="new run folder (default: %(default)s, or the next free name)")
-    search = commands.add_parser("search", help="choose a cell for a data set (seconds); --json for one line of JSON")
-    search_command.add_arguments(search)
-    run = commands.add_parser("run", help="run notebooks one after another in one run folder")
+    commands.add_commands(parsers)
+    run = parsers.add_parser("run", help="run notebooks one after another in one run folder")
     run.add_argument("notebooks", nargs="+", metavar="NOTEBOOK", help="path of an .ipynb file")
     run.add_argument("--run", required=True, help="run folder, passed to the notebooks as run_dir")
     for command in (demo, run):

@@ -194,6 +194,17 @@ class Cell:
             matrix[edge.source, edge.target] = _MATRIX_OPS.index(op)
         return matrix
 
+    def matrix_text(self) -> str:
+        """The SNASNet matrix in one line, '' for a cell that has none.
+
+        >>> Cell.parse("0303 0030 2002 0200").matrix_text()
+        '0303 0030 2002 0200'
+        """
+        try:
+            return " ".join("".join(map(str, row)) for row in self.to_matrix().tolist())
+        except ValueError:
+            return ""
+
     def __str__(self) -> str:
         groups: dict[tuple[bool, int], str] = {}
         for edge, op in self.edge_ops.items():
@@ -260,6 +271,20 @@ class Cell:
             if found:
                 lengths[node] = (min(low for low, _ in found), max(high for _, high in found))
         return lengths.get(self.num_nodes - 1)
+
+    def forward_part(self) -> Cell:
+        """This cell without its backward edges: the same within a step, and nothing carried to the next.
+
+        >>> str(Cell.parse("|skip~0|/|conv3x3~1|").forward_part())
+        '|skip~0|'
+        """
+        kept = {edge: op for edge, op in self.edge_ops.items() if not edge.is_backward}
+        return Cell.from_edges(kept, num_nodes=self.num_nodes, backward=False)
+
+    def live_part(self) -> Cell:
+        """This cell with zeroize on the edges that reach nothing: what a network of it computes."""
+        live = {edge: self.edge_ops[edge] for edge in self.live_edges}
+        return Cell.from_edges(live, num_nodes=self.num_nodes, backward=self.backward)
 
     def without_dangling(self) -> Cell:
         """Zeroize the edges of inner nodes that have no incoming or no outgoing edge, until none is left."""

@@ -1,13 +1,12 @@
-"""Checkpoint files: written atomically, read without running code from them, compared entry by entry."""
+"""Checkpoint files: written atomically, read without running code from them; and the networks in them."""
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from pathlib import Path
 
 import torch
 
+from .files import replacing
 from .networks import NetworkConfig, SpikingNetwork, build_network
 
 FORMAT = 1
@@ -18,17 +17,10 @@ def write_checkpoint(path: Path, content: dict) -> None:
 
     Raises ``OSError`` naming the file if it cannot be written.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}")  # same folder: replacing is atomic within one drive
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            torch.save({"format": FORMAT, **content}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        with replacing(path) as making:
+            torch.save({"format": FORMAT, **content}, making)
     except (OSError, RuntimeError) as error:  # torch 2.13 makes a RuntimeError of a full disk
-        with suppress(OSError):
-            part.unlink()
         raise OSError(f"cannot write the checkpoint {path}: {error}; choose a writable folder with space.") from error
 
 
@@ -47,18 +39,6 @@ def read_checkpoint(path: Path) -> dict:
     if found != FORMAT:
         raise ValueError(f"{path} is no checkpoint of format {FORMAT} (found {found}); train again.")
     return stored
-
-
-def differences(stored: object, asked: object, *, at: str = "") -> list[str]:
-    """Where two nested dicts differ, as ``'section.name: stored != asked'``.
-
-    >>> differences({"seed": 0, "train": {"epochs": 4}}, {"seed": 0, "train": {"epochs": 8}})
-    ['train.epochs: 4 != 8']
-    """
-    if not (isinstance(stored, dict) and isinstance(asked, dict)):
-        return [] if stored == asked else [f"{at}: {stored!r} != {asked!r}"]
-    names = [(key, f"{at}.{key}".strip(".")) for key in stored | asked]
-    return [line for key, name in names for line in differences(stored.get(key), asked.get(key), at=name)]
 
 
 def load_network(path: str | Path) -> SpikingNetwork:

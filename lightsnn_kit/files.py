@@ -1,17 +1,16 @@
-"""Strict JSON and records on disk, written so that a crash never leaves half a file (stdlib only)."""
+"""Files that a crash never leaves half written: JSON, records line by line, text, folders (standard library only)."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
+import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import BinaryIO
-
-_FLOATS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}  # strict JSON has no words for these
 
 
 class RunError(Exception):
@@ -50,81 +49,93 @@ def make_writable(folder: Path) -> None:
         raise RunError(f"cannot write to the folder {folder}: {error.strerror}; choose another.") from None
 
 
-def to_strict(value: object) -> object:
-    """Turn a value into strict JSON: floats that are not finite become text, tuples and arrays become lists.
+def to_json(value: object, *, indent: int | None = None) -> str:
+    """A value as JSON text; dataclasses become objects, NumPy and torch values numbers and lists.
 
-    Dataclasses become dicts. ``RunError`` for other types, for keys that are not text, and for the texts
-    ``'inf'``, ``'-inf'`` and ``'nan'``, which `from_strict` would read as numbers.
+    Infinite numbers and NaN are written as Python's ``json`` does, which reads them back. ``RunError`` for other types,
+    and for keys that are not text.
 
-    >>> to_strict({"score": float("-inf"), "edge": (3, 0)})
-    {'score': '-inf', 'edge': [3, 0]}
+    >>> to_json({"score": float("-inf"), "edge": (3, 0)})
+    '{"score": -Infinity, "edge": [3, 0]}'
     """
+    try:
+        return json.dumps(plain(value), indent=indent)
+    except TypeError as error:
+        raise RunError(f"cannot store {value!r:.200} as JSON ({error}); use numbers, text, lists and dicts.") from None
+
+
+def plain(value: object) -> object:
+    """A value made of dicts, lists, numbers and text alone, as it is read back from JSON."""
     if is_dataclass(value) and not isinstance(value, type):
-        return to_strict({field.name: getattr(value, field.name) for field in fields(value)})
+        return plain({field.name: getattr(value, field.name) for field in fields(value)})
     if isinstance(value, Mapping):
         if wrong := [key for key in value if not isinstance(key, str)]:
             raise RunError(f"JSON keys are text, but got {wrong[0]!r}; write the key as text.")
-        return {str(key): to_strict(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [to_strict(item) for item in value]
-    if hasattr(value, "tolist"):  # numpy and torch scalars and arrays, without importing either
-        return to_strict(value.tolist())
-    return _strict_scalar(value)
-
-
-def _strict_scalar(value: object) -> object:
-    if value is None or isinstance(value, bool | int):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if isinstance(value, str) and value not in _FLOATS:
-        return str(value)
+        return [plain(item) for item in value]
     if isinstance(value, str):
-        raise RunError(f"the text {value!r} stands for a number in these files; store another text.")
-    raise RunError(f"cannot store {value!r} ({type(value).__name__}) as JSON; use numbers, text, lists and dicts.")
+        return str(value)  # also that of an enumeration
+    return plain(value.tolist()) if hasattr(value, "tolist") else value  # NumPy and torch, without importing either
 
 
-def from_strict(value: object) -> object:
-    """Turn what `to_strict` wrote back into floats.
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name beside ``path`` for a file or folder to be made; it becomes ``path`` when the block ends well.
 
-    >>> from_strict({"score": "-inf", "edge": [3, 0]})
-    {'score': -inf, 'edge': [3, 0]}
+    A reader finds the old one or the new one, never a part; what a failed block has made is removed.
     """
-    if isinstance(value, dict):
-        return {key: from_strict(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [from_strict(item) for item in value]
-    return _FLOATS.get(value, value) if isinstance(value, str) else value
+    path.parent.mkdir(parents=True, exist_ok=True)
+    making = path.with_name(f".{path.name}.{os.getpid()}")  # same folder: renaming is atomic within one drive
+    try:
+        yield making
+        if making.is_file():
+            with making.open("rb") as file:
+                os.fsync(file.fileno())
+        os.replace(making, path)
+    finally:
+        if making.is_dir():
+            shutil.rmtree(making, ignore_errors=True)
+        else:
+            making.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically, replacing what was there."""
+    with replacing(path) as making:
+        making.write_text(text, encoding="utf-8")
+
+
+def differences(old: object, new: object, *, at: str = "") -> list[str]:
+    """Where two nested dicts differ, entry by entry.
+
+    >>> differences({"seed": 0, "train": {"epochs": 4}}, {"seed": 0, "train": {"epochs": 8, "flip": True}})
+    ['train.epochs was 4, now 8', "train.flip was 'absent', now True"]
+    """
+    if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
+        same = old == new or (old != old and new != new)  # NaN is as NaN was
+        return [] if same else [f"{at} was {old!r}, now {new!r}"]
+    names = [(key, f"{at}.{key}".strip(".")) for key in {**old, **new}]
+    return [
+        line for key, name in names for line in differences(old.get(key, "absent"), new.get(key, "absent"), at=name)
+    ]
 
 
 def write_json(path: str | Path, value: object, *, replace: bool = False) -> None:
-    """Write strict JSON atomically: a reader sees the old file or the new one, never half of one.
+    """Write JSON atomically: a reader sees the old file or the new one, never half of one.
 
     ``RunExistsError`` if the file is there and ``replace`` is False.
     """
-    path, text = Path(path), json.dumps(to_strict(value), indent=2, allow_nan=False) + "\n"
+    path, text = Path(path), to_json(value, indent=2) + "\n"
     if path.exists() and not replace:
         raise RunExistsError(f"{path} exists; choose another run folder, or pass replace=True to overwrite it.")
     write_text(path, text)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically, replacing what was there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")  # same folder: replacing is atomic within one drive
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def read_json(path: str | Path) -> object:
     """Read a file of `write_json`; ``RunError`` if it is missing or malformed."""
     try:
-        return from_strict(json.loads(Path(path).read_text(encoding="utf-8")))
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunError(f"{path} does not exist; run the stage that writes it first.") from None
     except ValueError as error:
@@ -133,7 +144,7 @@ def read_json(path: str | Path) -> object:
 
 def append_record(path: Path, record: Mapping[str, object]) -> None:
     """Add one line to a file of records; it is on the disk when this returns."""
-    line = json.dumps(to_strict(record), allow_nan=False) + "\n"
+    line = to_json(record) + "\n"
     with path.open("a+b") as file:
         _drop_torn_line(file)
         file.write(line.encode())
@@ -145,7 +156,7 @@ def read_records(path: Path) -> list[dict[str, object]]:
     """Read all records ([] if there is no file); a last line that a crash tore is left out."""
     lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
     try:
-        return [from_strict(json.loads(line)) for line in lines]
+        return [json.loads(line) for line in lines]
     except ValueError as error:
         raise RunError(f"{path} holds a line that is not JSON ({error}); use another run folder.") from None
 

@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 
 from .cells import Edge, Op, tie_rank
-from .search import Decision, PruneStep, Score
+from .search import Decision, PruneStep
 from .spaces import CellSpace, OpMask
 
 
@@ -21,33 +20,6 @@ def mask_key(mask: OpMask) -> str:
     '02 012'
     """
     return " ".join("".join(str(mask.space.ops.index(op)) for op in ops) for ops in mask.alive)
-
-
-def recorded(
-    score: Score, *, known: Iterable[Mapping[str, object]] = (), append: Callable[[dict[str, object]], None]
-) -> Score:
-    """A score that hands each value to ``append``, and reads back the ``known`` ones instead of computing them.
-
-    A row has ``mask`` (its `mask_key`), ``score`` and ``seconds``. For a score that depends on the mask alone, in
-    this process (an executor's workers would each keep their own).
-
-    >>> rows = []
-    >>> score = recorded(lambda mask: 2.0, append=rows.append)
-    >>> full = CellSpace(("skip", "conv3x3"), 2).full_mask()
-    >>> score(full), score(full), len(rows), rows[0]["mask"]
-    (2.0, 2.0, 1, '01 01')
-    """
-    values = {row["mask"]: row["score"] for row in known}
-
-    def scored(mask: OpMask) -> float:
-        key = mask_key(mask)
-        if key not in values:
-            begun = time.perf_counter()
-            values[key] = float(score(mask))
-            append({"mask": key, "score": values[key], "seconds": time.perf_counter() - begun})
-        return values[key]
-
-    return scored
 
 
 def step_record(step: PruneStep) -> dict[str, object]:

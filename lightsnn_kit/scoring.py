@@ -11,15 +11,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .cells import Op
 from .checks import unknown
 from .exact import LatticeConv2d, check_exact
 from .kernels import MAX_NEURONS, SpikeStatistics, log_det, pattern_distances
@@ -85,60 +84,78 @@ def spike_statistics(
     return SpikeStatistics(tuple((name,) for name in found), torch.tensor(list(neurons.values())), counts, distances)
 
 
-_ONE_AT_A_TIME = threading.RLock()  # buffers, hooks and states are shared: threads take turns, processes do not
-
-
 @dataclass(frozen=True, kw_only=True)
-class Scorer:
-    """A score with its weights, batches and settings: call it with a mask; every candidate sees the same.
+class ScoringConfig:
+    """All settings of a score; the comments name what the released LightSNN code does instead.
 
-    The state is reset for every score unless ``reset=False``, so no score depends on what came before it.
-    ``engine``: 'fast' gives the same integers as 'plain' (networks with lattice weights) in a fraction of the time;
-    'auto' takes it where it can. It prepares the weights once: build a new ``Scorer`` after changing them.
-
-    >>> from lightsnn_kit.networks import NetworkConfig, build_supernet
-    >>> from lightsnn_kit.spaces import SPACES
-    >>> space, config = SPACES["lightsnn"], NetworkConfig(input_shape=(1, 8, 8), num_classes=2, width=4, hidden=8)
-    >>> x = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    >>> score = Scorer(supernet=build_supernet(space, config), batches=(x,))
-    >>> score(space.full_mask()) == score(space.full_mask())
-    True
+    >>> ScoringConfig(bn="running").num_batches
+    2
     """
 
-    supernet: SpikingNetwork
-    batches: tuple[Tensor, ...]
-    proxy: str = "sahd"
-    bn: str = "batch"  # 'running' reproduces the published code
-    feedback: bool = True  # False: backward values are never read, as in the published code
-    reset: bool = True  # False: membranes carry over between candidates, as in the published code
-    engine: str = "auto"
+    proxy: str = "sahd"  # a name of PROXIES
+    bn: str = "batch"  # released: 'running', where BN is the identity and activity dies
+    feedback: bool = True  # released: False, backward values are counted but never read
+    reset: bool = True  # released: False, membranes carry over from candidate to candidate
+    engine: str = "auto"  # 'fast' gives the integers of 'plain' (lattice weights) in a fraction of the time
+    batch_size: int = 64  # samples that a score compares
+    num_batches: int = 2  # a score is the mean over these
+    fresh_batches: bool = False  # released: True, every candidate sees other images
 
     def __post_init__(self) -> None:
         if self.proxy not in PROXIES:
             raise unknown("proxy", self.proxy, PROXIES)
-        if self.bn not in ("batch", "running"):
-            raise ValueError(f"bn must be 'batch' or 'running', got {self.bn!r}.")
-        if self.engine not in ("auto", "plain", "fast"):
-            raise ValueError(f"engine must be 'auto', 'plain' or 'fast', got {self.engine!r}.")
+        for name, choices in (("bn", ("batch", "running")), ("engine", ("auto", "plain", "fast"))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, got {getattr(self, name)!r}.")
+        for name, low in (("batch_size", 2), ("num_batches", 1)):
+            value = getattr(self, name)
+            if type(value) is not int or value < low:
+                raise ValueError(f"{name} must be an integer >= {low}, got {value!r}.")
         if self.engine == "fast" and not self.reset:
             raise ValueError("the fast engine always starts from reset states; use engine='plain' with reset=False.")
-        if self.engine == "fast":
+
+
+_ONE_AT_A_TIME = threading.RLock()  # buffers, hooks and states are shared: threads take turns, processes do not
+
+
+class Scorer:
+    """A score with its weights, batches and settings: call it with a mask; every candidate sees the same.
+
+    ``settings`` are fields of ``ScoringConfig``, changes of ``config`` where that is given (its batch sizes are for
+    whoever draws the batches). The state is reset for every score unless ``reset=False``, so no score depends on what
+    came before it. The fast engine prepares the weights once: build a new ``Scorer`` after changing them.
+
+    >>> from lightsnn_kit.networks import NetworkConfig, build_supernet
+    >>> config = NetworkConfig(input_shape=(1, 8, 8), num_classes=2, width=4, hidden=8)
+    >>> x = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    >>> score = Scorer(supernet=build_supernet("lightsnn", config), batches=(x,))
+    >>> full = score.supernet.design.full_mask()
+    >>> score(full) == score(full)
+    True
+    """
+
+    def __init__(
+        self, *, supernet: SpikingNetwork, batches: Sequence[Tensor], config: ScoringConfig | None = None, **settings
+    ) -> None:
+        self.supernet, self.batches = supernet, tuple(batches)
+        self.config = replace(config or ScoringConfig(), **settings)
+        if self.config.engine == "fast":
             from .fast import check_supported
 
-            check_supported(self.supernet)
-        object.__setattr__(self, "batches", tuple(self.batches))
-        _check_batches(self.supernet, self.batches)
+            check_supported(supernet)
+        _check_batches(supernet, self.batches)
 
     def __call__(self, mask: OpMask) -> float:
-        return PROXIES[self.proxy](self, mask)
+        return PROXIES[self.config.proxy](self, mask)
 
     def statistics(self, mask: OpMask) -> tuple[SpikeStatistics, ...]:
         """The spike statistics of a mask, one per batch."""
         _check_mask(self.supernet, mask)
-        settings = {"bn": self.bn, "feedback": self.feedback, "reset": self.reset}
+        settings = {name: getattr(self.config, name) for name in ("bn", "feedback", "reset")}
         with _ONE_AT_A_TIME:
             if self._engine is not None:
-                return tuple(self._engine.run(mask, i, feedback=self.feedback) for i in range(len(self.batches)))
+                run = partial(self._engine.run, mask, feedback=self.config.feedback)
+                return tuple(run(index) for index in range(len(self.batches)))
             return tuple(spike_statistics(self.supernet, mask, batch, **settings) for batch in self.batches)
 
     @property
@@ -149,17 +166,56 @@ class Scorer:
     @cached_property
     def _engine(self) -> Engine | None:
         """Built at first use; never pickled."""
-        if self.engine == "plain" or not self.reset:
+        if self.config.engine == "plain" or not self.config.reset:
             return None
         from .fast import make_engine
 
         try:
-            return make_engine(self.supernet, self.batches, bn=self.bn)
+            return make_engine(self.supernet, self.batches, bn=self.config.bn)
         except ValueError:  # 'fast' has raised it before: this is 'auto'
             return None
 
     def __getstate__(self) -> dict:
         return {name: value for name, value in self.__dict__.items() if name != "_engine"}
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What one pass per batch tells of a mask.
+
+    ``sahd``, ``hd``: log|det K|, mean over the batches; ``kernels``: K [B, B] of the first batch by kind, float64;
+    ``firing_rate``: spikes per neuron and step [T] by LIF layer, mean over samples and batches.
+    """
+
+    sahd: float
+    hd: float
+    kernels: dict[str, Tensor]
+    firing_rate: dict[str, Tensor]
+
+    @property
+    def mean_firing_rate(self) -> float:
+        """Mean over the counted LIF layers and the steps."""
+        return float(torch.stack([rate.mean() for rate in self.firing_rate.values()]).mean())
+
+
+def measure(scorer: Scorer, mask: OpMask) -> Measures:
+    """Both scores, the kernels and the firing rates of a mask, from the passes that one score takes."""
+    passes = scorer.statistics(mask)
+    kernels = {kind: [one.kernel(kind) for one in passes] for kind in ("sahd", "hd")}
+    scores = {kind: float(np.mean([log_det(kernel) for kernel in each])) for kind, each in kernels.items()}
+    rates = {name: sum(one.firing_rate[name] for one in passes) / len(passes) for name in passes[0].firing_rate}
+    return Measures(**scores, kernels={kind: each[0] for kind, each in kernels.items()}, firing_rate=rates)
+
+
+def count_parameters(supernet: SpikingNetwork, mask: OpMask) -> int:
+    """Learnable parameters of the network with the mask's alive ops, on edges that reach nothing, too.
+
+    Of ``OpMask.from_cell(cell.live(), space)`` it is what ``build_network`` builds, which leaves those edges out.
+    """
+    _check_mask(supernet, mask)
+    pruned = [f"{edge}:{op}" for edge, alive in mask.items() for op in mask.space.ops if op not in alive]
+    gone = [cell.ops[key] for cell in (supernet.cell1, supernet.cell2) for key in pruned if key in cell.ops]
+    return supernet.num_parameters - sum(p.numel() for op in gone for p in op.parameters())
 
 
 def _mean_log_det(scorer: Scorer, mask: OpMask, kind: str) -> float:
@@ -172,47 +228,19 @@ def _firing_rate(scorer: Scorer, mask: OpMask) -> float:
     return float(torch.stack(rates).mean())
 
 
-def _num_parameters(scorer: Scorer, mask: OpMask) -> float:
-    """Learnable parameters of the network with the mask's alive ops, on dead edges too."""
-    _check_mask(scorer.supernet, mask)
-    pruned = 0
-    for cell in (scorer.supernet.cell1, scorer.supernet.cell2):
-        for edge, alive in mask.items():
-            gone = [f"{edge}:{op}" for op in mask.space.ops if op not in alive and op is not Op.ZEROIZE]
-            pruned += sum(p.numel() for key in gone for p in cell.ops[key].parameters())
-    return float(scorer.supernet.num_parameters - pruned)
-
-
-def _num_convs(scorer: Scorer, mask: OpMask) -> float:
-    """Convolutions alive in the mask (in one cell), on dead edges too."""
-    return float(sum(op.is_conv for _, alive in mask.items() for op in alive))
-
-
 PROXIES: dict[str, Callable[[Scorer, OpMask], float]] = {
     "sahd": lambda scorer, mask: _mean_log_det(scorer, mask, "sahd"),
     "hd": lambda scorer, mask: _mean_log_det(scorer, mask, "hd"),
-    "params": _num_parameters,
-    "convs": _num_convs,
+    "params": lambda scorer, mask: float(count_parameters(scorer.supernet, mask)),
+    "convs": lambda scorer, mask: float(mask.num_conv_ops),
     "firing_rate": _firing_rate,
 }
-"""Training-free scores by name, for ``Scorer(proxy=name)``."""
+"""Training-free scores by name, for ``ScoringConfig(proxy=name)``; larger is better, −inf for a dead cell.
 
-
-def sahd_score(supernet: SpikingNetwork, mask: OpMask, batches: Sequence[Tensor], **settings) -> float:
-    """log|det K| of the supernet restricted to a mask, averaged over the batches; larger is better, −inf if dead.
-
-    K is the SAHD kernel averaged over every LIF of an alive convolution, the downsampling, the last activation and
-    the hidden layer, and over steps. ``settings`` go to ``Scorer``. Scores of different batch sizes or depths do not
-    compare.
-
-    >>> from lightsnn_kit.networks import NetworkConfig, build_supernet
-    >>> from lightsnn_kit.spaces import SPACES
-    >>> space, config = SPACES["lightsnn"], NetworkConfig(input_shape=(1, 8, 8), num_classes=2, width=4, hidden=8)
-    >>> x = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    >>> sahd_score(build_supernet(space, config), space.full_mask(), [x], engine="plain") < 10
-    True
-    """
-    return Scorer(supernet=supernet, batches=tuple(batches), **settings)(mask)
+SAHD and HD: log|det K| of the supernet restricted to a mask, K averaged over every LIF of an alive convolution, the
+downsampling, the last activation and the hidden layer, and over steps; then the mean over the batches. Scores of
+different batch sizes or depths do not compare.
+"""
 
 
 _worker_scorer: Scorer | None = None  # one per worker process
@@ -235,7 +263,7 @@ def score_in_processes(scorer: Scorer, *, workers: int) -> Iterator[tuple[Callab
     The weights travel once per worker. The processor's threads are shared out among the workers. ``ValueError`` with
     ``reset=False``: each worker would have membranes of its own.
     """
-    if not scorer.reset:
+    if not scorer.config.reset:
         raise ValueError("workers give the same bits only if states are reset; with reset=False score in one process.")
     if not isinstance(workers, int) or workers < 1:
         raise ValueError(f"workers must be a positive integer, got {workers!r}.")

@@ -33,7 +33,7 @@ class Settle:
     """
 
     level: float = 0.05
-    first: int = 3  # seeds before the first look; a standard deviation of two numbers says little
+    first: int = 3  # seeds before the first test; a standard deviation of two numbers says little
 
     def __post_init__(self) -> None:
         if not 0 < self.level < 1 or not isinstance(self.first, int) or self.first < 2:

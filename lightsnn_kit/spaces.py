@@ -155,11 +155,19 @@ class OpMask:
             raise ValueError(f"the mask still has several ops on {', '.join(open_edges)}; prune them first.")
         return Cell(self.space.num_nodes, tuple(ops[0] for ops in self.alive))
 
+    @property
+    def num_conv_ops(self) -> int:
+        """Convolutions alive in one cell, also on edges that reach nothing: each has a LIF layer that scores count."""
+        return sum(op.is_conv for ops in self.alive for op in ops)
+
+    def skeleton(self) -> Cell:
+        """The cell of what may still carry a value: a skip wherever an op other than zeroize is alive."""
+        carries = [Op.ZEROIZE if set(ops) == {Op.ZEROIZE} else Op.SKIP for ops in self.alive]
+        return Cell(self.space.num_nodes, tuple(carries))
+
     def path_edges(self) -> frozenset[Edge]:
         """The forward edges with a non-zeroized op alive that lie on a path from input to output."""
-        usable = {e: Op.ZEROIZE if set(ops) == {Op.ZEROIZE} else Op.SKIP for e, ops in self.items()}
-        forward = {edge: op for edge, op in usable.items() if not edge.is_backward}
-        cell = Cell.from_edges(forward, num_nodes=self.space.num_nodes, backward=False)
+        cell = self.skeleton().forward_part()
         return frozenset(edge for edge in cell.live_edges if edge.source in cell.fed_nodes)
 
 

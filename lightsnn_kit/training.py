@@ -20,13 +20,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .checkpoints import differences, load_network, read_checkpoint, write_checkpoint
+from .checkpoints import read_checkpoint, write_checkpoint
 from .data import Split, Splits
 from .data.augmentation import augment
+from .files import differences
 from .networks import SpikingCell, SpikingNetwork, reset_state
 from .recording import kept_modes
-
-__all__ = ["EpochRecord", "Evaluation", "TrainConfig", "TrainingDivergedError", "evaluate", "fit", "load_network"]
 
 _LOSSES = ("cross_entropy", "mse")
 _CHOICES = {"loss": _LOSSES, "amp": ("auto", "on", "off"), "channels_last": ("auto", "on", "off")}
@@ -229,8 +228,8 @@ class _Training:
         stored = read_checkpoint(self.folder / "last.pt")
         if other := differences({key: stored.get(key) for key in self.identity}, self.identity):
             raise ValueError(
-                f"{self.folder} holds another training (stored != asked for: {'; '.join(other)}). Choose another "
-                f"folder, or the stored settings to resume it."
+                f"{self.folder} holds another training: {'; '.join(other)}. Choose another folder, or the earlier "
+                f"settings to resume it."
             )
         self.network.load_state_dict(stored["network"])
         self.optimizer.load_state_dict(stored["optimizer"])

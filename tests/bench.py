@@ -10,6 +10,7 @@ convolution of every edge. The time of its convolutions alone is taken inside th
 from __future__ import annotations
 
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import psutil
 import torch
 from torch import nn
 
@@ -26,7 +28,6 @@ from lightsnn_kit.exact import ExactBatchNorm2d
 from lightsnn_kit.fast import cpu_engine, cpu_parts
 from lightsnn_kit.fast import cpu_loops as cpu_kernels
 from lightsnn_kit.files import project_root, write_json
-from lightsnn_kit.lab.memory import resident
 from lightsnn_kit.lab.runs import provenance
 from lightsnn_kit.networks import NetworkConfig, build_supernet
 from lightsnn_kit.scoring import Scorer
@@ -173,9 +174,10 @@ def peak_mebibytes(engine: str, width: int, batch: int) -> float:
     make_scorer(4, 4, engine)(SPACE.full_mask())
     scorer = make_scorer(width, batch, engine)
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak
-    before = resident("VmRSS")
+    before = psutil.Process().memory_info().rss
     scorer(SPACE.full_mask())
-    return (resident("VmHWM") - before) / 2**20
+    peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]  # psutil 7 knows no peak here
+    return (1024 * int(peak) - before) / 2**20
 
 
 def in_new_process(expression: str, **environment: str) -> float:

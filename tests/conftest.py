@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import weakref
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one core per worker, its notebooks included: more threads wait for each other
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 settings.register_profile("kit", deadline=None)  # tests never assert time, and machines may be busy
 settings.load_profile("kit")

@@ -8,17 +8,22 @@ import shutil
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lightsnn_kit import __main__ as command_line
-from lightsnn_kit.lab import runs
+from lightsnn_kit.cells import Cell
+from lightsnn_kit.files import read_json
+from lightsnn_kit.lab import presets, runs
+from lightsnn_kit.lab.experiments import Experiment
+from lightsnn_kit.lab.notebooks import NotebookError, ParameterError, run_notebook
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 STAGES = command_line.DEMO_STAGES
-LABELS = ("found", "random_cell", "all_conv")
+METHODS = ("lightsnn", "random", "all-conv")
 OTHERS = [path for path in sorted(FOLDER.glob("*.ipynb")) if path.stem not in STAGES]
 PLOTLY = "application/vnd.plotly.v1+json"
-FIGURES = {"cell", "test_accuracy", "firing_rate", "spikes", "synops", "energy_pj", "parameters", "seconds"}
+FIGURES = {"cell", "test_accuracy", "firing_rate", "spikes", "synops", "energy_pj", "parameters", "seconds", "sahd"}
 
 
 def outputs(executed: Path) -> list[dict]:
@@ -50,13 +55,13 @@ def without_seconds(records: list[dict]) -> list[dict]:
         ("search", {"width": "8"}, "'width' expects int"),
         ("search", {"quick": 1}, "'quick' expects bool"),
         ("train", {"epochs": 2.5}, "'epochs' expects int"),
-        ("evaluate", {"energy_samples": None}, "'energy_samples' expects int"),
+        ("evaluate", {"raster_samples": None}, "'raster_samples' expects int"),
         ("report", {"dataset": "digits"}, "no parameter 'dataset'"),
     ],
 )
 def test_bad_parameters_fail_before_execution(stage: str, given: dict, message: str, tmp_path: Path) -> None:
-    with pytest.raises(runs.ParameterError, match=re.escape(message)):
-        runs.run_notebook(FOLDER / f"{stage}.ipynb", output=tmp_path / "out.ipynb", parameters=given)
+    with pytest.raises(ParameterError, match=re.escape(message)):
+        run_notebook(FOLDER / f"{stage}.ipynb", output=tmp_path / "out.ipynb", parameters=given)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -64,10 +69,10 @@ def test_the_demo_meets_its_terms() -> None:
     """Parameters are known to some stage, and the network is as large as promised: C >= 8, T >= 4."""
     plan = command_line.plan_notebooks([FOLDER / f"{name}.ipynb" for name in STAGES], command_line.DEMO_PARAMETERS)
     values = {name: value for _, given in plan for name, value in given.items()}
-    assert values == command_line.DEMO_PARAMETERS
-    assert (values["dataset"], values["space"], values["quick"]) == ("digits", "lightsnn", False)
-    assert values["width"] >= 8
-    assert values["num_steps"] >= 4
+    assert values == command_line.DEMO_PARAMETERS == {"preset": "digits", "seed": 0, "quick": False}
+    network = presets.get("digits").network
+    assert network["width"] >= 8
+    assert network["num_steps"] >= 4
 
 
 # ---- the chain -------------------------------------------------------------------------------------------------------
@@ -92,31 +97,35 @@ def test_stage_runs_in_the_chain(chain: Path, stage: str) -> None:
 
 @pytest.mark.notebooks
 def test_results_of_the_chain(chain: Path) -> None:
-    results = runs.read_json(chain / "results.json")
-    assert set(results) >= {*FIGURES, "dataset", "seeds", "settings", "provenance", "comparison", "all_conv"}
-    assert set(results["seconds"]) == {"warm_up", "search", "train", "evaluate"}
-    assert set(results["comparison"]) == set(LABELS[1:])
-    for row in (results, *results["comparison"].values()):
+    results = read_json(chain / "results.json")
+    assert set(results) == {"preset", "provenance", "rows"}
+    assert [row["method"] for row in results["rows"]] == list(METHODS)
+    for row in results["rows"]:
         assert set(row) >= FIGURES
+        assert (row["seed"], row["quick"], row["stand_in"]) == (0, True, False)
         assert row["test_accuracy"] == row["test_correct"] / row["test_samples"]
-        assert row["test_samples"] == 89  # every fourth of digits' 355
+        assert row["test_samples"] == 20  # quick: two of each class
         assert row["energy_pj"] == pytest.approx(4.6 * row["macs"] + 0.9 * row["synops"])
         assert row["macs"] == 8 * 8 * 4 * 9  # the stem: 8x8 pixels, width 4 in quick mode, 3x3
-    assert results["comparison"]["all_conv"]["convs"] == 12
-    assert results["comparison"]["random_cell"]["longest_conv_path"] is not None
-    assert results["search"]["evaluations"] == 60
+        assert set(row["seconds"]) >= {"load", "search", "train", "evaluate"}
+    found, random, all_conv = results["rows"]
+    assert (found["evaluations"], random["evaluations"], all_conv["evaluations"]) == (60, 0, 0)
+    assert (all_conv["convs"], all_conv["feedback_edges"], all_conv["longest_conv_path"]) == (12, 6, 3)
+    assert random["longest_conv_path"] is not None
 
 
 @pytest.mark.notebooks
 def test_records_of_the_chain(chain: Path) -> None:
     folder = runs.RunFolder.open(chain)
-    steps = folder.read("search").records("steps")
+    steps = folder.read("lightsnn/seed0").records("steps")
     assert [len(step["scores"]) for step in steps] == [36, 24]
     assert {len(ops) for ops in steps[-1]["mask"].values()} == {1}
-    for label in LABELS:
-        assert [record["epoch"] for record in folder.read(f"train/{label}").records("epochs")] == [1, 2]
-        assert folder.read(f"evaluate/{label}").result["energy"]["num_samples"] == 32
-    budgets = [folder.read(f"train/{label}").settings["train"] for label in LABELS]
+    for method in METHODS:
+        epochs = folder.read(f"{method}/seed0/train").records("epochs")
+        assert [record["epoch"] for record in epochs] == list(range(1, 1 + len(epochs)))
+        with np.load(chain / method / "seed0" / "spikes.npz") as kept:
+            assert set(np.unique(kept["spikes"])) <= {0, 1}
+    budgets = [folder.read(f"{method}/seed0/train").settings["train"] for method in METHODS]
     assert budgets[1:] == budgets[:-1]
 
 
@@ -125,9 +134,7 @@ def test_running_again_reads_back(chain: Path) -> None:
     before = {path: path.read_bytes() for path in chain.rglob("*") if path.suffix in (".json", ".jsonl", ".pt")}
     for stage in STAGES:
         given = {"run_dir": str(chain), "quick": True}
-        again = runs.run_notebook(
-            FOLDER / f"{stage}.ipynb", output=chain / f"{stage}.ipynb", parameters=given, html=False
-        )
+        again = run_notebook(FOLDER / f"{stage}.ipynb", output=chain / f"{stage}.ipynb", parameters=given, html=False)
         assert again == chain / f"{stage}-2.ipynb"
     after = {path: path.read_bytes() for path in chain.rglob("*") if path.suffix in (".json", ".jsonl", ".pt")}
     assert after == before
@@ -135,16 +142,24 @@ def test_running_again_reads_back(chain: Path) -> None:
 
 @pytest.mark.notebooks
 def test_an_interrupted_run_goes_on(chain: Path, tmp_path: Path) -> None:
-    """Of search the second round is missing, of one training the last record and the result."""
+    """Of the search the second round is missing, of one training its result, of both rows what follows."""
     folder = shutil.copytree(chain, tmp_path / "run")
-    for stage, records in (("search", "steps"), ("train/all_conv", "epochs")):
-        lines = (folder / stage / f"{records}.jsonl").read_text().splitlines(keepends=True)
-        (folder / stage / f"{records}.jsonl").write_text(lines[0])
-        (folder / stage / "result.json").unlink()
-    for name in ("search", "train"):
+    row, other = folder / "lightsnn" / "seed0", folder / "all-conv" / "seed0"
+    scores = (row / "scores.jsonl").read_text().splitlines(keepends=True)
+    (row / "scores.jsonl").write_text("".join(scores[:40]))  # in the second round
+    (row / "steps.jsonl").write_text((row / "steps.jsonl").read_text().splitlines(keepends=True)[0])
+    for missing in (row / "chosen.json", row / "measured.json", row / "result.json"):
+        missing.unlink()
+    for missing in (other / "train" / "result.json", other / "train" / "epochs.jsonl", other / "result.json"):
+        missing.unlink()
+    for name in STAGES[:3]:
         given = {"run_dir": str(folder), "quick": True}
-        runs.run_notebook(FOLDER / f"{name}.ipynb", output=tmp_path / f"{name}.ipynb", parameters=given, html=False)
-    for stage, records in (("search", "steps"), ("train/all_conv", "epochs")):
+        run_notebook(FOLDER / f"{name}.ipynb", output=tmp_path / f"{name}.ipynb", parameters=given, html=False)
+    for stage, records in (
+        ("lightsnn/seed0", "scores"),
+        ("lightsnn/seed0", "steps"),
+        ("all-conv/seed0/train", "epochs"),
+    ):
         again, before = (runs.RunFolder.open(path).read(stage) for path in (folder, chain))
         assert without_seconds(again.records(records)) == without_seconds(before.records(records))
         assert without_seconds([again.result]) == without_seconds([before.result])
@@ -152,24 +167,47 @@ def test_an_interrupted_run_goes_on(chain: Path, tmp_path: Path) -> None:
 
 @pytest.mark.notebooks
 def test_other_settings_are_refused(chain: Path, tmp_path: Path) -> None:
-    given = {"run_dir": str(chain), "quick": True, "seed": 1}
-    with pytest.raises(runs.NotebookError, match="seed was 0, now 1"):
-        runs.run_notebook(FOLDER / "search.ipynb", output=tmp_path / "search.ipynb", parameters=given, html=False)
+    given = {"run_dir": str(chain), "quick": True, "width": 8}
+    with pytest.raises(NotebookError, match=r"preset.name was 'digits', now 'digits, width 8'"):
+        run_notebook(FOLDER / "search.ipynb", output=tmp_path / "search.ipynb", parameters=given, html=False)
 
 
 @pytest.mark.notebooks
-@pytest.mark.parametrize("stage", STAGES[1:])
-def test_a_missing_stage_is_told(stage: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        ("train", r"no cell is chosen in .* for seed 0; run search.ipynb on it first, or give cell="),
+        ("evaluate", r"holds no experiment; run search.ipynb on it first"),
+        ("report", r"holds no experiment; run search.ipynb on it first"),
+    ],
+)
+def test_a_missing_stage_has_a_remedy(stage: str, message: str, tmp_path: Path) -> None:
     given = {"run_dir": str(tmp_path / "run"), "quick": True}
-    with pytest.raises(runs.NotebookError, match=r"no finished stage 'search'; run search.ipynb on it first"):
-        runs.run_notebook(FOLDER / f"{stage}.ipynb", output=tmp_path / "out.ipynb", parameters=given, html=False)
+    with pytest.raises(NotebookError, match=message):
+        run_notebook(FOLDER / f"{stage}.ipynb", output=tmp_path / "out.ipynb", parameters=given, html=False)
+
+
+@pytest.mark.notebooks
+def test_any_cell_is_trained_and_tested(tmp_path: Path) -> None:
+    """A matrix, in a folder of its own: its row stands beside those of methods, with the same keys."""
+    given = {"run_dir": str(tmp_path / "run"), "cell": "0303 0030 2002 0200", "quick": True}
+    for name in ("train", "evaluate"):
+        executed = run_notebook(
+            FOLDER / f"{name}.ipynb", output=tmp_path / f"{name}.ipynb", parameters=given, html=False
+        )
+        check_outputs(executed)
+    (row,) = (row.stage.result for row in Experiment.open(tmp_path / "run").rows(0))
+    assert Cell.parse(row["cell"]) == Cell.parse("0303 0030 2002 0200")
+    assert set(row) >= FIGURES - {"sahd"}
+    assert row["method"].startswith("cell-")
+    assert row["test_samples"] == 20
 
 
 @pytest.mark.notebooks
 @pytest.mark.parametrize("notebook", OTHERS, ids=lambda path: path.stem)
 def test_teaching_notebook_runs(notebook: Path, tmp_path: Path) -> None:
     begun = time.perf_counter()
-    executed = runs.run_notebook(notebook, output=tmp_path / notebook.name, parameters={"quick": True})
+    executed = run_notebook(notebook, output=tmp_path / notebook.name, parameters={"quick": True})
     check_outputs(executed)
     print(f"{notebook.stem}: {time.perf_counter() - begun:.0f} s")
 
@@ -178,4 +216,4 @@ def test_teaching_notebook_runs(notebook: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_demo_reaches_its_accuracy(seed: int, tmp_path: Path) -> None:
     assert command_line.main(["demo", "--run", str(tmp_path / "run"), "-p", f"seed={seed}"]) == 0
-    assert runs.read_json(tmp_path / "run" / "results.json")["test_accuracy"] >= 0.95
+    assert read_json(tmp_path / "run" / "results.json")["rows"][0]["test_accuracy"] >= 0.95

@@ -30,7 +30,7 @@ def test_the_table_of_methods(root: Path, text: str) -> None:
     shown = {method: cells.split(" | ") for method, cells in re.findall(r"\(`([\w-]+)`\) \| (.+) \|", text)}
     assert set(shown) == set(rows["motion-dvs"])
     for method, cells in shown.items():
-        told = [results.estimate(by[method], "test_accuracy").told(factor=100) for by in rows.values() if method in by]
+        told = [results.estimate(by[method], "test_accuracy").text(factor=100) for by in rows.values() if method in by]
         assert cells[: len(told)] == told, method
 
 

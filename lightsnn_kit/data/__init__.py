@@ -33,6 +33,7 @@ from .simulated import load_digits_dvs, load_motion_dvs
 from .splits import Split, Splits, make_rng
 
 __all__ = [
+    "STAND_INS",
     "Split",
     "Splits",
     "data_folder",
@@ -73,10 +74,11 @@ def scoring_batches(split: Split, *, batch_size: int, num_batches: int = 2, seed
     return tuple(batches)
 
 
-def load(name: str, *, seed: int = 0, **options) -> Splits:
+def load(name: str, *, seed: int = 0, stand_in: bool = False, **options) -> Splits:
     """A data set by name; ``seed`` draws the validation part from train, the test part is always the same.
 
-    Options are those of the set's loader: ``load("cifar10", folder="/data", download=True)``,
+    ``stand_in`` gives random samples in the shape of one of ``STAND_INS``, whose files need not be there: to rehearse,
+    and marked as no result. Options are those of the set's loader: ``load("cifar10", folder="/data", download=True)``,
     ``load("dvs128-gesture", num_steps=8, by="time")``. ``ValueError`` for an unknown name or option,
     ``FileNotFoundError`` or ``ValueError`` for missing or damaged files, which are never changed.
 
@@ -86,6 +88,8 @@ def load(name: str, *, seed: int = 0, **options) -> Splits:
     if not isinstance(name, str) or name not in _LOADERS:
         raise unknown("data set", name, names(), ", or register() it")
     make_rng(seed)  # a bad seed fails before a file is read
+    if stand_in:
+        return _random_stand_in(name, seed, **options)
     loader = _LOADERS[name]
     try:
         inspect.signature(loader).bind(seed, **options)
@@ -96,6 +100,27 @@ def load(name: str, *, seed: int = 0, **options) -> Splits:
     if not isinstance(splits, Splits):
         raise TypeError(f"the loader of {name!r} must return Splits (see Splits.from_tensors), got {splits!r}.")
     return splits
+
+
+STAND_INS: dict[str, tuple[tuple[int, int, int], int]] = {
+    "cifar10": ((3, 32, 32), 10),
+    "cifar100": ((3, 32, 32), 100),
+    "dvs128-gesture": ((2, 128, 128), 11),
+}
+"""Shape of a sample (of a frame, where there are two polarities) and number of classes of the sets read from disk."""
+
+
+def _random_stand_in(name: str, seed: int, num_steps: int = 16, **_: object) -> Splits:
+    if name not in STAND_INS:
+        raise unknown("set with a stand-in", name, STAND_INS)
+    shape, classes = STAND_INS[name]
+    events = shape[0] == 2
+    y = torch.arange(8 * classes) % classes
+    drawn = np.random.RandomState(classes).randint(0, 3 if events else 256, (len(y), *[num_steps][:events], *shape))
+    x, part = torch.from_numpy(drawn.astype(np.uint8)), slice(0, 6 * classes)
+    parts = {"train": (x[part], y[part]), "test": (x[6 * classes :], y[6 * classes :])}
+    splits = Splits.from_tensors(name=name, **parts, seed=seed)
+    return replace(splits, source="random numbers in the shape of its samples", stand_in=True)
 
 
 def register(name: str, loader: Callable[..., Splits], *, replace: bool = False) -> None:

@@ -124,7 +124,7 @@ def _check_present(name: str, published: _Published, folder: Path) -> None:
 
 def _download(published: _Published, root: Path) -> None:
     archive = root / published.archive
-    fetch(_SITE + published.archive, archive, md5=published.archive_md5, size=published.archive_size)
+    fetch(_SITE + published.archive, archive, md5=published.archive_md5)
     unpack(archive, root, {f"{published.folder}/{file}": md5 for file, md5 in published.md5s.items()})
 
 

@@ -6,8 +6,6 @@ import hashlib
 import json
 import operator
 import os
-import shutil
-import tempfile
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..files import replacing
 from .events import check_recipe, frames_from_events
 from .files import data_folder, is_stand_in
 from .splits import Splits, make_rng
@@ -182,9 +181,11 @@ def _identity(dataset: Any, recipe: tuple[int, str]) -> dict | None:
     paths = _paths(dataset)
     if paths is None:
         return None
-    told = {key: value for key, value in vars(type(dataset)).items() if not key.startswith("__") and _is_plain(value)}
-    told |= {key: value for key, value in vars(dataset).items() if key not in ("data", "location_on_system")}
-    settings = {key: _repr(value) for key, value in told.items()}
+    options = {
+        key: value for key, value in vars(type(dataset)).items() if not key.startswith("__") and _is_plain(value)
+    }
+    options |= {key: value for key, value in vars(dataset).items() if key not in ("data", "location_on_system")}
+    settings = {key: _repr(value) for key, value in options.items()}
     if None in settings.values():
         return None
     root, stats = Path(os.path.commonpath([path.parent for path in paths])), [path.stat() for path in paths]
@@ -209,18 +210,15 @@ def _repr(value: Any) -> str | None:
 
 def _write(folder: Path, frames: _Frames) -> _Frames:
     """Store frames under ``folder``, which gets its name when it is complete, and read them back as a map."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    making = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".making-"))
     try:
-        np.save(making / "x.npy", frames.x)
-        np.save(making / "y.npy", frames.y)
-        (making / "about.json").write_text(json.dumps(frames.about))
-        making.rename(folder)
+        with replacing(folder) as making:
+            making.mkdir()
+            np.save(making / "x.npy", frames.x)
+            np.save(making / "y.npy", frames.y)
+            (making / "about.json").write_text(json.dumps(frames.about))
     except OSError:
         if not folder.is_dir():  # else another process was faster, and its frames are the same
             raise
-    finally:
-        shutil.rmtree(making, ignore_errors=True)  # only what this call made
     return _read(folder)
 
 

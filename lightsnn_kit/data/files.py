@@ -1,20 +1,18 @@
 """Files of data sets: where they lie, whether they are the published ones, and fetching those that are missing.
 
-Nothing that was there before is ever changed or deleted. A file gets its final name only when it is complete and its
-checksum is right; what is fetched so far is kept beside it as ``NAME.part``, from where the next try goes on.
+Nothing that was there before is ever changed or deleted.
 """
 
 from __future__ import annotations
 
 import hashlib
-import http.client
 import os
 import tarfile
-import tempfile
-import urllib.request
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+
+from ..files import replacing
 
 STAND_IN = "SYNTHETIC_STAND_IN.txt"
 """The file that marks a folder of made-up samples in the format of a real data set."""
@@ -45,34 +43,26 @@ def md5_of(path: Path) -> str:
         return hashlib.file_digest(file, "md5").hexdigest()
 
 
-def fetch(url: str, path: Path, *, md5: str, size: int) -> None:
-    """Download ``url`` to ``path``; a file that is already there is checked, and never replaced.
+def fetch(url: str, path: Path, *, md5: str) -> None:
+    """Download ``url`` to ``path`` by pooch; a file that is already there is checked, and never replaced.
 
-    An interrupted download goes on at its last byte if the server can (HTTP Range), and starts again otherwise.
-    ``OSError`` if it is cut off or the server cannot be reached (what came is kept), ``ValueError`` for a wrong md5
-    (what came is discarded).
+    It gets its name when it is complete and its md5 is right. ``OSError`` if the server cannot be reached or breaks
+    off, ``ValueError`` for another md5; then nothing is left behind.
     """
-    if path.exists():
+    import pooch
+
+    if path.exists():  # pooch would replace it
         _check_md5(path, md5, f"move it away to download it again from {url}")
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
+    pooch.get_logger().setLevel("WARNING")
     try:
-        if _length(part) < size:
-            _append(url, part)
-    except (OSError, http.client.HTTPException) as error:
-        if getattr(error, "code", None) == 416:  # the server's file ends before what we hold: start again next time
-            part.unlink()
-        raise OSError(f"cannot download {url} ({_length(part):,} of {size:,} bytes in {part}): {error}") from error
-    if _length(part) < size:
-        raise OSError(f"{url} was cut off: {_length(part):,} of {size:,} bytes are in {part}; run it again to go on.")
-    if (found := md5_of(part)) != md5:
-        part.unlink()  # our own, and of no use: the next try must not go on from it
+        pooch.retrieve(url, f"md5:{md5}", fname=path.name, path=path.parent, progressbar=True)
+    except OSError as error:
+        raise OSError(f"cannot download {url}: {error}. Run it again, or put the file at {path} yourself.") from error
+    except ValueError as error:
         raise ValueError(
-            f"{url} gave a file with md5 {found}, expected {md5}; it was discarded. Run it again, or get the file "
-            f"elsewhere and put it at {path}."
-        )
-    os.replace(part, path)
+            f"{url} gave another file, which was discarded: {error}. Put the right one at {path}."
+        ) from error
 
 
 def unpack(archive: Path, folder: Path, md5s: Mapping[str, str]) -> None:
@@ -83,15 +73,13 @@ def unpack(archive: Path, folder: Path, md5s: Mapping[str, str]) -> None:
     """
     name = ""
     try:
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacking-") as temporary, tarfile.open(archive) as tar:
-            for number, (name, md5) in enumerate(md5s.items()):
-                target, copy = folder / name, Path(temporary, str(number))
-                if target.exists():
-                    continue
-                copy.write_bytes(tar.extractfile(name).read())
-                _check_md5(copy, md5, f"it is {name} of {archive}, which is not the published archive")
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.rename(copy, target)
+        with tarfile.open(archive) as tar:
+            for name, md5 in md5s.items():
+                target = folder / name
+                if not target.exists():
+                    with replacing(target) as making:
+                        making.write_bytes(tar.extractfile(name).read())
+                        _check_md5(making, md5, f"it is {name} of {archive}, which is not the published archive")
     # no such name, no regular file (None has no read), an archive or a compressed stream that breaks off
     except (KeyError, AttributeError, tarfile.TarError, EOFError, zlib.error) as error:
         raise ValueError(f"{archive} has no readable file {name} ({error}); move it away.") from error
@@ -100,18 +88,3 @@ def unpack(archive: Path, folder: Path, md5s: Mapping[str, str]) -> None:
 def _check_md5(path: Path, md5: str, advice: str) -> None:
     if (found := md5_of(path)) != md5:
         raise ValueError(f"{path} has md5 {found}, expected {md5}; {advice}.")
-
-
-def _length(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-def _append(url: str, part: Path) -> None:
-    """Write what the server sends to ``part``, after what it holds if the server goes on from there."""
-    have = _length(part)
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    with urllib.request.urlopen(request, timeout=60) as response:
-        goes_on = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
-        with part.open("ab" if goes_on else "wb") as file:
-            while block := response.read(1 << 20):
-                file.write(block)

@@ -237,7 +237,7 @@ def structured(x: np.ndarray, y: np.ndarray, p: np.ndarray, t: np.ndarray) -> np
         raise ValueError(f"x, y, p and t have {len(x)}, {len(y)}, {len(p)} and {len(t)} values.")
     events = np.empty(len(t), EVENT)
     for name, values in (("x", x), ("y", y), ("p", p), ("t", t)):
-        with np.errstate(invalid="ignore"):  # NaN: told below
+        with np.errstate(invalid="ignore"):  # NaN: refused below
             events[name] = values
         if not np.array_equal(events[name], values):
             raise ValueError(f"{name} has values that do not fit {EVENT[name]}.")

@@ -170,8 +170,8 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
     return bunch.images.astype(np.int32), bunch.target
 
 
-def _splits(name: str, recordings: list[np.ndarray], told: tuple, recipe: tuple[int, str, int]) -> Splits:
-    (labels, digits, class_names), (num_steps, by, seed) = told, recipe
+def _splits(name: str, recordings: list[np.ndarray], labelled: tuple, recipe: tuple[int, str, int]) -> Splits:
+    (labels, digits, class_names), (num_steps, by, seed) = labelled, recipe
     size = (SIDE, SIDE, 2)
     x = np.stack([frames_from_events(events, sensor_size=size, num_steps=num_steps, by=by) for events in recordings])
     held = np.zeros(len(x), bool)

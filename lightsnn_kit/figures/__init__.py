@@ -55,7 +55,7 @@ def spike_raster(
     >>> spike_raster(np.eye(3)).data[1].z.shape
     (3, 3)
     """
-    look, spikes = theme_of(theme), style.check_array(spikes, "spikes", "TN")
+    colours, spikes = theme_of(theme), style.check_array(spikes, "spikes", "TN")
     if not np.isin(spikes, (0, 1)).all():
         raise ValueError(f"spikes must be 0 or 1, got values from {spikes.min()} to {spikes.max()}.")
     steps, count = np.arange(len(spikes)), spikes.shape[1]
@@ -66,11 +66,11 @@ def spike_raster(
     kept, shown = kept + first, shown + f" from {first:,} to {last - 1:,}" * (last - first < count)
     rates = 100 * spikes.mean(axis=1)
     fig = make_subplots(rows=2, shared_xaxes=True, row_heights=[0.2, 0.8], vertical_spacing=0.05)
-    fig.add_bar(x=steps, y=rates, marker_color=look.muted, row=1, col=1)
+    fig.add_bar(x=steps, y=rates, marker_color=colours.muted, row=1, col=1)
     if len(steps) <= 16:
         fig.update_traces(text=[f"{rate:.1f}" for rate in rates], textposition="outside", cliponaxis=False)
     fig.add_heatmap(x=steps, y=kept, z=spikes[:, kept].T.astype(np.uint8), row=2, col=1)
-    fig.data[1].update(colorscale=[[0, look.ramp[0]], [1, PALETTE[0]]], zmin=0, zmax=1, showscale=False)
+    fig.data[1].update(colorscale=[[0, colours.ramp[0]], [1, PALETTE[0]]], zmin=0, zmax=1, showscale=False)
     fig.data[1].update(xgap=max(0, 4 - len(steps) // 16))
     fig.data[1].hovertemplate = "neuron %{y}, step %{x}: %{z}<extra></extra>"
     fig.update_yaxes(title="firing (%)", range=[0, 1.35 * rates.max() or 1], nticks=3, row=1)
@@ -88,7 +88,7 @@ def firing_rates(names: Sequence[str], rates: object, *, theme: str = "light") -
     >>> firing_rates(["stem", "cell"], [[0.2, 0.1], [0, 0]]).layout.yaxis.ticktext[1]
     '<b>cell (silent)</b>'
     """
-    look, rates = theme_of(theme), style.percent(rates, "rates", "LT")
+    colours, rates = theme_of(theme), style.percent(rates, "rates", "LT")
     if len(names) != len(rates):
         raise ValueError(f"rates need one row per name; got {len(names)} names and {len(rates)} rows.")
     means = rates.mean(axis=1)
@@ -98,7 +98,7 @@ def firing_rates(names: Sequence[str], rates: object, *, theme: str = "light") -
     fig.add_heatmap(z=rates, x=steps, y=rows, zmin=0, zmax=rates.max() or 1, row=1, col=1)
     if len(steps) <= 20:
         written = [f"{value:.{1 if len(steps) <= 8 else 0}f}" for value in rates.ravel()]
-        shades = np.where(rates.ravel() > 0.55 * rates.max(), look.surface, look.ink)
+        shades = np.where(rates.ravel() > 0.55 * rates.max(), colours.surface, colours.ink)
         x, y = (grid.ravel() for grid in np.meshgrid(steps, rows))
         fig.add_scatter(x=x, y=y, text=written, mode="text", textfont_color=shades, hoverinfo="skip", showlegend=False)
     fig.data[0].update(showscale=len(steps) > 20, colorbar_title="%", ygap=2, xgap=2 if len(steps) <= 20 else 0)
@@ -135,9 +135,9 @@ def training_curves(histories: Mapping[str, Sequence[object]], *, theme: str = "
                 y = [factor * style.field(r, f"{part}_{quantity}") for r in records]
                 fig.add_scatter(x=epochs, y=y, line=line, opacity=1 if part == "val" else 0.55, row=row, col=1)
                 first = {"name": f"{name} ({best:.1f} %)", "showlegend": part == "val" and row == 1}
-                told = f"{name}, {part} {quantity}: " + "%{y:.4g}<extra></extra>"
+                hover = f"{name}, {part} {quantity}: " + "%{y:.4g}<extra></extra>"
                 mode = "lines" if len(records) > 1 else "markers"
-                fig.data[-1].update(**first, legendgroup=name, hovertemplate=told, mode=mode)
+                fig.data[-1].update(**first, legendgroup=name, hovertemplate=hover, mode=mode)
     fig.update_yaxes(title="loss", rangemode="tozero", row=1)
     fig.update_yaxes(title="accuracy (%)", row=2)
     fig.update_xaxes(title="epoch", row=2)

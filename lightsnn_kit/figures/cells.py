@@ -26,18 +26,16 @@ def cell_graph(
     >>> [trace.name for trace in cell_graph(Cell.parse("|conv3x3~0|+|skip~0|conv3x3~1|")).data]
     ['1<-0 conv3x3', '2<-0 skip', '2<-1 conv3x3']
     """
-    look = theme_of(theme)
+    colours = theme_of(theme)
     mask = OpMask.from_cell(cell_or_mask) if isinstance(cell_or_mask, Cell) else cell_or_mask
     if not isinstance(mask, OpMask):
         raise ValueError(f"cell_graph draws a Cell or an OpMask, got {cell_or_mask!r}.")
-    carries = [Op.ZEROIZE if set(ops) == {Op.ZEROIZE} else Op.SKIP for ops in mask.alive]
-    skeleton = Cell(mask.space.num_nodes, tuple(carries))
-    fig = go.Figure()
+    skeleton, fig = mask.skeleton(), go.Figure()
     for edge, ops in mask.items():
         if zeroize or ops != (Op.ZEROIZE,):
-            _draw_edge(fig, edge, ops, skeleton, look)
+            _draw_edge(fig, edge, ops, skeleton, colours)
     for node in range(skeleton.num_nodes):
-        _draw_node(fig, node, skeleton, look)
+        _draw_node(fig, node, skeleton, colours)
     for op in mask.space.ops if mask.num_cells > 1 else ():
         line, marker = {"color": OP_COLOURS[op], "width": 2}, {"symbol": OP_SYMBOLS[op], "size": 9}
         fig.add_scatter(x=[None], y=[None], mode="lines+markers", name=str(op), line=line, marker=marker)
@@ -69,7 +67,7 @@ def _half_width(num_nodes: int) -> float:
     return min(0.36, 0.045 * num_nodes)  # boxes as wide as their text for 2 to 8 nodes at 600 px
 
 
-def _draw_edge(fig: go.Figure, edge: Edge, ops: tuple[Op, ...], skeleton: Cell, look: Theme) -> None:
+def _draw_edge(fig: go.Figure, edge: Edge, ops: tuple[Op, ...], skeleton: Cell, colours: Theme) -> None:
     """One arc per op, with the op's name if it is alone and its symbol if not."""
     span, side = 1 / (skeleton.num_nodes - 1), -1 if edge.is_backward else 1
     start, end = (_port(*pair, skeleton.num_nodes) for pair in (edge[::-1], edge))
@@ -77,11 +75,11 @@ def _draw_edge(fig: go.Figure, edge: Edge, ops: tuple[Op, ...], skeleton: Cell, 
     t, peak = (1 - np.cos(np.linspace(0, np.pi, 33))) / 2, abs(edge.target - edge.source) * span
     for rank, op in enumerate(ops):
         height = peak + min(0.07, 0.7 * span / len(ops)) * (rank - (len(ops) - 1) / 2)
-        colour, none = OP_COLOURS[op] if live else look.muted, op is Op.ZEROIZE
+        colour, none = OP_COLOURS[op] if live else colours.muted, op is Op.ZEROIZE
         dash = "dot" if none else "dash" if edge.is_backward else "solid"
         sizes = np.zeros(33)
         sizes[16], sizes[-1] = 9 * (len(ops) > 1), 0 if none else 11
-        shades = [colour] * 32 + [colour if len(ops) == 1 else look.muted]  # several ops share one arrowhead
+        shades = [colour] * 32 + [colour if len(ops) == 1 else colours.muted]  # several ops share one arrowhead
         symbols = [OP_SYMBOLS[op]] * 32 + ["triangle-down" if side > 0 else "triangle-up"]
         fig.add_scatter(
             x=start + (end - start) * t**2 * (3 - 2 * t),
@@ -95,16 +93,18 @@ def _draw_edge(fig: go.Figure, edge: Edge, ops: tuple[Op, ...], skeleton: Cell, 
             showlegend=False,
         )
     if len(ops) == 1 and ops[0] is not Op.ZEROIZE:
-        where = {"x": (start + end) / 2, "y": side * peak, "bgcolor": look.surface, "borderpad": 2}
-        fig.add_annotation(**where, text=str(ops[0]), showarrow=False, font_color=look.ink if live else look.muted)
+        where = {"x": (start + end) / 2, "y": side * peak, "bgcolor": colours.surface, "borderpad": 2}
+        fig.add_annotation(
+            **where, text=str(ops[0]), showarrow=False, font_color=colours.ink if live else colours.muted
+        )
 
 
-def _draw_node(fig: go.Figure, node: int, skeleton: Cell, look: Theme) -> None:
+def _draw_node(fig: go.Figure, node: int, skeleton: Cell, colours: Theme) -> None:
     dead, half = node in skeleton.dead_nodes, _half_width(skeleton.num_nodes)
     role = {0: "input", skeleton.num_nodes - 1: "output"}.get(node, "dead" if dead else "")
-    colour, box = look.muted if dead else look.ink, {"x0": node - half, "x1": node + half, "y0": -0.1, "y1": 0.1}
+    colour, box = colours.muted if dead else colours.ink, {"x0": node - half, "x1": node + half, "y0": -0.1, "y1": 0.1}
     line = {"color": colour, "width": 1.5, "dash": "dot" if dead else "solid"}
-    fig.add_shape(type="rect", **box, line=line, fillcolor=look.grid)
+    fig.add_shape(type="rect", **box, line=line, fillcolor=colours.grid)
     fig.add_annotation(x=node, y=0, text=f"<b>{node}</b> {role}".strip(), showarrow=False, font_color=colour)
 
 
@@ -119,7 +119,7 @@ def prune_trace(steps: Iterable[object], *, theme: str = "light") -> go.Figure:
     >>> prune_trace([{"round": 1, "scores": scores, "pruned": ()}]).layout.xaxis.ticktext[0]
     '−∞'
     """
-    look, steps = theme_of(theme), list(steps)
+    colours, steps = theme_of(theme), list(steps)
     rounds = [[(as_edge(edge), Op(op), float(score)) for edge, op, score in field(s, "scores")] for s in steps]
     if not rounds or any(not scores or np.isnan([score for *_, score in scores]).any() for scores in rounds):
         raise ValueError(f"prune_trace needs steps with scores, none of them NaN; got {rounds}.")
@@ -128,7 +128,7 @@ def prune_trace(steps: Iterable[object], *, theme: str = "light") -> go.Figure:
     gap = ROUND_GAP / body if len(rounds) > 1 else 0
     fig = make_subplots(rows=len(rounds), row_heights=heights, vertical_spacing=gap)
     for row, (step, scores) in enumerate(zip(steps, rounds, strict=True), 1):
-        _draw_round(fig, step, scores, row, look)
+        _draw_round(fig, step, scores, row, colours)
     names = [trace.name for trace in fig.data]
     for index, trace in enumerate(fig.data):
         trace.update(showlegend=trace.name not in names[:index], legendgroup=trace.name)
@@ -144,9 +144,9 @@ def as_edge(edge: object) -> Edge:
     return Edge.parse(edge) if isinstance(edge, str) else Edge(*edge)
 
 
-def _draw_round(fig: go.Figure, step: object, scores: list[tuple[Edge, Op, float]], row: int, look: Theme) -> None:
+def _draw_round(fig: go.Figure, step: object, scores: list[tuple[Edge, Op, float]], row: int, colours: Theme) -> None:
     edges = list(dict.fromkeys(edge for edge, *_ in scores))
-    foot, near = _score_axis(fig, [score for *_, score in scores], row, look)
+    foot, near = _score_axis(fig, [score for *_, score in scores], row, colours)
     at = {}  # (edge, op) -> x, y
     for edge, op in [candidate[:2] for candidate in scores]:
         peers = {other: max(value, foot) for where, other, value in scores if where == edge}
@@ -155,18 +155,18 @@ def _draw_round(fig: go.Figure, step: object, scores: list[tuple[Edge, Op, float
         at[edge, op] = peers[op], edges.index(edge) + lane * crowded
     for op in (op for op in OP_COLOURS if any(op is other for _, other in at)):
         x, y = zip(*(place for (_, other), place in at.items() if other is op), strict=True)
-        told = [f"{edge} without {op}: {score:.6g}" for edge, other, score in scores if other is op]
+        hover = [f"{edge} without {op}: {score:.6g}" for edge, other, score in scores if other is op]
         marker = {"symbol": OP_SYMBOLS[op], "size": 9, "color": OP_COLOURS[op]}
-        fig.add_scatter(x=x, y=y, mode="markers", marker=marker, name=str(op), hovertext=told, row=row, col=1)
+        fig.add_scatter(x=x, y=y, mode="markers", marker=marker, name=str(op), hovertext=hover, row=row, col=1)
         fig.data[-1].update(hoverinfo="text", zorder=1)
-    _mark_pruned(fig, field(step, "pruned"), at, row, look)
+    _mark_pruned(fig, field(step, "pruned"), at, row, colours)
     head = f"<b>Round {field(step, 'round')}</b>: {len(scores)} candidates"
     at_panel(fig, row, text=head, x=0, y=1, yref="y domain", yanchor="bottom")
     names = [f"{edge.target}←{edge.source}" + " (t+1)" * edge.is_backward for edge in edges]
     fig.update_yaxes(tickvals=list(range(len(edges))), ticktext=names, range=[len(edges) - 0.3, -0.7], row=row)
 
 
-def _score_axis(fig: go.Figure, scores: list[float], row: int, look: Theme) -> tuple[float, float]:
+def _score_axis(fig: go.Figure, scores: list[float], row: int, colours: Theme) -> tuple[float, float]:
     """Set a round's score axis; return where −∞ stands and the distance at which markers overlap."""
     finite = [score for score in scores if np.isfinite(score)]
     low, high = min(finite, default=0.0), max(finite, default=0.0)
@@ -178,11 +178,11 @@ def _score_axis(fig: go.Figure, scores: list[float], row: int, look: Theme) -> t
         texts = ["−∞", *(f"{tick:g}".replace("-", "−") for tick in ticks)]
         fig.update_xaxes(tickvals=[foot, *ticks], ticktext=texts, range=[foot - room, high + room], row=row)
         where = {"row": row, "col": 1, "exclude_empty_subplots": False}  # the panel's markers come later
-        fig.add_vline(low - 2 * room, line={"color": look.muted, "width": 1, "dash": "dot"}, **where)
+        fig.add_vline(low - 2 * room, line={"color": colours.muted, "width": 1, "dash": "dot"}, **where)
     return foot, room / 2
 
 
-def _mark_pruned(fig: go.Figure, pruned: Iterable[object], at: dict, row: int, look: Theme) -> None:
+def _mark_pruned(fig: go.Figure, pruned: Iterable[object], at: dict, row: int, colours: Theme) -> None:
     """A ring around what was pruned, a bar to the next op of the edge, and the margin as a number."""
     rings = []
     for decision in pruned:
@@ -192,7 +192,7 @@ def _mark_pruned(fig: go.Figure, pruned: Iterable[object], at: dict, row: int, l
         rings.append(at[edge, op])
         rivals = [x for (other, rest), (x, _) in at.items() if other == edge and rest is not op]
         bar, y = [max(rivals, default=rings[-1][0]), rings[-1][0]], round(rings[-1][1])
-        line = {"color": look.muted, "width": 5}
+        line = {"color": colours.muted, "width": 5}
         fig.add_scatter(x=bar, y=[y, y], mode="lines", line=line, opacity=0.4, name="margin", row=row, col=1)
         margin = field(decision, "margin")
         text = f"{op} {margin:+.3g}" if margin else f"{op}, a tie"
@@ -200,7 +200,7 @@ def _mark_pruned(fig: go.Figure, pruned: Iterable[object], at: dict, row: int, l
         at_panel(fig, row, text=text, x=1, xshift=10, y=y)
     if rings:
         x, y = zip(*rings, strict=True)
-        marker = {"symbol": "circle-open", "size": 17, "color": look.ink, "line_width": 1.5}
+        marker = {"symbol": "circle-open", "size": 17, "color": colours.ink, "line_width": 1.5}
         fig.add_scatter(x=x, y=y, mode="markers", marker=marker, name="pruned", hoverinfo="skip", row=row, col=1)
         at_panel(fig, row, text="pruned, margin", x=1, xshift=10, y=1, yref="y domain", yanchor="bottom")
 

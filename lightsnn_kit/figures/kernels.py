@@ -117,7 +117,7 @@ def _draw_heatmap(
     fig: go.Figure, matrix: np.ndarray, labels: object, *, column: int = 1, most: int = 200, theme: str
 ) -> str:
     """Add one heatmap with its axes to a column; return what is shown, in words."""
-    look, at = theme_of(theme), {"row": 1, "col": column}
+    colours, at = theme_of(theme), {"row": 1, "col": column}
     groups = np.zeros(len(matrix)) if labels is None else np.asarray(labels)
     if groups.shape != matrix.shape[:1]:
         raise ValueError(f"labels must be one per sample, shape ({len(matrix)},); got {groups.shape}.")
@@ -125,15 +125,15 @@ def _draw_heatmap(
     order = np.argsort(groups, kind="stable")[kept]
     off = matrix[~np.eye(len(matrix), dtype=bool)] if len(matrix) > 1 else matrix
     pairs = np.dstack(np.meshgrid(order, order)).astype(np.int32)
-    told = "samples %{customdata[1]} and %{customdata[0]}: %{z:.4g}<extra></extra>"
-    heat = {"zmin": off.min(), "zmax": off.max(), "customdata": pairs, "hovertemplate": told}
+    hover = "samples %{customdata[1]} and %{customdata[0]}: %{z:.4g}<extra></extra>"
+    heat = {"zmin": off.min(), "zmax": off.max(), "customdata": pairs, "hovertemplate": hover}
     fig.add_heatmap(z=matrix[np.ix_(order, order)], colorbar_orientation="h", **heat, **at)
     x, y = fig.data[-1].xaxis or "x", fig.data[-1].yaxis or "y"
     both = {"dtick": 1 if len(matrix) <= 12 else None, "constrain": "domain", "showgrid": False}
     classes, starts, counts = np.unique(groups[order], return_index=True, return_counts=True)
     if labels is not None:
         both |= {"tickvals": starts + (counts - 1) / 2, "ticktext": [str(c) for c in classes], "tickangle": 0}
-        line = {"type": "line", "line": {"color": look.surface, "width": 1}}
+        line = {"type": "line", "line": {"color": colours.surface, "width": 1}}
         across = [
             {"x0": 0, "x1": 1, "xref": f"{x} domain", "y0": cut, "y1": cut, "yref": y} for cut in starts[1:] - 0.5
         ]
@@ -165,16 +165,16 @@ def _spectrum_words(matrix: np.ndarray) -> tuple[str, str]:
 
 
 def _draw_spectrum(fig: go.Figure, matrix: np.ndarray, theme: str, column: int) -> None:
-    look, (values, zero), at = theme_of(theme), _eigenvalues(matrix), {"row": 1, "col": column}
+    colours, (values, zero), at = theme_of(theme), _eigenvalues(matrix), {"row": 1, "col": column}
     sizes, rank = np.abs(values), np.arange(1, len(values) + 1)
     low = np.floor(np.log10(sizes[~zero].min() if not zero.all() else 1.0)) - 1
     first = len(fig.data)
     for name, colour, pattern, sign in (("λ > 0", PALETTE[0], "", 1), ("λ < 0", PALETTE[1], "/", -1)):
         if (shown := (np.sign(values) == sign) & ~zero).any():
-            marker = {"color": colour, "pattern": {"shape": pattern, "fgcolor": look.surface, "fillmode": "overlay"}}
+            marker = {"color": colour, "pattern": {"shape": pattern, "fgcolor": colours.surface, "fillmode": "overlay"}}
             fig.add_bar(x=rank[shown], y=sizes[shown], name=name, marker=marker, **at)
     if zero.any():
-        marker = {"symbol": "x", "size": 8, "color": look.ink}
+        marker = {"symbol": "x", "size": 8, "color": colours.ink}
         foot = np.full(zero.sum(), 10 ** (low + 0.2))
         fig.add_scatter(x=rank[zero], y=foot, mode="markers", marker=marker, name="λ = 0 (within rounding)", **at)
     for trace in fig.data[first:]:

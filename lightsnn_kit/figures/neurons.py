@@ -48,7 +48,7 @@ def _trace(potentials: object, spikes: object) -> tuple[np.ndarray, np.ndarray, 
 def _draw_membrane(
     fig: go.Figure, v: np.ndarray, spikes: np.ndarray, levels: tuple[float, float | None], theme: str, row: int
 ) -> None:
-    look, steps, (threshold, reset) = theme_of(theme), np.arange(len(v)), levels
+    colours, steps, (threshold, reset) = theme_of(theme), np.arange(len(v)), levels
     after = np.where(spikes == 1, v - threshold if reset is None else reset, v)
     x, y = steps.repeat(2), np.column_stack([v, after]).ravel()
     line = {"color": PALETTE[0], "width": 2}
@@ -58,12 +58,12 @@ def _draw_membrane(
     marker = {"symbol": "triangle-up", "size": 10, "color": PALETTE[1]}
     fig.add_scatter(x=fired, y=v[fired], mode="markers", marker=marker, name="spike", row=row, col=1)
     fig.data[-1].hovertemplate = "spike at step %{x}, v = %{y:.4g}<extra></extra>"
-    told = {"showarrow": False, "x": 1, "xref": "x domain", "xanchor": "left", "xshift": 4, "row": row, "col": 1}
+    label = {"showarrow": False, "x": 1, "xref": "x domain", "xanchor": "left", "xshift": 4, "row": row, "col": 1}
     for value, name, dash in ((threshold, "threshold", "dash"), (reset, "reset to", "dot")):
         if value is not None:
             where = {"row": row, "col": 1, "exclude_empty_subplots": False}
-            fig.add_hline(value, line={"color": look.muted, "width": 1, "dash": dash}, **where)
-            fig.add_annotation(y=value, text=f"{name} {value:g}".replace("-", "−"), font_color=look.muted, **told)
+            fig.add_hline(value, line={"color": colours.muted, "width": 1, "dash": dash}, **where)
+            fig.add_annotation(y=value, text=f"{name} {value:g}".replace("-", "−"), font_color=colours.muted, **label)
     fig.update_xaxes(range=[-0.5, len(v) - 0.5], row=row)
     fig.update_yaxes(title="potential v", row=row)
 
@@ -79,12 +79,12 @@ def lif_traces(
     >>> [axis.title.text for axis in lif_traces([1, 1], [0.8, 1.1], [0, 1]).select_yaxes()]
     ['input x', 'potential v', 'spike']
     """
-    look, (v, s, words) = theme_of(theme), _trace(potentials, spikes)
+    colours, (v, s, words) = theme_of(theme), _trace(potentials, spikes)
     drive = style.check_array(current, "current", "T").astype(float)
     if len(drive) != len(np.asarray(potentials)):
         raise ValueError(f"current and potentials need one value per step each, got {len(drive)} and {len(v)}.")
     fig = make_subplots(rows=3, shared_xaxes=True, row_heights=[0.25, 0.55, 0.2], vertical_spacing=0.05)
-    line = {"color": look.muted, "width": 2, "shape": "hvh"}
+    line = {"color": colours.muted, "width": 2, "shape": "hvh"}
     fig.add_scatter(x=np.arange(len(v)), y=drive[: len(v)], mode="lines", line=line, name="input x", row=1, col=1)
     fig.data[-1].hovertemplate = "step %{x}: x = %{y:.4g}<extra></extra>"
     _draw_membrane(fig, v, s, (v_threshold, v_reset), theme, 2)
@@ -111,7 +111,7 @@ def surrogate_gradient(
     >>> surrogate_gradient([-1, 0, 1], {"triangle": [0, 1, 0]}, at=[0.5]).data[1].y.tolist()
     [0.5]
     """
-    look, x = theme_of(theme), style.check_array(distance, "distance", "n").astype(float)
+    colours, x = theme_of(theme), style.check_array(distance, "distance", "n").astype(float)
     if not curves:
         raise ValueError("surrogate_gradient needs at least one curve, got none.")
     fig = go.Figure()
@@ -125,10 +125,10 @@ def surrogate_gradient(
         seen = style.check_array(at, "at", "T").astype(float)
         seen = seen[(seen >= x.min()) & (seen <= x.max())][:_MAX_STEPS]
         y = np.interp(seen, x, np.asarray(next(iter(curves.values())), float))
-        marker = {"symbol": "circle-open", "size": 9, "color": look.ink}
+        marker = {"symbol": "circle-open", "size": 9, "color": colours.ink}
         fig.add_scatter(x=seen, y=y, mode="markers", marker=marker, name="at the steps of the trace")
     fig.update_traces(hovertemplate="v − threshold = %{x:.3g}: %{y:.4g}")
-    fig.add_vline(0, line={"color": look.muted, "width": 1, "dash": "dash"})
+    fig.add_vline(0, line={"color": colours.muted, "width": 1, "dash": "dash"})
     fig.update_xaxes(title="v − threshold", range=[x.min(), x.max()])
     fig.update_yaxes(title="dS/dv", rangemode="tozero")
     note = "A spike is a step: its slope is 0 or infinite.\nTraining uses this slope in its place."
@@ -146,7 +146,7 @@ def rate_curve(
     >>> rate_curve([0.5, 1.5], [0, 1], expected={"closed form": [0, 1]}).data[0].name
     'closed form'
     """
-    look, x = theme_of(theme), style.check_array(currents, "currents", "n").astype(float)
+    colours, x = theme_of(theme), style.check_array(currents, "currents", "n").astype(float)
     lines = {name: style.percent(y, name, "n") for name, y in (expected or {}).items()}
     lines |= {"measured": style.percent(measured, "measured", "n")}
     fig = go.Figure()
@@ -158,7 +158,7 @@ def rate_curve(
         fig.data[-1].update(hovertemplate="x = %{x:.4g}: %{y:.3g} %")
     fig.data[-1].marker = {"size": 5, "color": PALETTE[0]}
     if mark is not None:
-        fig.add_vline(mark, line={"color": look.ink, "width": 1, "dash": "dot"})
+        fig.add_vline(mark, line={"color": colours.ink, "width": 1, "dash": "dot"})
         fig.add_annotation(x=mark, y=1, yref="y domain", yanchor="bottom", text=f"x = {mark:g}", showarrow=False)
     fig.update_xaxes(title="constant input current x")
     fig.update_yaxes(title="firing rate (% of steps)", range=[-3, 106])

@@ -54,7 +54,7 @@ def prune_round(
     >>> list(fig.data[0].x), list(fig.data[1].text)
     ([2.0, 0.0], ['skip +2'])
     """
-    look, limit = theme_of(theme), margin_noise(step) if noise is None else noise
+    colours, limit = theme_of(theme), margin_noise(step) if noise is None else noise
     if not 0 <= limit < np.inf:
         raise ValueError(f"noise must be a finite margin of at least 0, got {noise!r}.")
     decisions = {as_edge(field(decision, "edge")): decision for decision in field(step, "pruned")}
@@ -68,8 +68,8 @@ def prune_round(
     heights = [30 * len(scores), 24 * len(decisions)]
     body = sum(heights) + ROUND_GAP + 10
     fig = make_subplots(rows=2, row_heights=heights, vertical_spacing=(ROUND_GAP + 10) / body)
-    _candidate_bars(fig, scores, Op(field(decisions[chosen], "op")), limit, look)
-    _margin_bars(fig, decisions, chosen, limit, look)
+    _candidate_bars(fig, scores, Op(field(decisions[chosen], "op")), limit, colours)
+    _margin_bars(fig, decisions, chosen, limit, colours)
     names = [_edge_name(chosen), f"Margins of round {field(step, 'round')}: pruned op and margin"]
     for row, text in enumerate([f"Candidates on {names[0]}: score without the op", names[1]], 1):
         at_panel(fig, row, text=f"<b>{text}</b>", x=0, y=1, yref="y domain", yanchor="bottom")
@@ -96,12 +96,12 @@ def _signed(value: float) -> str:
     return f"{value:+.3g}".replace("inf", "∞").replace("-", "−")
 
 
-def _hatch(colours: list[str], hatched: list[bool], look: Theme) -> dict[str, object]:
+def _hatch(faces: list[str], hatched: list[bool], colours: Theme) -> dict[str, object]:
     shape = ["/" if mark else "" for mark in hatched]
-    return {"color": colours, "pattern": {"shape": shape, "fgcolor": look.surface, "fillmode": "overlay", "size": 6}}
+    return {"color": faces, "pattern": {"shape": shape, "fgcolor": colours.surface, "fillmode": "overlay", "size": 6}}
 
 
-def _candidate_bars(fig: go.Figure, scores: dict[Op, float], pruned: Op, limit: float, look: Theme) -> None:
+def _candidate_bars(fig: go.Figure, scores: dict[Op, float], pruned: Op, limit: float, colours: Theme) -> None:
     """A bar per op, from the edge's lowest finite score; a band where rivals of the highest are too near to tell."""
     finite = [score for score in scores.values() if np.isfinite(score)]
     low, top = min(finite, default=0.0), max(finite, default=0.0)
@@ -113,9 +113,9 @@ def _candidate_bars(fig: go.Figure, scores: dict[Op, float], pruned: Op, limit: 
     outline = [2.5 if op is pruned else 0 for op in scores]
     fig.add_bar(x=x, y=names, orientation="h", text=texts, marker=marker, name="candidates", row=1, col=1)
     fig.data[-1].update(textposition="outside", cliponaxis=False, showlegend=False, hoverinfo="y+text")
-    fig.data[-1].update(marker_line={"color": look.ink, "width": outline}, customdata=[str(op) for op in scores])
+    fig.data[-1].update(marker_line={"color": colours.ink, "width": outline}, customdata=[str(op) for op in scores])
     if finite and limit:
-        band = {"fillcolor": look.muted, "opacity": 0.25, "line_width": 0, "layer": "below"}
+        band = {"fillcolor": colours.muted, "opacity": 0.25, "line_width": 0, "layer": "below"}
         fig.add_vrect(top - limit - low, top - low, row=1, col=1, **band)
     reach = max(top - low, limit) or 1.0
     fig.update_xaxes(title="above the lowest finite one (log|det K|, no unit)", row=1)
@@ -123,7 +123,7 @@ def _candidate_bars(fig: go.Figure, scores: dict[Op, float], pruned: Op, limit: 
     fig.update_yaxes(autorange="reversed", showgrid=False, row=1)
 
 
-def _margin_bars(fig: go.Figure, decisions: dict[Edge, object], chosen: Edge, limit: float, look: Theme) -> None:
+def _margin_bars(fig: go.Figure, decisions: dict[Edge, object], chosen: Edge, limit: float, colours: Theme) -> None:
     margins = [float(field(decision, "margin")) for decision in decisions.values()]
     far = 1.15 * max([abs(margin) for margin in margins if np.isfinite(margin)], default=0.0) or 1.0
     ops, unsure = [Op(field(d, "op")) for d in decisions.values()], [is_uncertain(d, limit) for d in decisions.values()]
@@ -133,7 +133,7 @@ def _margin_bars(fig: go.Figure, decisions: dict[Edge, object], chosen: Edge, li
         text = f"{op} {_signed(margin)}" if margin else f"{op}, a tie"
         texts.append("≈ " * doubtful + text + " (path)" * bool(undone))
     names = [f"<b>▸ {_edge_name(edge)}</b>" if edge == chosen else _edge_name(edge) for edge in decisions]
-    rows, marker = list(range(len(names))), _hatch([OP_COLOURS[op] for op in ops], unsure, look)
+    rows, marker = list(range(len(names))), _hatch([OP_COLOURS[op] for op in ops], unsure, colours)
     bars = np.clip(margins, -far, far)
     fig.add_bar(x=bars, y=rows, orientation="h", text=texts, marker=marker, name="margins", row=2, col=1)
     fig.data[-1].update(textposition="outside", cliponaxis=False, showlegend=False, hoverinfo="text")
@@ -141,6 +141,6 @@ def _margin_bars(fig: go.Figure, decisions: dict[Edge, object], chosen: Edge, li
     low = min(0.0, *map(float, bars))
     for at in [limit] * (limit > 0) + [-limit] * (limit > 0 > low):
         where = {"row": 2, "col": 1, "exclude_empty_subplots": False}
-        fig.add_vline(at, line={"color": look.muted, "width": 1, "dash": "dot"}, **where)
+        fig.add_vline(at, line={"color": colours.muted, "width": 1, "dash": "dot"}, **where)
     fig.update_xaxes(title="margin to the next best choice (no unit)", range=[1.5 * low, 1.4 * max(far, limit)], row=2)
     fig.update_yaxes(tickvals=rows, ticktext=names, range=[len(rows) - 0.4, -0.6], showgrid=False, row=2)

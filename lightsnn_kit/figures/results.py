@@ -23,7 +23,7 @@ def accuracy_by_method(rows: Iterable[Row], *, chance: float | None = None, note
     >>> round(float(accuracy_by_method(rows).data[1].x[0]), 6)
     60.0
     """
-    groups, look = by_method(rows), theme_of(theme)
+    groups, colours = by_method(rows), theme_of(theme)
     if not groups:
         raise ValueError("accuracy_by_method needs at least one row, got none.")
     fig, names = go.Figure(), list(groups)
@@ -33,13 +33,19 @@ def accuracy_by_method(rows: Iterable[Row], *, chance: float | None = None, note
     marker = {"color": PALETTE[0], "size": 8, "opacity": 0.6}
     fig.add_scatter(x=x, y=y, mode="markers", marker=marker, customdata=seeds, name="one seed")
     fig.data[0].hovertemplate = "%{y}, seed %{customdata}: %{x:.1f} %<extra></extra>"
-    told = [estimate(groups[method], "test_accuracy") for method in names]
-    bars = {"array": [100 * (e.high - e.mean) if e.n > 1 else 0 for e in told], "color": look.ink, "thickness": 1.2}
-    mean = {"color": look.ink, "size": 13, "symbol": "line-ns-open", "line": {"width": 2}}
-    fig.add_scatter(x=[100 * e.mean for e in told], y=names, mode="markers", marker=mean, error_x=bars)
+    estimates = [estimate(groups[method], "test_accuracy") for method in names]
+    bars = {
+        "array": [100 * (e.high - e.mean) if e.n > 1 else 0 for e in estimates],
+        "color": colours.ink,
+        "thickness": 1.2,
+    }
+    mean = {"color": colours.ink, "size": 13, "symbol": "line-ns-open", "line": {"width": 2}}
+    fig.add_scatter(x=[100 * e.mean for e in estimates], y=names, mode="markers", marker=mean, error_x=bars)
     fig.data[1].update(name="mean, 95 % interval over seeds", hovertemplate="%{y}: mean %{x:.1f} %<extra></extra>")
     if chance is not None:
-        fig.add_vline(x=100 * chance, line={"color": look.muted, "dash": "dot", "width": 1}, annotation_text="chance")
+        fig.add_vline(
+            x=100 * chance, line={"color": colours.muted, "dash": "dot", "width": 1}, annotation_text="chance"
+        )
     fig.update_yaxes(autorange="reversed", categoryorder="array", categoryarray=names)
     fig.update_xaxes(title="test accuracy (%)", range=[0, 102])
     return finish(fig, theme, "Test accuracy by method", note, body=30 * len(names) + 30, room=(14, 60))
@@ -55,18 +61,18 @@ def search_times(rows: Iterable[Row], *, note: str = "", theme: str = "light") -
         raise ValueError("search_times needs rows of a method that scores networks, got none.")
     names = [f"{name}<br>{group[0]['evaluations']:,} scores" for name, group in groups.items()]
     seconds = [estimate(group, search_seconds).mean for group in groups.values()]
-    colours = [PALETTE[0]] * len(names)
+    bar_colours = [PALETTE[0]] * len(names)
     patterns = [""] * len(names)
     drawn, pruned = groups.get("snasnet-search"), groups.get("lightsnn")
     budgets = {SNASNET_BUDGET} | ({pruned[0]["evaluations"]} if pruned else set())
     for budget in sorted(budgets - {drawn[0]["evaluations"]}) if drawn else ():
         names.append(f"snasnet-search<br>{budget:,} scores, extrapolated")
         seconds.append(estimate(drawn, lambda row, budget=budget: extrapolated_seconds(row, budget)).mean)
-        colours.append(PALETTE[5])
+        bar_colours.append(PALETTE[5])
         patterns.append("/")
-    look = {"color": colours, "pattern": {"shape": patterns}}
+    marker = {"color": bar_colours, "pattern": {"shape": patterns}}
     texts = [f"{value:,.1f} s" for value in seconds]
-    fig = go.Figure(go.Bar(x=seconds, y=names, orientation="h", text=texts, textposition="outside", marker=look))
+    fig = go.Figure(go.Bar(x=seconds, y=names, orientation="h", text=texts, textposition="outside", marker=marker))
     fig.update_traces(cliponaxis=False, showlegend=False, hoverinfo="y+text")
     fig.update_yaxes(autorange="reversed")
     span = [math.floor(math.log10(min(seconds))), math.log10(max(seconds)) + 0.4]

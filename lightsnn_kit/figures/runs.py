@@ -42,7 +42,7 @@ def live_curves(
     >>> list(fig.data[0].y), fig.layout.xaxis.range[1] > 9
     ([-3.0, -3.0, -2.0], True)
     """
-    look, totals = theme_of(theme), dict(totals or {})
+    colours, totals = theme_of(theme), dict(totals or {})
     waiting = [name for name, rows in records.items() if not len(rows)]
     panels = [
         panel for panel, (_, _, fields) in _PANELS.items()
@@ -54,7 +54,7 @@ def live_curves(
         for row, panel in enumerate(panels, 1):
             if len(rows) and _has(rows[0], _PANELS[panel][2][0]):
                 draw = _score_curve if panel == "score" else _epoch_curve
-                notes += draw(fig, name, rows, (panel, row, rank), look)
+                notes += draw(fig, name, rows, (panel, row, rank), colours)
     _live_axes(fig, panels, records, totals)
     if waiting:
         notes.append(f"Waiting for the first record: {', '.join(waiting)}.")
@@ -85,7 +85,7 @@ def _live_axes(
 
 
 def _score_curve(
-    fig: go.Figure, name: str, rows: Sequence[object], place: tuple[str, int, int], look: Theme
+    fig: go.Figure, name: str, rows: Sequence[object], place: tuple[str, int, int], colours: Theme
 ) -> list[str]:
     """The best so far as a line over the scores as points; returns what there is to note."""
     _, row, rank = place
@@ -103,13 +103,13 @@ def _score_curve(
     if (dead := kept[~finite[kept]]).size:
         low, high = (scores[finite].min(), scores[finite].max()) if finite.any() else (0.0, 1.0)
         foot = np.full(dead.size, low - 0.12 * ((high - low) or 1.0))
-        marker = {"symbol": "x", "size": 7, "color": look.ink}
+        marker = {"symbol": "x", "size": 7, "color": colours.ink}
         fig.add_scatter(x=x[dead], y=foot, mode="markers", marker=marker, name="−∞ (dead)", hovertext="−∞", **where)
     return [f"{name}: {shown}."] if len(kept) < len(scores) else [f"{name}: {len(scores):,} scores."]
 
 
 def _epoch_curve(
-    fig: go.Figure, name: str, rows: Sequence[object], place: tuple[str, int, int], look: Theme
+    fig: go.Figure, name: str, rows: Sequence[object], place: tuple[str, int, int], colours: Theme
 ) -> list[str]:
     """Validation strong, training thin and faint, as in `training_curves`."""
     panel, row, rank = place
@@ -121,8 +121,8 @@ def _epoch_curve(
         x = [style.field(rows[index], "epoch") for index in kept]
         line = {"color": PALETTE[rank % 6], "dash": DASHES[rank % 6], "width": 2.5 if strong else 1.2}
         fig.add_scatter(x=x, y=y, mode=mode if strong else "lines", line=line, marker_size=5, name=name, row=row, col=1)
-        told = f"{name}, {key}: " + "%{y:.4g}<extra></extra>"
-        fig.data[-1].update(opacity=1 if strong else 0.5, hovertemplate=told)
+        hover = f"{name}, {key}: " + "%{y:.4g}<extra></extra>"
+        fig.data[-1].update(opacity=1 if strong else 0.5, hovertemplate=hover)
     notes = ["Strong: validation split. Thin and faint: training split."]
     return notes + [f"{name}: {shown}."] * (len(kept) < len(rows))
 
@@ -139,7 +139,7 @@ def runs_scatter(rows: Iterable[object], *, cost: str = "synops", theme: str = "
     >>> float(fig.data[1].y[0]), round(float(fig.data[1].error_y.array[0]), 3)
     (97.0, 1.414)
     """
-    look, rows = theme_of(theme), list(rows)
+    colours, rows = theme_of(theme), list(rows)
     if cost not in _COSTS:
         raise unknown("cost", cost, _COSTS)
     if not rows:
@@ -151,7 +151,7 @@ def runs_scatter(rows: Iterable[object], *, cost: str = "synops", theme: str = "
     fig, keys = go.Figure(), len(set(names)) > _MOST_LABELS
     for rank, name in enumerate(dict.fromkeys(names)):
         mine = [index for index, other in enumerate(names) if other == name]
-        _draw_group(fig, name, (x[mine], y[mine]), mine, (rank, look))
+        _draw_group(fig, name, (x[mine], y[mine]), mine, (rank, colours))
     if keys:
         for mean in fig.data[1::2]:  # faint points and mean by turns; so many bars would hide each other
             mean.update(mode="markers", name=mean.text[0], showlegend=True, error_x=None, error_y=None)
@@ -169,10 +169,10 @@ def runs_scatter(rows: Iterable[object], *, cost: str = "synops", theme: str = "
 
 
 def _draw_group(
-    fig: go.Figure, name: str, points: tuple[np.ndarray, np.ndarray], indices: list[int], look: tuple[int, Theme]
+    fig: go.Figure, name: str, points: tuple[np.ndarray, np.ndarray], indices: list[int], colours: tuple[int, Theme]
 ) -> None:
     """Runs of one name as faint points, and their mean with its name beside it; customdata are indices of rows."""
-    (x, y), (rank, theme) = points, look
+    (x, y), (rank, theme) = points, colours
     colour, symbol = PALETTE[rank % 6], _SYMBOLS[(rank + rank // 6) % 6]  # 36 marks before one comes again
     several = len(indices) > 1
     shape = {"symbol": symbol, "color": colour, "size": 8, "opacity": 0.45 if several else 0.0}
@@ -186,5 +186,5 @@ def _draw_group(
     shape = {"symbol": symbol, "color": colour, "size": 12, "line": {"color": theme.surface, "width": 1}}
     mean = {"x": [x.mean()], "y": [y.mean()], "customdata": [indices[int(np.argmin(np.abs(y - y.mean())))]]}
     fig.add_scatter(**mean, mode="markers+text", text=[text], textposition=beside, marker=shape, **bars)
-    told = f"{text}: mean {y.mean():.2f} %" + (f" ± {y.std(ddof=1):.2f}" if several else "")
-    fig.data[-1].update(name=name, showlegend=False, hovertemplate=told + "<extra></extra>")
+    hover = f"{text}: mean {y.mean():.2f} %" + (f" ± {y.std(ddof=1):.2f}" if several else "")
+    fig.data[-1].update(name=name, showlegend=False, hovertemplate=hover + "<extra></extra>")

@@ -24,7 +24,7 @@ def spike_maps(spikes: object, *, step: int | None = None, max_channels: int = 6
     >>> spike_maps(np.ones((3, 2, 4, 4))).data[0].z.shape  # 2 channels by 3 steps, with a line between them
     (9, 14)
     """
-    look, spikes = theme_of(theme), np.asarray(spikes)
+    colours, spikes = theme_of(theme), np.asarray(spikes)
     flat = spikes.ndim == 2
     spikes = style.check_array(spikes, "spikes", "TN" if flat else "TCHW")
     check_binary(spikes)
@@ -36,12 +36,12 @@ def spike_maps(spikes: object, *, step: int | None = None, max_channels: int = 6
     steps, words_t = style.thin(len(maps), max(1, most), "steps") if step is None else (np.array([step]), "")
     most = max(1, min(most // len(steps), max_channels, 8 if step is None else max_channels))
     kept, words = style.thin(maps.shape[1], most, "channels")
-    tiles, told = maps[np.ix_(steps, kept)].swapaxes(0, 1), np.stack([numbers[kept]] * len(steps), axis=1)
+    tiles, neurons = maps[np.ix_(steps, kept)].swapaxes(0, 1), np.stack([numbers[kept]] * len(steps), axis=1)
     rows = kept[:, None]  # channels of each row
     if step is not None:
-        tiles, told = _grid(tiles[:, 0]), _grid(told[:, 0])
+        tiles, neurons = _grid(tiles[:, 0]), _grid(neurons[:, 0])
         rows = np.split(kept, np.arange(tiles.shape[1], len(kept), tiles.shape[1]))
-    fig = go.Figure(_mosaic(tiles, told, look))
+    fig = go.Figure(_mosaic(tiles, neurons, colours))
     _name_tiles(fig, tiles, [] if flat else rows, [] if step is not None else steps)
     words = "All neurons in reading order, folded into rows" if flat else words
     words += "" if len(steps) == len(maps) or step is not None else f", {words_t}"
@@ -87,7 +87,7 @@ def _fill(values: np.ndarray, size: int, axis: int) -> np.ndarray:
     return np.pad(values.astype(np.int32), missing, constant_values=-1)
 
 
-def _mosaic(tiles: np.ndarray, numbers: np.ndarray, look: style.Theme) -> go.Heatmap:
+def _mosaic(tiles: np.ndarray, numbers: np.ndarray, colours: style.Theme) -> go.Heatmap:
     """Pictures [R, C, H, W] side by side with a gap of one pixel between them; −1 is left blank."""
 
     def joined(pictures: np.ndarray) -> np.ndarray:
@@ -97,7 +97,7 @@ def _mosaic(tiles: np.ndarray, numbers: np.ndarray, look: style.Theme) -> go.Hea
 
     z = joined(tiles.astype(np.int32))
     heat = go.Heatmap(z=np.where(z < 0, None, z), customdata=joined(numbers.astype(np.int32)), zmin=0, zmax=1)
-    heat.update(colorscale=[[0, look.ramp[0]], [1, PALETTE[0]]], showscale=False, hoverongaps=False)
+    heat.update(colorscale=[[0, colours.ramp[0]], [1, PALETTE[0]]], showscale=False, hoverongaps=False)
     return heat.update(hovertemplate="neuron %{customdata}: %{z}<extra></extra>")
 
 
@@ -109,12 +109,12 @@ def rate_histogram(rates: object, *, bins: int = 20, over: str = "", theme: str 
     >>> rate_histogram([0, 0, 0.5, 1], bins=2).data[0].y  # per cent of the neurons that are silent
     (50.0,)
     """
-    look, rates = theme_of(theme), style.percent(rates, "rates", "N")
+    colours, rates = theme_of(theme), style.percent(rates, "rates", "N")
     silent = 100 * (rates == 0).mean()
     counts, edges = np.histogram(rates[rates > 0], bins=bins, range=(0, 100))
     width, centres = edges[1], (edges[:-1] + edges[1:]) / 2
     fig = go.Figure()
-    pattern = {"shape": "/", "fgcolor": look.surface, "fillmode": "overlay"}
+    pattern = {"shape": "/", "fgcolor": colours.surface, "fillmode": "overlay"}
     fig.add_bar(x=[-width], y=[silent], width=width * 0.9, marker={"color": PALETTE[1], "pattern": pattern})
     fig.data[-1].update(name="silent: never fires", text=[f"{silent:.1f} %"], textposition="outside", cliponaxis=False)
     fig.data[-1].update(constraintext="none", textfont_size=12)
@@ -123,7 +123,7 @@ def rate_histogram(rates: object, *, bins: int = 20, over: str = "", theme: str 
     fig.add_bar(x=centres, y=share, width=width * 0.9, marker_color=PALETTE[0], name="fires")
     fig.data[-1].hovertemplate = "about %{x:.3g} %: %{y:.2f} % of the neurons<extra></extra>"
     mean = rates.mean()
-    fig.add_vline(mean, line={"color": look.ink, "width": 1, "dash": "dash"})
+    fig.add_vline(mean, line={"color": colours.ink, "width": 1, "dash": "dash"})
     said = {"text": f"mean {mean:.1f} %", "showarrow": False, "yref": "y domain", "yanchor": "bottom"}
     fig.add_annotation(x=mean, y=1, xanchor="left" if mean < 70 else "right", **said)
     fig.update_xaxes(title="firing rate (%)", tickvals=[-width, 25, 50, 75, 100], range=[-2 * width, 101])
@@ -141,7 +141,7 @@ def input_images(images: object, *, titles: Sequence[str] = (), theme: str = "li
     >>> input_images(np.zeros((2, 1, 8, 8)), titles=["a", "b"]).data[1].z.shape
     (8, 8)
     """
-    look, x = theme_of(theme), np.asarray(images)
+    colours, x = theme_of(theme), np.asarray(images)
     x = x.astype(float).sum(1) if x.ndim == 5 else x
     x = style.check_array(x, "images", "nCHW").astype(float)
     if x.shape[1] not in (1, 2, 3):
@@ -155,7 +155,7 @@ def input_images(images: object, *, titles: Sequence[str] = (), theme: str = "li
         else:
             z = image[0] if len(image) == 1 else image[1] - image[0]
             low = x.min() if len(image) == 1 else -np.abs(z).max() or -1
-            scale = grey if len(image) == 1 else [PALETTE[1], look.surface, PALETTE[0]]
+            scale = grey if len(image) == 1 else [PALETTE[1], colours.surface, PALETTE[0]]
             heat = {"zmin": low, "zmax": x.max() if len(image) == 1 else -low, "showscale": False, "colorscale": scale}
             fig.add_heatmap(z=z, row=1, col=i, **heat)
     fig.update_traces(hovertemplate="%{x}, %{y}: %{z}<extra></extra>")

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ..files import RunCancelledError, RunError, at_root, project_root, read_json, write_json
+from .machine import is_running, process_identity
 from .notebooks import plan_notebooks
 from .progress import Progress, Status, records, status, time_words
 from .runs import CANCEL_FILE, RunFolder
@@ -65,7 +66,7 @@ def start(
 
 @contextlib.contextmanager
 def working(run: Path, notebooks: Sequence[Path]) -> Iterator[Callable[[str], None]]:
-    """Mark a run as being worked on by this process, and write at the end how it ended; yields ``tell(what)``.
+    """Mark a run as being worked on by this process, and write at the end how it ended; yields ``notify(what)``.
 
     ``RunError`` if another process works on it. ``RunCancelledError`` instead of what a cancelled notebook raises.
     """
@@ -78,8 +79,8 @@ def working(run: Path, notebooks: Sequence[Path]) -> Iterator[Callable[[str], No
         before = os.environ.get(CANCEL_FILE)
         os.environ[CANCEL_FILE] = str(cancel)
         try:
-            with _heartbeat(run) as tell, _ending(run):
-                yield tell
+            with _heartbeat(run) as notify, _ending(run):
+                yield notify
         finally:
             os.environ.pop(CANCEL_FILE) if before is None else os.environ.update({CANCEL_FILE: before})
 
@@ -101,8 +102,9 @@ def cancel(run: str | Path, *, now: bool = False) -> None:
         raise RunError(f"no job works on {folder} (it is {found.state}), so there is nothing to cancel.")
     (folder / "job" / "cancel").write_text("now" if now else "", encoding="utf-8")
     if now:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(read_json(folder / "job" / "job.json")["pid"], signal.SIGINT)
+        job = read_json(folder / "job" / "job.json")
+        if is_running(job):  # no other process that has got its number since, and none of another machine
+            os.kill(job["pid"], signal.SIGINT)
 
 
 def wait(run: str | Path, *, timeout: float | None = None) -> Status:
@@ -132,7 +134,7 @@ def _prepare(folder: Path) -> Path:
 
 
 def _write_job(folder: Path, notebooks: Sequence[Path], pid: int) -> None:
-    job = {"pid": pid, "notebooks": [path.stem for path in notebooks], "started": _now()}
+    job = process_identity(pid) | {"notebooks": [path.stem for path in notebooks], "started": _now()}
     write_json(folder / "job" / "job.json", job, replace=True)
 
 

@@ -17,32 +17,11 @@ from types import MappingProxyType
 import torch
 
 from ..checks import unknown
-from ..data import Split, Splits, load
+from ..data import Split, Splits, load, names
 from ..networks import NetworkConfig
+from ..scoring import ScoringConfig
 from ..spaces import SPACES, CellSpace
 from ..training import TrainConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoringConfig:
-    """How candidates are scored; the comments name what the released LightSNN code does instead."""
-
-    batch_size: int = 64  # samples that a score compares
-    num_batches: int = 2  # a score is the mean over these
-    proxy: str = "sahd"
-    bn: str = "batch"  # released: 'running', where BN is the identity and activity dies
-    feedback: bool = True  # released: False, feedback is computed and counted but never read, in training neither
-    reset: bool = True  # released: False, membranes carry over from candidate to candidate
-    fresh_batches: bool = False  # released: True, every candidate sees other images
-    keep_path: bool = True  # released: False, a search may end without a path from input to output
-
-    def __post_init__(self) -> None:
-        for name in ("batch_size", "num_batches"):
-            value = getattr(self, name)
-            if type(value) is not int or value < 1 + (name == "batch_size"):
-                raise ValueError(f"{name} must be an integer >= {1 + (name == 'batch_size')}, got {value!r}.")
-        if self.bn not in ("batch", "running"):
-            raise ValueError(f"bn must be 'batch' or 'running', got {self.bn!r}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +38,7 @@ class Preset:
     block: int = 1  # images are averaged over blocks of this many pixels a side: less to compute
     per_class: int | None = None  # at most so many samples of each class in each part; None: all
     budget: int = 5000  # cells that a random search scores (SNASNet's)
+    keep_path: bool = True  # released: False, pruning may end without a path from input to output
     source: str = ""
 
     def __post_init__(self) -> None:
@@ -92,7 +72,7 @@ class Preset:
         preset = self
         for name in names:
             changes = _lookup(VARIANTS, name, "variant")
-            preset = _changed(preset, changes) if changes else preset
+            preset = preset.changed(**changes)
         return replace(preset, name="+".join([self.name, *names]))
 
     def quick(self) -> Preset:
@@ -105,25 +85,61 @@ class Preset:
         return replace(self, network=network, data=data, scoring=scoring, train=train, per_class=2, budget=3)
 
     def to_dict(self) -> dict[str, object]:
-        """All settings as plain values, for the record of a run."""
-        told = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return (
-            told
-            | {name: dict(told[name]) for name in ("network", "data")}
-            | {name: asdict(told[name]) for name in ("scoring", "train")}
-        )
+        """All settings as plain values, for the record of a run; `from_dict` reads them back."""
+        settings = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        settings |= {name: dict(settings[name]) for name in ("network", "data")}
+        return settings | {name: asdict(settings[name]) for name in ("scoring", "train")}
 
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, object]) -> Preset:
+        """The preset of `to_dict`.
 
-def _changed(preset: Preset, changes: Mapping[str, object]) -> Preset:
-    """The preset with other fields; mappings and settings are changed key by key."""
-    merged = {}
-    for name, change in changes.items():
-        old = getattr(preset, name)
-        if name in ("network", "data"):
-            merged[name] = {**old, **change}
-        else:
-            merged[name] = replace(old, **change) if isinstance(change, Mapping) else change
-    return replace(preset, **merged)
+        >>> Preset.from_dict(get("digits").to_dict()) == get("digits")
+        True
+        """
+        parts = {"scoring": ScoringConfig(**settings["scoring"]), "train": TrainConfig(**settings["train"])}
+        return cls(**{**settings, **parts})
+
+    def changed(self, **changes: object) -> Preset:
+        """This preset with other fields; mappings and settings are changed entry by entry.
+
+        >>> preset = get("digits").changed(train={"epochs": 3, "frozen_norm_epochs": 1}, budget=7)
+        >>> preset.train.epochs, preset.train.learning_rate, preset.budget
+        (3, 0.5, 7)
+        """
+        merged = {}
+        for name, change in changes.items():
+            old = getattr(self, name)
+            if isinstance(old, Mapping):
+                merged[name] = {**old, **change}
+            else:
+                merged[name] = replace(old, **change) if isinstance(change, Mapping) else change
+        return replace(self, **merged)
+
+    def adapted(self, **wanted: object) -> Preset:
+        """This preset with settings changed by their plain names; 0, "" and None stand for the preset's own.
+
+        ``space``, ``budget``; ``width``, ``num_steps`` of the network (of the data, where these are events);
+        ``batch_size`` of a score; ``epochs``, ``learning_rate`` of the training, whose last epochs with frozen
+        normalisation keep their share. The name tells all changes but those of the training, which each row records.
+
+        >>> get("digits").adapted(width=16, epochs=0).name
+        'digits, width 16'
+        """
+        steps, preset = "data" if "num_steps" in self.data else "network", self
+        places = {"width": "network", "num_steps": steps, "batch_size": "scoring"}
+        places |= dict.fromkeys(("epochs", "learning_rate"), "train")
+        for name, value in wanted.items():
+            if value in (0, "", None):
+                continue
+            change = {name: value}
+            if name == "epochs":
+                share = self.train.frozen_norm_epochs / self.train.epochs
+                change["frozen_norm_epochs"] = min(round(share * value), value - 1)
+            preset = preset.changed(**({places[name]: change} if name in places else change))
+            if places.get(name) != "train":
+                preset = replace(preset, name=f"{preset.name}, {name.replace('_', ' ')} {value}")
+        return preset
 
 
 VARIANTS: dict[str, Mapping[str, object]] = {
@@ -141,8 +157,8 @@ VARIANTS: dict[str, Mapping[str, object]] = {
             "feedback": False,
             "reset": False,
             "fresh_batches": True,
-            "keep_path": False,
         },
+        "keep_path": False,
         "train": {"weight_decay": 0.0, "dampening": 5e-4},  # SGD's arguments by position
         "network": {"linear_std": 0.01},
     },
@@ -211,9 +227,17 @@ PRESETS: dict[str, Preset] = {
 
 
 def get(name: str) -> Preset:
-    """A preset by name, with variants after plus signs: ``'cifar10+forward'``; ``ValueError`` if it is not known."""
+    """A preset by name, with variants after plus signs: ``'cifar10+forward'``.
+
+    The name of another data set that ``data.load`` knows gives that set with the sizes of ``digits``. ``ValueError``
+    for a name that is neither.
+    """
     base, *variants = str(name).split("+")
-    return _lookup(PRESETS, base, "preset").variant(*variants) if variants else _lookup(PRESETS, base, "preset")
+    if base in names() and base not in PRESETS:
+        preset = replace(PRESETS["digits"], name=base, dataset=base, source="sizes of the preset digits")
+    else:
+        preset = _lookup(PRESETS, base, "preset")
+    return preset.variant(*variants) if variants else preset
 
 
 def _lookup(table: Mapping[str, object], name: str, what: str) -> object:
@@ -229,8 +253,8 @@ def _reduced(splits: Splits, block: int, per_class: int | None) -> Splits:
     parts = [_reduced_split(split, block, per_class) for split in (splits.train, splits.val, splits.test)]
     names = {"name": splits.name, "class_names": splits.class_names}
     train, val, test = ((part.x, part.y) for part in parts)
-    told = {"source": splits.source, "stand_in": splits.stand_in}
-    return replace(Splits.from_tensors(**names, train=train, val=val, test=test), **told)
+    origin = {"source": splits.source, "stand_in": splits.stand_in}
+    return replace(Splits.from_tensors(**names, train=train, val=val, test=test), **origin)
 
 
 def _reduced_split(split: Split, block: int, per_class: int | None) -> Split:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ..files import RunError, at_root, read_json
+from .machine import is_running
 from .runs import Stage
 
 _STALE = 20.0  # seconds without a heartbeat after which a living process counts as stalled
@@ -19,7 +19,7 @@ _RECENT = 20  # records whose mean time tells how long the next ones take
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a stage is: ``done`` of ``total`` records (None: not told), and seconds from those recorded last."""
+    """How far a stage is: ``done`` of ``total`` records (None: unknown), and seconds from those recorded last."""
 
     stage: str
     records: str | None
@@ -89,22 +89,6 @@ def time_words(seconds: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def _is_locked(folder: Path) -> bool:
-    try:
-        file = os.open(folder / "job" / "lock", os.O_RDWR)
-    except FileNotFoundError:
-        return False
-    import fcntl  # POSIX only, as are the jobs that lock
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(file)
-    return False
-
-
 def _state(folder: Path, stages: Sequence[Progress]) -> tuple[str, str]:
     place = folder / "job"
     if not (place / "job.json").exists():
@@ -113,11 +97,11 @@ def _state(folder: Path, stages: Sequence[Progress]) -> tuple[str, str]:
         if all(stage.finished for stage in stages):
             return "finished", "all stages begun are finished"
         return "unfinished", "no job works on it; a notebook that was opened by hand may"
-    locked = _is_locked(folder)  # before the end is looked for: the end is written before the lock is let go
+    alive = is_running(read_json(place / "job.json"))  # asked before the end is, which a process writes before it ends
     if (place / "end.json").exists():
         end = read_json(place / "end.json")
         return end["state"], end["message"] or "all its notebooks ran"
-    if not locked:
+    if not alive:
         return "failed", "the process ended without a word (killed, or out of memory); start it again to go on"
     beat = place / "heartbeat"
     with contextlib.suppress(FileNotFoundError):
@@ -132,10 +116,10 @@ def _state(folder: Path, stages: Sequence[Progress]) -> tuple[str, str]:
 def _progress(folder: Path) -> tuple[Progress, ...]:
     found = sorted(folder.rglob("settings.json"), key=lambda path: path.stat().st_mtime_ns)
     counted = [(path.parent, *_counted(path.parent)) for path in found]
-    told: dict[str | None, list[float]] = {}
+    recent: dict[str | None, list[float]] = {}
     for _, name, _, seconds in counted:
-        told.setdefault(name, []).extend(seconds[-_RECENT:])
-    return tuple(_stage(folder, *entry, told[entry[1]]) for entry in counted)
+        recent.setdefault(name, []).extend(seconds[-_RECENT:])
+    return tuple(_stage(folder, *entry, recent[entry[1]]) for entry in counted)
 
 
 def _stage(
@@ -159,5 +143,6 @@ def _counted(path: Path) -> tuple[str | None, int | None, Sequence[float]]:
     expected = path / "expected.json"
     if not expected.is_file():
         return None, None, ()
-    told = read_json(expected)
-    return told["records"], told["total"], [record.get("seconds", 0.0) for record in records(path, told["records"])]
+    coming = read_json(expected)
+    name, total = coming["records"], coming["total"]
+    return name, total, [record.get("seconds", 0.0) for record in records(path, name)]

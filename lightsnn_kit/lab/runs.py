@@ -1,8 +1,4 @@
-"""Run folders, provenance, and notebooks as functions: what a run did, kept in plain files.
-
-Nothing is overwritten silently: a stage with other settings is refused, an executed notebook gets the next free name.
-Only the standard library is imported here; papermill, nbconvert and plotly load when a notebook is run.
-"""
+"""Run folders and provenance: what a run did, kept in plain files; a stage with other settings is refused."""
 
 from __future__ import annotations
 
@@ -23,47 +19,16 @@ from ..files import (
     RunExistsError,
     append_record,
     at_root,
-    from_strict,
+    differences,
     make_writable,
-    project_root,
+    plain,
     read_json,
     read_records,
-    to_strict,
     write_json,
 )
 from .machine import machine
-from .notebooks import (
-    NotebookError,
-    ParameterError,
-    check_parameters,
-    notebook_parameters,
-    plan_notebooks,
-    run_notebook,
-    unused_path,
-)
 
-__all__ = [
-    "NotebookError",
-    "ParameterError",
-    "RunCancelledError",
-    "RunError",
-    "RunExistsError",
-    "RunFolder",
-    "Stage",
-    "at_root",
-    "check_parameters",
-    "from_strict",
-    "notebook_parameters",
-    "plan_notebooks",
-    "project_root",
-    "provenance",
-    "read_json",
-    "run_notebook",
-    "to_strict",
-    "unused_path",
-    "write_json",
-]
-
+_opened_here: set[Path] = set()  # stages that this process has begun or gone on with
 CANCEL_FILE = "LIGHTSNN_CANCEL_FILE"  # variable that names the file by which a background job is asked to stop
 _PACKAGES = ("lightsnn_kit", "torch", "spikingjelly", "tonic", "numpy", "scikit-learn", "plotly", "papermill")
 
@@ -113,13 +78,14 @@ class RunFolder:
                 raise RunExistsError(f"{stage.path} holds records but no settings.json; choose another run folder.")
             stage.path.mkdir(parents=True, exist_ok=True)
             write_json(stage.path / "settings.json", {"settings": settings, "provenance": provenance()})
-        elif changed := _differences(to_strict(stage.settings), to_strict(settings)):
+        elif changed := differences(stage.settings, plain(settings)):
             raise RunExistsError(
-                f"stage {name!r} of {self.path} was made with other settings: {changed}. "
+                f"stage {name!r} of {self.path} was made with other settings: {'; '.join(changed)}. "
                 "Choose another run folder, or give the earlier settings to go on with this one."
             )
-        elif not stage.finished:
+        elif not stage.finished and stage.path not in _opened_here:
             stage.append("resumed", provenance())  # another version or machine may compute other bits
+        _opened_here.add(stage.path)
         return stage
 
     def read(self, name: str) -> Stage:
@@ -128,13 +94,6 @@ class RunFolder:
         if not stage.started:
             found = sorted(file.parent.relative_to(self.path).as_posix() for file in self.path.rglob("settings.json"))
             raise RunError(f"no stage {name!r} in {self.path} (stages: {', '.join(found) or 'none'}); run it first.")
-        return stage
-
-    def finished(self, name: str, *, made_by: str) -> Stage:
-        """Open a stage that is finished; else ``RunError`` says that the notebook ``made_by`` comes first."""
-        stage = Stage(self.path / _checked_name(name))
-        if not stage.finished:
-            raise RunError(f"{self.path} has no finished stage {name!r}; run {made_by}.ipynb on it first.")
         return stage
 
 
@@ -186,6 +145,10 @@ class Stage:
         """Read the records of ``<name>.jsonl``, [] if there are none; a last line torn by a crash is left out."""
         return read_records(self.path / f"{_checked_name(name)}.jsonl")
 
+    def has(self, name: str) -> bool:
+        """True if there is a ``<name>.json``."""
+        return (self.path / f"{_checked_name(name)}.json").is_file()
+
     def write_json(self, name: str, value: object) -> None:
         """Write or replace ``<name>.json`` atomically: for state that changes while the stage runs."""
         if name in ("settings", "result"):
@@ -222,18 +185,3 @@ def _checked_name(name: str) -> str:
     if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", name):
         raise RunError(f"cannot use {name!r} as a name; expected letters, digits, '_', '-', '.' such as 'train/found'.")
     return name
-
-
-def _differences(old: dict, new: dict) -> str:
-    old, new = _flat(old), _flat(new)
-    return "; ".join(
-        f"{key} was {old.get(key, 'absent')!r}, now {new.get(key, 'absent')!r}"
-        for key in {**old, **new}
-        if (key in old, old.get(key)) != (key in new, new.get(key))
-    )
-
-
-def _flat(settings: dict, prefix: str = "") -> dict[str, object]:
-    nested = {f"{prefix}{key}": value for key, value in settings.items() if isinstance(value, dict) and value}
-    plain = {f"{prefix}{key}": value for key, value in settings.items() if f"{prefix}{key}" not in nested}
-    return plain | {name: item for key, value in nested.items() for name, item in _flat(value, f"{key}.").items()}

@@ -1,4 +1,4 @@
-"""How well a score predicts accuracy: rank correlations, precision@k, regret, with bootstrap intervals (no torch).
+"""Estimates over seeds, and how well a score predicts accuracy: rank statistics with bootstrap intervals (no torch).
 
 Scores and accuracies are one number per cell, larger is better; −inf is a score (a dead cell), NaN is not. Ties are
 everywhere (few convolutions, one accuracy for all collapsed cells), so every function says what it does with them.
@@ -6,6 +6,9 @@ everywhere (few convolutions, one accuracy for all collapsed cells), so every fu
 
 from __future__ import annotations
 
+import math
+import statistics
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import comb
@@ -16,13 +19,53 @@ import scipy.stats
 Statistic = Callable[[np.ndarray, np.ndarray], float]
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """Mean, standard deviation (n − 1) and 95 % interval (Student's t) of a few values; NaN where one says nothing.
+
+    With few seeds intervals are wide, and that is the truth about few seeds.
+    """
+
+    n: int
+    mean: float
+    sd: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Estimate:
+        """mean ± t(0.975, n − 1) · sd / √n; ``ValueError`` for no values.
+
+        >>> estimate = Estimate.of([1.0, 2.0, 3.0])
+        >>> estimate.mean, estimate.sd, round(estimate.high, 3)  # 2 + 4.3027 / √3
+        (2.0, 1.0, 4.484)
+        """
+        if not len(values):
+            raise ValueError("an estimate needs at least one value, got none.")
+        mean, n = statistics.fmean(values), len(values)
+        if n == 1:
+            return cls(1, mean, math.nan, math.nan, math.nan)
+        sd = statistics.stdev(values)
+        half = float(scipy.stats.t.ppf(0.975, n - 1)) * sd / math.sqrt(n)
+        return cls(n, mean, sd, mean - half, mean + half)
+
+    def text(self, *, factor: float = 1.0, digits: int = 1) -> str:
+        """``mean ± sd``, scaled; the mean alone where one value or equal ones have no spread.
+
+        >>> Estimate.of([0.5, 0.7]).text(factor=100), Estimate.of([0.5]).text(factor=100)
+        ('60.0 ± 14.1', '50.0')
+        """
+        mean = f"{factor * self.mean:,.{digits}f}".replace("-", "−")
+        return mean if self.n == 1 or not self.sd else f"{mean} ± {factor * self.sd:,.{digits}f}"
+
+
 def _pair(score: Sequence[float], accuracy: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     x, y = np.asarray(score, float), np.asarray(accuracy, float)
     if x.ndim != 1 or x.shape != y.shape or len(x) < 2:
         raise ValueError(f"expected one score and one accuracy for each of 2 or more cells, got {x.shape}, {y.shape}.")
     if np.isnan(x).any() or not np.isfinite(y).all():
         raise ValueError("scores may be -inf but not NaN, accuracies must be finite; drop those cells first.")
-    return x, y
+    return scipy.stats.rankdata(x), y  # all statistics below see the score's order alone
 
 
 def kendall_tau(score: Sequence[float], accuracy: Sequence[float]) -> float:
@@ -34,8 +77,7 @@ def kendall_tau(score: Sequence[float], accuracy: Sequence[float]) -> float:
     >>> round(kendall_tau([1, 1, 2, 3], [80, 81, 81, 88]), 4)  # 4 pairs agree, 0 do not, 5 untied on each side
     0.8
     """
-    x, y = _pair(score, accuracy)
-    return float(scipy.stats.kendalltau(scipy.stats.rankdata(x), y).statistic)
+    return float(scipy.stats.kendalltau(*_pair(score, accuracy)).statistic)
 
 
 def spearman(score: Sequence[float], accuracy: Sequence[float]) -> float:
@@ -44,10 +86,8 @@ def spearman(score: Sequence[float], accuracy: Sequence[float]) -> float:
     >>> round(spearman([1, 2, 3, 4], [80, 88, 86, 89]), 4)
     0.8
     """
-    x, y = (scipy.stats.rankdata(values) for values in _pair(score, accuracy))
-    x, y = x - x.mean(), y - y.mean()
-    size = np.sqrt((x @ x) * (y @ y))
-    return float(x @ y / size) if size else float("nan")
+    x, y = _pair(score, accuracy)
+    return float(scipy.stats.spearmanr(x, y).statistic) if np.ptp(x) and np.ptp(y) else math.nan
 
 
 def _top_k_share(values: np.ndarray, k: int) -> np.ndarray:
@@ -107,25 +147,10 @@ class Interval:
         return f"{self.estimate:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-def _resampled(
-    value: Callable[[np.ndarray], float], num_cells: int, resamples: int, seed: int, level: float
-) -> Interval:
-    rng = np.random.default_rng(seed)
-    drawn = [value(rng.integers(num_cells, size=num_cells)) for _ in range(resamples)]
-    low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])  # a constant resample has no correlation
-    return Interval(value(np.arange(num_cells)), float(low), float(high), level)
-
-
 def bootstrap(
-    statistic: Statistic,
-    score: Sequence[float],
-    accuracy: Sequence[float],
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
+    statistic: Statistic, score: Sequence[float], accuracy: Sequence[float], *, resamples: int = 1000, seed: int = 0
 ) -> Interval:
-    """A statistic with its percentile interval over cells drawn with replacement.
+    """A statistic with its 95 % percentile interval over cells drawn with replacement (``scipy.stats.bootstrap``).
 
     It says how far another draw of cells would move the figure; training noise is in it, the seeds of a score are not.
 
@@ -133,7 +158,7 @@ def bootstrap(
     1.000 [1.000, 1.000]
     """
     x, y = _pair(score, accuracy)
-    return _resampled(lambda index: statistic(x[index], y[index]), len(x), resamples, seed, level)
+    return _resampled(statistic, (x, y), resamples, seed)
 
 
 def bootstrap_difference(
@@ -143,7 +168,6 @@ def bootstrap_difference(
     *,
     resamples: int = 1000,
     seed: int = 0,
-    level: float = 0.95,
 ) -> Interval:
     """statistic(first score) − statistic(second score), both on the same resampled cells (paired).
 
@@ -151,8 +175,16 @@ def bootstrap_difference(
     0.000 [0.000, 0.000]
     """
     (a, y), (b, _) = (_pair(score, accuracy) for score in scores)
-    difference = lambda index: statistic(a[index], y[index]) - statistic(b[index], y[index])  # noqa: E731
-    return _resampled(difference, len(y), resamples, seed, level)
+    return _resampled(lambda a, b, y: statistic(a, y) - statistic(b, y), (a, b, y), resamples, seed)
+
+
+def _resampled(statistic: Callable[..., float], samples: tuple[np.ndarray, ...], resamples: int, seed: int) -> Interval:
+    options = {"paired": True, "vectorized": False, "method": "percentile", "rng": np.random.default_rng(seed)}
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a constant resample has no correlation: NaN, and left out
+        drawn = scipy.stats.bootstrap(samples, statistic, n_resamples=resamples, **options).bootstrap_distribution
+    low, high = np.nanquantile(drawn, [0.025, 0.975])
+    return Interval(statistic(*samples), float(low), float(high))
 
 
 def has_trained(accuracy: Sequence[float], *, chance: float, factor: float = 1.5) -> np.ndarray:

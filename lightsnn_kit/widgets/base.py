@@ -45,14 +45,14 @@ class _Page(anywidget.AnyWidget):
         });
     }
     function render({ model, el }) {
-      const tell = () => {
+      const send = () => {
         const light = document.body.dataset.jpThemeLight;
         model.set("theme", light === "false" ? "dark" : "light");
         model.save_changes();
       };
-      const watch = new MutationObserver(tell);
+      const watch = new MutationObserver(send);
       watch.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
-      if (document.body.dataset.jpThemeLight) tell();
+      if (document.body.dataset.jpThemeLight) send();
       const keep = ({ target }) => {
         const typed = target.matches("textarea, input:not([type=checkbox], [type=radio], [type=range])");
         if (target.closest(".lightsnn") && !typed) target.dataset.lmSuppressShortcuts = "true";

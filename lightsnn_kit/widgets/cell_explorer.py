@@ -15,11 +15,11 @@ import traitlets
 from ..cells import Cell, Edge, Op
 from ..figures import cell_graph, firing_rates, kernel_heatmap
 from ..files import at_root
+from ..lab.saved_cells import load_cell, save_cell, saved_cells
 from ..spaces import PUBLISHED_CELLS, CellSpace, OpMask, as_space
 from .base import WRONG_INPUT, View
-from .cell_files import load_cell, save_cell, saved_cells
 from .cell_graph import CellGraph, CopyButton
-from .cell_measures import CellMeasures, count_parameters, facts_html, matrix_text, measure, number
+from .cell_measures import CellMeasures, facts_html, measure_cell, number, parameters_of
 
 _KINDS = {"SAHD kernel": "sahd", "HD kernel": "hd"}
 
@@ -198,7 +198,7 @@ class CellExplorer(View):
     def measures(self) -> CellMeasures:
         """The numbers of the cell shown now; scores it if that has not been done yet."""
         if self._stale():
-            self._take(measure(self.cell, self.space, self.scorer))
+            self._take(measure_cell(self.cell, self.space, self.scorer))
         return self._measured
 
     def _stale(self) -> bool:
@@ -229,7 +229,7 @@ class CellExplorer(View):
         """Score in a thread, so that the loop stays free for edits; the result of a cell that is gone is dropped."""
         try:
             while self._stale():
-                found = await asyncio.to_thread(measure, self.cell, self.space, self.scorer)
+                found = await asyncio.to_thread(measure_cell, self.cell, self.space, self.scorer)
                 if found.cell == self.cell:
                     self._take(found)
             with self.guarded(keep=True):
@@ -245,7 +245,7 @@ class CellExplorer(View):
         """The cell as a graph, its scores in the title."""
         found, title = self.measures(), None
         if found.sahd is not None:
-            title = f"Cell: SAHD {number(found.sahd)}, HD {number(found.hd)}, {found.num_convs} convolutions"
+            title = f"Cell: SAHD {number(found.sahd)}, HD {number(found.hd)}, {found.num_conv_ops} convolutions"
         return cell_graph(self.cell, title=title, theme=self.theme)
 
     def kernel_figure(self) -> go.Figure:
@@ -277,7 +277,7 @@ class CellExplorer(View):
     def _show_cell(self) -> None:
         self.graph.show(self.cell)
         self.text.value = str(self.cell)
-        for button, text in zip(self.copies, (str(self.cell), matrix_text(self.cell)), strict=True):
+        for button, text in zip(self.copies, (str(self.cell), self.cell.matrix_text()), strict=True):
             button.text = text
         self.back.disabled, self.forth.disabled = self._at == 0, self._at == len(self._history) - 1
         self.facts.value = self._facts_html()
@@ -285,7 +285,7 @@ class CellExplorer(View):
     def _facts_html(self) -> str:
         if not self._stale():
             return facts_html(self._measured, self._before)
-        counted = {"parameters": count_parameters(self.cell, self.scorer)}
+        counted = {"parameters": parameters_of(self.cell, self.space, self.scorer)}
         return facts_html(replace(self._measured, cell=self.cell, rates=None, **counted), waiting=True)
 
 

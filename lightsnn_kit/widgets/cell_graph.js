@@ -133,8 +133,8 @@ function drawPalette(root, ops, current, edge) {
   html("span", { class: "lead", "aria-live": "polite" }, root, edge ? `Edge ${edge}:` : "Operations:");
   ops.forEach(({ op, colour, glyph }, index) => {
     const pressed = current === op;
-    const told = edge ? `${op} on edge ${edge}` : `${op}: drag it onto an edge, or choose an edge first`;
-    const button = html("button", { type: "button", "data-op": op, "aria-pressed": pressed, title: told }, root);
+    const title = edge ? `${op} on edge ${edge}` : `${op}: drag it onto an edge, or choose an edge first`;
+    const button = html("button", { type: "button", "data-op": op, "aria-pressed": pressed, title }, root);
     button.style.setProperty("--op", colour);
     html("span", { class: "glyph", "aria-hidden": "true" }, button, glyph);
     html("span", {}, button, op);

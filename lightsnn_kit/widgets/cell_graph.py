@@ -26,8 +26,7 @@ def graph_data(cell_or_mask: Cell | OpMask) -> dict:
     if isinstance(cell_or_mask, Cell):
         cell, ops = cell_or_mask, [[[str(op), True]] for op in cell_or_mask.ops]
     elif isinstance(cell_or_mask, OpMask):
-        carries = [Op.ZEROIZE if set(alive) == {Op.ZEROIZE} else Op.SKIP for alive in cell_or_mask.alive]
-        cell = Cell(cell_or_mask.space.num_nodes, tuple(carries))
+        cell = cell_or_mask.skeleton()
         ops = [[[str(op), op in alive] for op in cell_or_mask.space.ops] for alive in cell_or_mask.alive]
     else:
         raise ValueError(f"a cell graph shows a Cell or an OpMask, got {cell_or_mask!r}.")
@@ -96,14 +95,14 @@ class CopyButton(anywidget.AnyWidget):
       const button = document.createElement("button");
       button.className = "jupyter-button";
       Object.assign(button.style, { width: "auto", margin: "2px" });
-      const tell = (word) => { button.textContent = word; };
+      const show = (word) => { button.textContent = word; };
       const draw = () => {
         button.disabled = !model.get("text");
         button.title = model.get("text");
-        tell(model.get("label"));
+        show(model.get("label"));
       };
       button.addEventListener("click", () => copy(model.get("text"))
-        .then(() => tell("Copied ✓"), () => tell("No clipboard here"))
+        .then(() => show("Copied ✓"), () => show("No clipboard here"))
         .then(() => setTimeout(draw, 1500)));
       el.append(button);
       model.on("change:text", draw);

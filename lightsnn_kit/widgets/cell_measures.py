@@ -16,6 +16,7 @@ import numpy as np
 from ..cells import Cell
 from ..figures.style import OP_COLOURS
 from ..spaces import CellSpace, OpMask
+from .parts import as_array
 
 
 @dataclass(frozen=True)
@@ -34,60 +35,53 @@ class CellMeasures:
     parameters: int | None = None
 
     @property
-    def num_convs(self) -> int:
+    def num_conv_ops(self) -> int:
         """All convolutions, as the score counts them: also those on edges that reach nothing."""
-        return sum(op.is_conv for op in self.cell.ops)
+        return OpMask.from_cell(self.cell).num_conv_ops
 
 
-def measure(cell: Cell, space: CellSpace, scorer: object | None) -> CellMeasures:
+def measure_cell(cell: Cell, space: CellSpace, scorer: object | None) -> CellMeasures:
     """Score a cell of a space: ``scorer.statistics(mask)`` gives one ``SpikeStatistics`` per batch.
 
     ``scorer.supernet``, if there is one, gives the number of parameters.
     """
     if scorer is None:
         return CellMeasures(cell)
-    from ..kernels import log_det  # brings torch, which a scorer has brought already
+    from ..scoring import measure  # brings torch, which a scorer has brought already
 
-    passes = scorer.statistics(OpMask.from_cell(cell, space))
-    kernels = {kind: [one.kernel(kind).cpu().numpy() for one in passes] for kind in ("sahd", "hd")}
-    scores = {kind: float(np.mean([log_det(kernel) for kernel in each])) for kind, each in kernels.items()}
-    first = {kind: each[0] for kind, each in kernels.items()}
-    rates = _rates_by_source([one.firing_rate for one in passes])
-    return CellMeasures(cell, scores["sahd"], scores["hd"], first, rates, count_parameters(cell, scorer))
+    found = measure(scorer, OpMask.from_cell(cell, space))
+    kernels = {kind: as_array(kernel) for kind, kernel in found.kernels.items()}
+    rates = _rates_by_source(found.firing_rate)
+    return CellMeasures(cell, found.sahd, found.hd, kernels, rates, parameters_of(cell, space, scorer))
 
 
-def _rates_by_source(passes: list[Mapping[str, object]]) -> dict[str, np.ndarray]:
+def parameters_of(cell: Cell, space: CellSpace, scorer: object) -> int | None:
+    """Learnable parameters of the cell's network as ``build_network`` builds it: without the dead edges."""
+    if getattr(scorer, "supernet", None) is None:
+        return None
+    from ..scoring import count_parameters
+
+    return count_parameters(scorer.supernet, OpMask.from_cell(cell.live_part(), space))
+
+
+def _rates_by_source(firing_rate: Mapping[str, object]) -> dict[str, np.ndarray]:
     """Rates [T] by layer: all LIF layers that read one node are equal, so they are one row."""
     rows: dict[str, list[np.ndarray]] = {}
-    readers: dict[str, set[str]] = {}
-    for rates in passes:
-        for name, rate in rates.items():
-            found = re.match(r"(cell\d)\.ops\.(\d+)<-(\d+):", name)
-            row = f"{found[1]}, node {found[3]}" if found else name
-            rows.setdefault(row, []).append(np.asarray(rate.cpu() if hasattr(rate, "cpu") else rate, float))
-            readers.setdefault(row, set()).add(name)
+    for name, rate in firing_rate.items():
+        found = re.match(r"(cell\d)\.ops\.(\d+)<-(\d+):", name)
+        rows.setdefault(f"{found[1]}, node {found[3]}" if found else name, []).append(as_array(rate).astype(float))
     order = sorted(rows, key=lambda row: (_PLACES.get(row.partition(".")[0].partition(",")[0], 9), row))
-    return {_told(row, len(readers[row])): np.mean(rows[row], axis=0) for row in order}
+    return {_row_name(row, len(rows[row])): np.mean(rows[row], axis=0) for row in order}
 
 
 _PLACES = {"cell1": 0, "down": 1, "cell2": 2, "last": 3, "classifier": 4}
 _NAMES = {"down.1": "between the cells", "last.1": "after cell 2", "classifier.2": "hidden layer"}
 
 
-def _told(row: str, count: int) -> str:
+def _row_name(row: str, count: int) -> str:
     if not row.startswith("cell"):
         return _NAMES.get(row, row)
     return f"{row.replace('cell', 'cell ')} ({count} conv{'s' * (count > 1)})"
-
-
-def count_parameters(cell: Cell, scorer: object) -> int | None:
-    """Learnable parameters of the cell's network as ``build_network`` builds it: without the dead edges."""
-    supernet = getattr(scorer, "supernet", None)
-    if supernet is None:
-        return None
-    kept = {f"{edge}:{cell.op(edge)}" for edge in cell.live_edges}
-    gone = [op for part in (supernet.cell1, supernet.cell2) for key, op in part.ops.items() if key not in kept]
-    return supernet.num_parameters - sum(p.numel() for op in gone for p in op.parameters())
 
 
 # ---- the record as a table -------------------------------------------------------------------------------------------
@@ -124,7 +118,7 @@ def facts(found: CellMeasures, before: CellMeasures | None = None) -> list[tuple
         ("SAHD score", number(found.sahd), scored or change(found.sahd, before and before.sahd)),
         ("HD score", number(found.hd), scored or change(found.hd, before and before.hd)),
         ("Parameters", "–" if found.parameters is None else f"{found.parameters:,}", scored or "whole network"),
-        ("Convolutions", str(found.num_convs), _conv_remark(cell)),
+        ("Convolutions", str(found.num_conv_ops), _conv_remark(cell)),
         ("Longest conv path", *(("–", "no path!") if paths is None else (str(paths[1]), "forward edges"))),
     ]
     if found.rates:
@@ -137,8 +131,8 @@ def _conv_remark(cell: Cell) -> str:
     convs, live = [edge for edge, op in cell.edge_ops.items() if op.is_conv], set(cell.live_edges)
     lost = sum(edge not in live for edge in convs)
     unfed = sum(edge in live and edge.source not in cell.fed_nodes for edge in convs)
-    told = [f"{lost} reach nothing"] * (lost > 0) + [f"{unfed} get no input"] * (unfed > 0)
-    return ", ".join(told) or "per cell"
+    remarks = [f"{lost} reach nothing"] * (lost > 0) + [f"{unfed} get no input"] * (unfed > 0)
+    return ", ".join(remarks) or "per cell"
 
 
 def facts_html(found: CellMeasures, before: CellMeasures | None = None, *, waiting: bool = False) -> str:
@@ -147,8 +141,8 @@ def facts_html(found: CellMeasures, before: CellMeasures | None = None, *, waiti
     for name, value, remark in facts(found, before):
         kind, late = ("score", waiting) if name.endswith("score") else ("count", False)
         shown = f'<td class="{kind}{" late" if late else ""}">{value}</td>'
-        told = "scoring …" if late else html.escape(remark)
-        lines.append(f'<tr><th scope="row">{name}</th>{shown}<td class="remark">{told}</td></tr>')
+        shown_remark = "scoring …" if late else html.escape(remark)
+        lines.append(f'<tr><th scope="row">{name}</th>{shown}<td class="remark">{shown_remark}</td></tr>')
     return f'<div class="lightsnn-facts"><table class="facts">{"".join(lines)}</table>{_matrix_html(found.cell)}</div>'
 
 
@@ -165,15 +159,3 @@ def _matrix_html(cell: Cell) -> str:
     table = f'<table class="matrix">{"".join(f"<tr>{row}</tr>" for row in rows)}</table>'
     legend = ", ".join(f"{code} {codes[code]}" for code in sorted(codes))
     return f'{table}<p class="remark">Matrix form: row = from, column = to; {legend}.</p>'
-
-
-def matrix_text(cell: Cell) -> str:
-    """SNASNet's one-line matrix form, '' for a cell that has none.
-
-    >>> matrix_text(Cell.parse("0303 0030 2002 0200"))
-    '0303 0030 2002 0200'
-    """
-    try:
-        return " ".join("".join(map(str, row)) for row in cell.to_matrix().tolist())
-    except ValueError:
-        return ""

@@ -12,8 +12,9 @@ import plotly.graph_objects as go
 from ..cells import Cell
 from ..figures.runs import runs_scatter
 from ..figures.style import field, with_unit
-from ..files import at_root, read_json
-from ..lab.results import Estimate, gather
+from ..files import at_root
+from ..lab.results import gather
+from ..lab.stats import Estimate
 from ..spaces import CellSpace
 from .base import View
 from .cell_graph import CellGraph
@@ -29,43 +30,22 @@ _COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {  # heading: field of
 _HEAD = "style='padding:2px 12px;text-align:right;line-height:1.3;vertical-align:bottom'"
 _NAME = "style='padding:2px 12px;text-align:left;font-weight:normal;line-height:1.6;white-space:nowrap'"
 _CELL = "style='padding:2px 12px;text-align:right;line-height:1.6;white-space:nowrap'"
-_BY_SEED = {"seed", "cell", "epoch", "threads", "input_centre", "input_scale"}  # settings that go with a demo's seed
 
 
 def read_runs(*places: str | Path) -> list[dict[str, object]]:
-    """Rows with ``name``, ``cell``, ``test_accuracy`` and costs, of run folders of the demo or of ``reproduce``.
+    """Rows of run folders and result files, their ``name`` being the method; ``RunError`` for a place without one.
 
-    ``RunError`` for a place with no finished run. Runs of several places are told apart by the place's name, except
-    demos that differ in their seeds alone: those are runs of the same names.
+    Rows of several places differ by the place's name, unless they differ in their seeds alone.
     """
-    paths = [at_root(place) for place in places]
-    demos = [read_json(path / "results.json") if (path / "results.json").is_file() else None for path in paths]
-    apart = len(paths) > 1 and not _differ_in_seeds(demos)
-    rows: list[dict[str, object]] = []
-    for path, told in zip(paths, demos, strict=True):
-        prefix = f"{path.stem}: " if apart else ""
-        if told is None:
-            rows += [{**row, "name": f"{prefix}{row['method']}"} for row in gather(path)]
-        else:
-            seed = {"seed": told["seeds"]["search"]} if "seeds" in told else {}
-            named = {"found": told, **told.get("comparison", {})}
-            rows += [{**row, **seed, "name": prefix + name} for name, row in named.items()]
-    return rows
-
-
-def _differ_in_seeds(demos: list[Mapping | None]) -> bool:
-    """Whether results of the demo are of one setup, each with a seed of its own."""
-    if not all(told and "settings" in told and "seeds" in told for told in demos):
-        return False
-    setups, seeds = [_setup(told["settings"]) for told in demos], [str(told["seeds"]) for told in demos]
-    return all(setup == setups[0] for setup in setups) and len(set(seeds)) == len(seeds)
-
-
-def _setup(settings: object) -> object:
-    """Settings without those that other seeds change."""
-    if not isinstance(settings, Mapping):
-        return settings
-    return {name: _setup(value) for name, value in settings.items() if name not in _BY_SEED}
+    by_place = {at_root(place): gather(place) for place in places}
+    rows = [row for found in by_place.values() for row in found]
+    apart = len({(row["preset"], row["method"], row["seed"]) for row in rows}) < len(rows)
+    apart = apart or len({row["preset"] for row in rows}) > 1
+    return [
+        {**row, "name": f"{path.stem}: " * apart + str(row["method"])}
+        for path, found in by_place.items()
+        for row in found
+    ]
 
 
 class CompareRuns(View):
@@ -146,7 +126,7 @@ class CompareRuns(View):
         heads = ["runs", "test accuracy", *columns]
         body = []
         for name, rows in self.groups().items():
-            accuracy = Estimate.of([float(field(row, "test_accuracy")) for row in rows]).told(factor=100) + " %"
+            accuracy = Estimate.of([float(field(row, "test_accuracy")) for row in rows]).text(factor=100) + " %"
             costs = [say(Estimate.of([float(field(row, key)) for row in rows]).mean) for key, say in columns.values()]
             cells = "".join(f"<td {_CELL}>{text}</td>" for text in (len(rows), accuracy, *costs))
             body.append(f"<th scope='row' {_NAME}>{html.escape(name)}</th>{cells}")

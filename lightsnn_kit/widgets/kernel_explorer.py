@@ -38,6 +38,7 @@ class KernelExplorer(View):
                 f"statistics need counts [L, T, B] and hamming [L, T, B, B] for {shape[0]} layers; got "
                 f"{self.counts.shape} and {self.hamming.shape}."
             )
+        self.kernels = _kernels(statistics.layers, self.size, self.counts, self.hamming)
         self.rows = {name: row for row, names in enumerate(statistics.layers) for name in names}  # layer name -> row
         self.num_steps, self.num_samples = shape[1:3]
         self.labels = one_per_sample(labels, "labels", self.num_samples)
@@ -76,7 +77,7 @@ class KernelExplorer(View):
         self.panels.on_hover(self.guard(self._pick))
 
     def select(self, layer: str = _ALL, step: int | str = _ALL) -> None:
-        """Choose a layer by name and a step, "all" for the average; what does not exist is told in the message line."""
+        """Choose a layer by name and a step, "all" for the average; what does not exist becomes a message."""
         with self.guarded():
             if layer not in (_ALL, *self.rows):
                 raise unknown("layer", layer, [_ALL, *sorted(self.rows)])
@@ -84,22 +85,15 @@ class KernelExplorer(View):
             self.layer.value, self.step.value = layer, step
 
     def matrices(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(hamming, d, K) as chosen, [B, B] each; averages are taken over all (layer, step), as the score does."""
-        names = sorted(self.rows) if self.layer.value == _ALL else [self.layer.value]
-        steps = range(self.num_steps) if self.step.value == _ALL else [self.step.value]
-        totals = [0.0, 0.0, 0.0]
-        for row in (self.rows[name] for name in names):
-            for step in steps:  # one by one, in the score's order
-                totals = [total + term for total, term in zip(totals, self._slot(row, step), strict=True)]
-        return tuple(total / (len(names) * len(steps)) for total in totals)
+        """(hamming, d, K) as chosen, [B, B] each; averages are taken over all (layer, step), as the score does.
 
-    def _slot(self, row: int, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        n, hamming = self.size[row], self.hamming[row, step]
-        rate = self.counts[row, step] / n
-        silent = 1 - rate
-        chance = n * (rate[:, None] * silent[None] + silent[:, None] * rate[None])  # expected of unrelated patterns
-        d = 0.5 * hamming / (chance + 1e-3)
-        return hamming, d, n - d
+        d = N − K, N being the (mean) number of neurons.
+        """
+        names = sorted(self.rows) if self.layer.value == _ALL else [self.layer.value]
+        steps = slice(None) if self.step.value == _ALL else slice(self.step.value, self.step.value + 1)
+        rows = [self.rows[name] for name in names]  # equal layers are one row, counted once for each of them
+        hamming, kernel = (values[rows][:, steps].mean((0, 1)) for values in (self.hamming, self.kernels))
+        return hamming, self.size[rows].mean() - kernel, kernel
 
     def figure(self) -> go.Figure:
         """The chosen kernel beside its spectrum."""
@@ -140,3 +134,12 @@ class KernelExplorer(View):
 
     def describe(self) -> str:
         return f"KernelExplorer: {self._what()}, {self.num_samples} samples"
+
+
+def _kernels(layers: tuple, *counted: np.ndarray) -> np.ndarray:
+    """K [L, T, B, B] of every recorded layer and step, from the one home of its formula."""
+    import torch
+
+    from ..kernels import SpikeStatistics
+
+    return SpikeStatistics(layers, *(torch.as_tensor(each, dtype=torch.int64) for each in counted)).kernels().numpy()

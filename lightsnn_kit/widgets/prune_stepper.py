@@ -62,7 +62,7 @@ class PruneStepper(View):
         moves = {"back": ("‹ Back", -1), "next": ("Next ›", 1), "round": ("Next round »", 0)}
         self.buttons = {name: self._button(name, text) for name, (text, _) in moves.items()}
         self.buttons["doubt"] = self._button("doubt", "Next uncertain ≈")
-        self.told = self.part(ipywidgets.HTML(), "told")
+        self.words = self.part(ipywidgets.HTML(), "words")
         self.graph = self.part(CellGraph(self.mask, space=self.steps[0].mask.space, editable=False), "graph")
         self.graph.layout.max_width = "640px"
         self.bars = self.plot("bars", "Scores of the candidates of one edge, and the margins of the round")
@@ -72,7 +72,7 @@ class PruneStepper(View):
         self.watch(self.buttons["doubt"], lambda _: self.next_uncertain())
         self.watch(self.graph, self.show_edge, names="selected")
         self.watch(self.bars, lambda point: self._clicked(point))
-        self.arrange(flow(*self.buttons.values(), self.position), self.told, flow(self.graph, self.bars, width=480))
+        self.arrange(flow(*self.buttons.values(), self.position), self.words, flow(self.graph, self.bars, width=480))
 
     def _button(self, name: str, text: str) -> ipywidgets.Button:
         return self.part(ipywidgets.Button(description=text, layout={"width": "auto"}), name)
@@ -151,7 +151,7 @@ class PruneStepper(View):
         doubt = ""
         if is_uncertain(decision, self.noise_of(step)):
             doubt = " <b>≈ uncertain</b>: other weights or images may decide otherwise."
-        self.told.value = f"<p style='margin:0 10px'>{self._words()}; {mask.num_cells:,} cells left.{doubt}</p>"
+        self.words.value = f"<p style='margin:0 10px'>{self._words()}; {mask.num_cells:,} cells left.{doubt}</p>"
 
     def _words(self) -> str:
         step, decision = self.current

@@ -1,4 +1,4 @@
-"""RunMonitor: how far a run is, told from the files in its folder."""
+"""RunMonitor: how far a run is, from the files in its folder."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from .base import View
 from .parts import flow
 
 _SYMBOLS = {"running": "▶", "stalled": "⏸", "finished": "✔", "failed": "✖", "cancelled": "■"}
-_IDLE = 2.0  # seconds between two looks at a run that nobody works on: it may be started again
-_REST = 4.0  # times as long as a look took, so that long files leave most of the kernel's time to others
-_LAST = 5  # records told in words
+_IDLE = 2.0  # seconds between two readings of a run that nobody works on: it may be started again
+_REST = 4.0  # times as long as a reading took, so that long files leave most of the kernel's time to others
+_LAST = 5  # records shown in words
 
 
 class RunMonitor(View):
     """Attaches to a run folder, running or finished: progress, time left, live curves, last records, a cancel button.
 
     All state is the run's files, so closing the tab or restarting the kernel loses nothing: make the widget again.
-    ``every``: seconds between two looks, more where a look takes long. ``RunError`` if there is no such folder.
+    ``every``: seconds between two readings of its files, more where one takes long. ``RunError`` if there is no such
+    folder.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -44,20 +45,20 @@ class RunMonitor(View):
         self.status = jobs.status(self.folder)  # before anything is made: a wrong folder leaves no widget behind
         super().__init__(theme=theme)
         self._drawn: tuple | None = None  # what the curves show
-        self._lost = False  # whether the message tells that the last look failed
-        self.told = self.part(ipywidgets.HTML(), "told")
+        self._lost = False  # whether the message says that the last reading failed
+        self.state = self.part(ipywidgets.HTML(), "state")
         self.cancel = self.part(ipywidgets.Button(description="Cancel", icon="stop"), "cancel")
         self.cancel.tooltip = "Stop after the record it is working on; all records are kept"
         self.stages = self.part(ipywidgets.HTML(), "stages")
         self.curves = self.plot("curves", "Scores and training curves recorded so far")
         self.last = self.part(ipywidgets.HTML(), "last")
         self.printed = self.part(ipywidgets.HTML(), "log")
-        self.arrange(flow(self.cancel, self.told), self.stages, self.message, self.curves, self.last, self.printed)
+        self.arrange(flow(self.cancel, self.state), self.stages, self.message, self.curves, self.last, self.printed)
         self.watch(self.cancel, lambda _: self.stop())
-        self.look()
-        self.spawn(self._keep_looking())
+        self.refresh()
+        self.spawn(self._keep_refreshing())
 
-    async def _keep_looking(self) -> None:
+    async def _keep_refreshing(self) -> None:
         took = 0.0
         while True:
             pause = self.every if self.status.alive else max(self.every, _IDLE)
@@ -69,29 +70,29 @@ class RunMonitor(View):
     # ---- what it does
 
     def check(self) -> None:
-        """`look`; a folder that is gone becomes a message, which goes when the folder is back."""
+        """`refresh`; a folder that is gone becomes a message, which goes when the folder is back."""
         seen = False
         with self.guarded(keep=True):
-            self.look()
+            self.refresh()
             seen = True
         if seen and self._lost:
             self.say("")
         self._lost = not seen
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Read the files once and show what is new; ``RunError`` if the folder is gone."""
         try:
-            self._look()
+            self._refresh()
         except OSError as error:  # taken away between two reads
             raise RunError(f"cannot read the run in {self.folder}: {error}") from error
 
-    def _look(self) -> None:
+    def _refresh(self) -> None:
         self.status = jobs.status(self.folder)
         self.cancel.disabled = not self.status.alive
         left = self.status.seconds_left
         more = f", about {jobs.time_words(left)} left" if self.status.alive and left is not None else ""
         symbol, state = _SYMBOLS.get(self.status.state, "○"), self.status.state
-        self.told.value = (
+        self.state.value = (
             f"<span role='status'>{symbol} <b>{state}</b>: {html.escape(self.status.message)}{more}</span>"
         )
         self.stages.value = "".join(_stage_row(stage, self.status.alive) for stage in self.status.stages)
@@ -102,7 +103,7 @@ class RunMonitor(View):
     def stop(self) -> None:
         """Ask the job to stop after the record it is working on; ``RunError`` if nobody works on the run."""
         jobs.cancel(self.folder)
-        self.look()
+        self.refresh()
         self.say("Asked to stop. All records are kept; start the run again to go on.")
 
     def records(self) -> dict[str, tuple[dict[str, object], ...]]:
@@ -152,16 +153,16 @@ def _last_lines(records: dict[str, tuple[dict[str, object], ...]]) -> str:
     if not newest:
         return ""
     name, rows = newest[-1]
-    told = [_in_words(number, row) for number, row in enumerate(rows[-_LAST:], max(1, len(rows) - _LAST + 1))]
-    lines = "<br>".join(map(html.escape, told))
+    words = [_in_words(number, row) for number, row in enumerate(rows[-_LAST:], max(1, len(rows) - _LAST + 1))]
+    lines = "<br>".join(map(html.escape, words))
     return f"<div style='margin:4px 10px;line-height:1.5'><b>{html.escape(name)}, last records</b><br>{lines}</div>"
 
 
 def _log_lines(folder: Path) -> str:
     """What the job has printed last; open at all times, as what can be folded would close with every new line."""
     said = html.escape(jobs.log(folder, lines=6))
-    look = "margin:0;overflow-x:auto;line-height:1.4"
-    said = said and f"<b>What the job printed last</b><pre style='{look}'>{said}</pre>"
+    style = "margin:0;overflow-x:auto;line-height:1.4"
+    said = said and f"<b>What the job printed last</b><pre style='{style}'>{said}</pre>"
     return said and f"<div style='margin:4px 10px'>{said}</div>"
 
 

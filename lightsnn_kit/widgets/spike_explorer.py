@@ -96,7 +96,7 @@ class SpikeExplorer(View):
     # ---- what is chosen
 
     def select(self, layer: str | None = None, *, sample: int | None = None, neuron: int | None = None) -> None:
-        """Choose by name and number; what does not exist is told in the message line."""
+        """Choose by name and number; what does not exist becomes a message."""
         with self.guarded():
             if layer is not None and layer not in self.spikes:
                 raise unknown("layer", layer, self.spikes)

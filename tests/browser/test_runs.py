@@ -36,7 +36,7 @@ def test_search_and_train(lab: Lab) -> None:
     with lab.notebook(PROJECT / "notebooks" / "train.ipynb", quick=True) as notebook:
         notebook.run_all()
         notebook.check_plots(MONITOR)
-        assert "finished" in notebook.panel.locator(f"{MONITOR}-told").text_content()
+        assert "finished" in notebook.panel.locator(f"{MONITOR}-state").text_content()
 
 
 def test_runs(lab: Lab, write_notebook) -> None:
@@ -55,18 +55,18 @@ def test_runs(lab: Lab, write_notebook) -> None:
 def check_stepper(notebook: Notebook) -> None:
     """A button, the slider by key, an edge of the graph by key."""
     at = f"{notebook.widget('PruneStepper')}.position.value"
-    told = notebook.panel.locator(f"{STEPPER}-told").first
+    words = notebook.panel.locator(f"{STEPPER}-words").first
     graph, bars = (notebook.draws(f"{STEPPER}-{part}") for part in ("graph", "bars"))
-    said = notebook.changes(told.text_content, notebook.panel.locator(f"{STEPPER}-next").click)
+    said = notebook.changes(words.text_content, notebook.panel.locator(f"{STEPPER}-next").click)
     assert "decision 1 of 24, round 1" in said
     assert notebook.python(at) == 1
     notebook.until(lambda: notebook.draws(f"{STEPPER}-graph") > graph)
     handle = notebook.panel.locator(f"{STEPPER}-position .noUi-handle").first
     handle.focus()
     notebook.changes(lambda: notebook.python(at), lambda: handle.press("ArrowRight"))
-    notebook.until(lambda: "decision 2 of 24" in told.text_content() and notebook.draws(f"{STEPPER}-bars") > bars)
+    notebook.until(lambda: "decision 2 of 24" in words.text_content() and notebook.draws(f"{STEPPER}-bars") > bars)
     notebook.panel.locator(f'{STEPPER} [data-key="0<-3"]').first.press("Enter")
-    notebook.until(lambda: "from 0<-3" in told.text_content())
+    notebook.until(lambda: "from 0<-3" in words.text_content())
     assert notebook.python(at) == 9  # six forward edges, then 0<-1, 0<-2, 0<-3
 
 
@@ -84,21 +84,21 @@ def check_compare(notebook: Notebook) -> None:
 
 def check_monitor(notebook: Notebook) -> None:
     """Progress by itself; a new kernel that goes on watching the same job; and the job cancelled."""
-    told = notebook.panel.locator(f"{MONITOR}-told").first
+    state = notebook.panel.locator(f"{MONITOR}-state").first
     stages = notebook.panel.locator(f"{MONITOR}-stages").first
     done = "jobs.status('runs/slow').stages[0].done"
-    notebook.until(lambda: "running" in told.text_content() and "of 300 scores" in stages.text_content(), seconds=90)
+    notebook.until(lambda: "running" in state.text_content() and "of 300 scores" in stages.text_content(), seconds=90)
     notebook.check_plots(MONITOR)
     notebook.changes(stages.text_content, lambda: None)
     before = notebook.python(done)
     notebook.restart()
     notebook.run(3)
-    notebook.until(lambda: "running" in told.text_content())
+    notebook.until(lambda: "running" in state.text_content())
     assert notebook.python(done) > before
     notebook.check_plots(MONITOR)
     notebook.changes(stages.text_content, lambda: None)
     notebook.pictures("run_monitor", MONITOR)
     notebook.panel.locator(f"{MONITOR}-cancel").first.click()
-    notebook.until(lambda: "cancelled" in told.text_content(), seconds=60)
+    notebook.until(lambda: "cancelled" in state.text_content(), seconds=60)
     assert notebook.python("jobs.status('runs/slow').state") == "cancelled"
     assert notebook.python(f"{notebook.widget('RunMonitor')}.status.state") == "cancelled"

@@ -1,0 +1,140 @@
+"""The commands ``search``, ``train`` and ``evaluate``: the steps of a row, in words or as one line of JSON.
+
+Torch and the data are imported when a command runs, so that the command line itself stays light.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from ..files import RunError, project_root, to_json
+from .notebooks import unused_path
+
+if TYPE_CHECKING:
+    from ..cells import Cell
+    from .presets import Preset
+
+
+def add_commands(commands: argparse._SubParsersAction) -> None:
+    """Declare the three commands and their options."""
+    search = commands.add_parser("search", help="choose a cell for a data set (seconds)")
+    train = commands.add_parser("train", help="train any cell, or the one that a method chooses (minutes)")
+    test = commands.add_parser("evaluate", help="test what was trained in a run folder, and count its operations")
+    for command in (search, train):
+        add = command.add_argument
+        add(
+            "--preset", "--dataset", default="digits", help="an experiment, or a data set's name (default: %(default)s)"
+        )
+        add("--method", default="balanced", help="how to choose the cell (default: %(default)s)")
+        add("--space", default="", help="the space to search (default: the preset's)")
+        add("--width", type=int, default=0, help="channels of cell 1 (default: the preset's)")
+        add("--num-steps", type=int, default=0, help="time steps (default: the preset's)")
+        add("--seed", type=int, default=0, help="of weights, batches and draws (default: %(default)s)")
+    search.add_argument("--batch-size", type=int, default=0, help="samples that a score compares")
+    search.add_argument("--run", default="", help="run folder that keeps the search (default: none)")
+    train.add_argument("--cell", default="", help="a cell's string or matrix, or the file of a saved cell")
+    train.add_argument("--epochs", type=int, default=0, help="passes over the training part (default: the preset's)")
+    train.add_argument("--run", default="", help="run folder (default: the next free name of runs/train)")
+    test.add_argument("--run", required=True, help="run folder in which cells were trained")
+    for command in (search, train, test):
+        command.add_argument("--json", action="store_true", help="the last line is one JSON object")
+
+
+def search(options: argparse.Namespace) -> dict[str, object]:
+    """Choose a cell as the options say, print it, and return what the JSON line holds."""
+    from ..methods import choose
+    from ..spaces import OpMask
+    from .experiments import Experiment
+    from .recorded import RecordedScore
+
+    preset = _preset(options, batch_size=options.batch_size)
+    if options.run:
+        experiment = Experiment.open(options.run, preset)
+        splits, chosen = experiment.load(options.seed)[0], experiment.row(options.method, options.seed).choose()
+    else:
+        splits = preset.load(seed=options.seed)
+        score = RecordedScore(preset, splits, options.seed)
+        settings = {"seed": options.seed, "budget": preset.budget, "keep_path": preset.keep_path}
+        chosen = choose(options.method, preset.cell_space, score=score, **settings)
+    value = chosen.score
+    if value is None:  # one score says whether the cell is alive
+        value = RecordedScore(preset, splits, options.seed)(OpMask.from_cell(chosen.cell))
+    found = describe(chosen.cell) | {"score": value, "evaluations": chosen.evaluations}
+    found |= {"seconds": round(chosen.seconds, 3), "method": options.method, "preset": preset.name}
+    found |= {"dataset": preset.dataset, "seed": options.seed}
+    _print(found, _search_words(found), options.json)
+    return found
+
+
+def train(options: argparse.Namespace) -> dict[str, object]:
+    """Train a cell as the options say, print each epoch, and return the row's name and what training gave."""
+    from .experiments import Experiment
+
+    run = options.run or unused_path(project_root() / "runs" / "train").relative_to(project_root()).as_posix()
+    experiment = Experiment.open(run, _preset(options, epochs=options.epochs))
+    method = "" if options.cell else options.method
+    row = experiment.row(method, options.seed, cell=options.cell)
+    print(f"{row.name} in {run}: {row.choose().cell}", flush=True)
+    for record in row.train():
+        accuracy = f"train {record.train_accuracy:.1%}, validation {record.val_accuracy:.1%}"
+        print(
+            f"epoch {record.epoch} of {experiment.preset.train.epochs}: {accuracy}, {record.seconds:.1f} s", flush=True
+        )
+    result = {"run": run, "row": row.name, "cell": str(row.cell)} | row.training.result
+    _print(result, f"test it with: python -m lightsnn_kit evaluate --run {run}", options.json)
+    return result
+
+
+def evaluate(options: argparse.Namespace) -> list[dict[str, object]]:
+    """Test every trained row of a run folder that was not tested yet, print all rows, and return them."""
+    from .experiments import Experiment
+
+    experiment = Experiment.open(options.run)
+    trained = [row for row in experiment.rows() if row.training.finished]
+    if not trained:
+        raise RunError(f"nothing was trained in {experiment.folder.path}; train a cell there first.")
+    rows = [row.test() for row in trained]
+    words = [
+        f"{row['method']}, seed {row['seed']}: {row['test_accuracy']:.1%} ({row['test_correct']} of "
+        f"{row['test_samples']}), {row['parameters']:,} parameters, firing rate {row['firing_rate']:.1%}, "
+        f"{row['synops'] / 1e3:,.0f} k SynOps, {row['energy_pj'] / 1e3:,.0f} nJ\n    {row['cell']}"
+        for row in rows
+    ]
+    _print({"rows": rows}, "\n".join(words), options.json)
+    return rows
+
+
+def describe(cell: Cell) -> dict[str, object]:
+    """What a cell itself tells, in plain values: its string, op by edge, path figures."""
+    from ..paths import cell_paths
+
+    paths = cell_paths(cell)
+    edges = {str(edge): str(op) for edge, op in cell.edge_ops.items()}
+    return {"cell": str(cell), "edges": edges, "paths": asdict(paths) if paths else None}
+
+
+def _preset(options: argparse.Namespace, **more: object) -> Preset:
+    from . import presets
+
+    wanted = {"space": options.space, "width": options.width, "num_steps": options.num_steps}
+    return presets.get(options.preset).adapted(**wanted, **more)
+
+
+def _print(found: dict[str, object], words: str, as_json: bool) -> None:
+    print(to_json(found) if as_json else words)
+
+
+def _search_words(found: dict[str, object]) -> str:
+    from ..methods import METHODS
+
+    paths = found["paths"]
+    shape = (
+        f"{paths['depth']} convolutions deep, {paths['convs']} in all, {paths['edges']} edges" if paths else "no path"
+    )
+    dead = " (dead: two samples are alike in every spike)" if found["score"] == float("-inf") else ""
+    return (
+        f"{found['cell']}\n{shape}\n{found['method']}: {METHODS[found['method']].text}\n"
+        f"score {found['score']:.4f}{dead}, {found['evaluations']} scores to choose it, {found['seconds']:.1f} s"
+    )

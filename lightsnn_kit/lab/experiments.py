@@ -1,0 +1,113 @@
+"""Experiments: a preset in a run folder, and its rows.
+
+A run folder holds one experiment: the stage ``experiment`` (its preset and data), and for each row a stage
+``<method>/seed<n>`` with ``scores.jsonl`` and ``steps.jsonl`` of the search, ``chosen.json``, a stage ``train`` inside
+it, and ``result.json`` at the end: the row. The stage notebooks, the command line and ``run_rows`` all go this way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from ..cells import Cell
+from ..data import Splits
+from ..files import RunError, at_root
+from ..methods import METHODS, method_of
+from .presets import Preset
+from .rows import Row
+from .runs import RunFolder, Stage
+from .saved_cells import read_cell
+
+
+class Experiment:
+    """One preset in one run folder; ``row`` gives what is done for a method, or a cell of yours, and a seed.
+
+    ``data`` goes to the data set's loader, such as ``{"folder": ...}``. ``device``: "auto" takes CUDA where torch has
+    it.
+    """
+
+    def __init__(
+        self, folder: RunFolder, preset: Preset, *, data: Mapping[str, object] | None = None, device: str = "auto"
+    ) -> None:
+        self.folder, self.preset, self.options = folder, preset, dict(data or {})
+        self.device = torch.device(device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+        self._loaded: tuple[int, Splits, float] | None = None
+
+    @classmethod
+    def open(cls, run: str | Path, preset: Preset | None = None, **options) -> Experiment:
+        """The experiment of a run folder, to be begun with this preset, or as it was begun where none is given.
+
+        ``RunError`` if there is neither.
+        """
+        folder = RunFolder.open(run)
+        if preset is None:
+            if not cls.begun(run):
+                raise RunError(
+                    f"{folder.path} holds no experiment; run search.ipynb on it first, or train.ipynb with a cell."
+                )
+            begun = folder.read("experiment")
+            preset = Preset.from_dict(begun.settings["preset"] | {"train": begun.result["train"]})
+        return cls(folder, preset, **options)
+
+    @staticmethod
+    def begun(run: str | Path) -> bool:
+        """True if an experiment was begun in that folder."""
+        return Stage(at_root(run) / "experiment").finished
+
+    def load(self, seed: int) -> tuple[Splits, float]:
+        """The data, kept for the next row of this seed, and the seconds they took.
+
+        ``RunExistsError`` if the folder was begun with another preset, or with other data of that name.
+        """
+        if self._loaded is None or self._loaded[0] != seed:
+            started = time.perf_counter()
+            splits = self.preset.load(seed=seed, **self.options)
+            self._loaded = seed, splits, time.perf_counter() - started
+            settings = self.preset.to_dict()
+            train = settings.pop("train")  # may be another for each row: a cell can be trained again, in another row
+            begun_with = {"preset": settings, "source": splits.source, "stand_in": splits.stand_in}
+            if not (stage := self.folder.stage("experiment", begun_with)).finished:
+                stage.finish({"train": train})
+        return self._loaded[1:]
+
+    def row(self, method: str = "", seed: int = 0, *, cell: object = "") -> Row:
+        """The row of a method and a seed; with ``cell`` (anything `read_cell` reads) that of a cell of yours.
+
+        Such a row bears ``method`` as its name, or that of the cell's file, or one made of the cell itself.
+        """
+        if isinstance(cell, str) and not cell:
+            method_of(method)
+            return Row(self, method, seed)
+        found, name = read_cell(cell)
+        name = method or name or f"cell-{hashlib.sha256(str(found).encode()).hexdigest()[:8]}"
+        if name in METHODS:
+            raise RunError(f"{name!r} is a method, which chooses its own cell; give yours another name.")
+        return Row(self, name, seed, given=found)
+
+    def rows(self, seed: int | None = None) -> list[Row]:
+        """All rows begun in the folder (of a seed), in the order of their beginning."""
+        found = sorted(self.folder.path.glob("*/seed*/settings.json"), key=lambda path: path.stat().st_mtime_ns)
+        begun = [Stage(path.parent).settings for path in found]
+        return [
+            Row(self, row["method"], row["seed"], given=Cell.parse(row["cell"]) if "cell" in row else None)
+            for row in begun
+            if seed in (None, row["seed"])
+        ]
+
+
+def run_rows(experiment: Experiment, methods: Sequence[str], seeds: Sequence[int]) -> Iterator[dict[str, object]]:
+    """Run or go on with the rows of all methods and seeds, seed by seed, and yield each.
+
+    A finished row is read back, one with other settings or data refused (``RunExistsError``). Data are loaded once per
+    seed; each row counts their seconds as if alone. No network is trained twice.
+    """
+    for method in methods:
+        method_of(method)  # an unknown name is refused before any work
+    for seed in seeds:
+        for method in methods:
+            yield experiment.row(method, seed).run()

@@ -1,0 +1,91 @@
+"""A score that is written down value by value, and read back where an interrupted search goes on."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+
+from ..data import Splits, scoring_batches
+from ..files import RunError
+from ..networks import build_supernet
+from ..records import mask_key
+from ..scoring import Scorer
+from ..spaces import CellSpace, OpMask
+from .presets import Preset
+from .runs import Stage
+
+
+class RecordedScore:
+    """The score of a preset: each value goes to ``scores.jsonl`` of a stage; what is there is read, not computed again.
+
+    The supernet is built when the first value is needed, for the first mask's space: pruning without backward edges
+    scores masks of another space than the preset's. Without a stage nothing is written.
+    """
+
+    def __init__(
+        self,
+        preset: Preset,
+        splits: Splits,
+        seed: int,
+        stage: Stage | None = None,
+        *,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.preset, self.splits, self.seed, self.stage, self.device = preset, splits, seed, stage, device
+        self.earlier = stage.records("scores") if stage else []
+        self.index = 0
+        self._replayed: list[OpMask] = []  # read back, in case membranes must be brought to where they were
+        self._scorer: Scorer | None = None
+
+    def __call__(self, mask: OpMask) -> float:
+        index, self.index = self.index, self.index + 1
+        if index < len(self.earlier):
+            earlier = self.earlier[index]
+            if earlier["mask"] != mask_key(mask):
+                raise RunError(
+                    f"score {index} in {self.stage.path} is of the mask {earlier['mask']!r}, but the search now asks "
+                    f"for {mask_key(mask)!r}: the code has changed since. Choose another run folder."
+                )
+            if not self.preset.scoring.reset:
+                self._replayed.append(mask)
+            return float(earlier["score"])
+        self._restore_membranes()
+        started = time.perf_counter()
+        scorer = self.scorer(mask.space, index)
+        built = time.perf_counter()
+        value = scorer(mask)
+        seconds = {"build_seconds": built - started, "seconds": time.perf_counter() - built}
+        if self.stage:
+            self.stage.append("scores", {"index": index, "mask": mask_key(mask), "score": value, **seconds})
+        return value
+
+    def _restore_membranes(self) -> None:
+        """Score again what was read back: without reset a score depends on all that came before it.
+
+        The seconds that this takes are not those of a score, and not recorded.
+        """
+        for index, mask in enumerate(self._replayed):
+            value, earlier = self.scorer(mask.space, index)(mask), self.earlier[index]["score"]
+            if value != earlier:
+                raise RunError(
+                    f"score {index} in {self.stage.path} is {earlier}, computed again it is {value}: another machine "
+                    "or other code. Choose another run folder."
+                )
+        self._replayed = []
+
+    def scorer(self, space: CellSpace, index: int = 0) -> Scorer:
+        """The scorer, built once; with ``fresh_batches`` it gets other images for every candidate."""
+        scoring = self.preset.scoring
+        if self._scorer is None:
+            supernet = build_supernet(space, self.preset.network_config(self.splits), seed=self.seed).to(self.device)
+            self._scorer = Scorer(supernet=supernet, batches=self._batches(self.seed), config=scoring)
+        if scoring.fresh_batches and index:
+            own = int(np.random.SeedSequence((self.seed, index)).generate_state(1)[0])
+            return Scorer(supernet=self._scorer.supernet, batches=self._batches(own), config=scoring)
+        return self._scorer
+
+    def _batches(self, seed: int) -> tuple[torch.Tensor, ...]:
+        sizes = {name: getattr(self.preset.scoring, name) for name in ("batch_size", "num_batches")}
+        return tuple(batch.to(self.device) for batch in scoring_batches(self.splits.train, **sizes, seed=seed))

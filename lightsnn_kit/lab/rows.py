@@ -1,0 +1,261 @@
+"""One row of an experiment: choose a cell, train it, test it. Every step is recorded, and goes on where it stopped."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ..cells import Cell
+from ..checkpoints import load_network
+from ..data import Splits
+from ..energy import EnergyReport, measure_energy
+from ..files import RunError
+from ..methods import Chosen, choose, method_of
+from ..networks import SpikingNetwork, build_network
+from ..records import step_record
+from ..scoring import Measures, Scorer, measure
+from ..spaces import CellSpace, OpMask
+from ..training import EpochRecord, TrainingDivergedError, evaluate, fit
+from .presets import Preset
+from .recorded import RecordedScore
+from .results import provenance_of
+from .runs import Stage
+
+if TYPE_CHECKING:
+    from .experiments import Experiment
+
+ENERGY_SAMPLES = 256  # test samples on which spikes and operations are counted
+SEARCHED = ("search_seconds", "build_seconds", "first_score_seconds", "score_seconds_median")
+COUNTED = ("firing_rate", "spikes", "synops", "macs", "energy_pj", "spikingjelly_energy_pj", "assumptions")
+
+
+class Row:
+    """One row of an experiment: ``choose``, ``train`` and ``test``, each recorded, read back and gone on with."""
+
+    def __init__(self, experiment: Experiment, method: str, seed: int, *, given: Cell | None = None) -> None:
+        self.experiment, self.preset, self.method, self.seed = experiment, experiment.preset, method, seed
+        self.given, self.name = given, f"{method}/seed{seed}"
+
+    # ---- the records
+
+    def open(self) -> Stage:
+        """The row's stage, begun now or before; ``RunExistsError`` if it is of another cell or experiment."""
+        self.splits  # noqa: B018  (the experiment's own stage comes first)
+        settings = {"method": self.method, "seed": self.seed}
+        return self.experiment.folder.stage(self.name, settings | ({"cell": str(self.given)} if self.given else {}))
+
+    @property
+    def stage(self) -> Stage:
+        """The row's records, whether it was begun or not."""
+        return Stage(self.experiment.folder.path / self.name)
+
+    @property
+    def training(self) -> Stage:
+        """The records of its training."""
+        return Stage(self.stage.path / "train")
+
+    @property
+    def splits(self) -> Splits:
+        """The data of the row's seed."""
+        return self.experiment.load(self.seed)[0]
+
+    @property
+    def cell(self) -> Cell:
+        """The cell that is trained; ``RunError`` before `choose`.
+
+        With ``feedback=False`` that is the chosen one without its backward edges: they are never read, in training
+        neither, and what computing them would cost is not counted.
+        """
+        chosen = Cell.parse(self.stage.read_json("chosen")["cell"])
+        return chosen if self.preset.scoring.feedback else chosen.forward_part()
+
+    # ---- the steps
+
+    def choose(self) -> Chosen:
+        """Choose the cell, score by score; what earlier runs have scored is read back."""
+        stage = self.open()
+        if not stage.has("chosen"):
+            chosen = self._choose(stage)
+            figures = {name: getattr(chosen, name) for name in ("score", "evaluations", "seconds")}
+            stage.write_json("chosen", {"cell": str(chosen.cell)} | figures | search_figures(stage))
+        kept = stage.read_json("chosen")
+        return Chosen(Cell.parse(kept["cell"]), kept["score"], kept["evaluations"], kept["seconds"])
+
+    def _choose(self, stage: Stage) -> Chosen:
+        if self.given is not None:
+            return Chosen(self.given, None, 0, 0.0)
+        if stage.finished:
+            raise RunError(f"{stage.path} is finished but tells no chosen cell: it was made by an earlier version.")
+        space, budget = self.preset.cell_space, self.preset.budget
+        if method_of(self.method).scores:  # how many scores a search takes does not depend on their values
+            stage.expect("scores", 1 + choose(self.method, space, score=lambda mask: 0.0, budget=budget).evaluations)
+            self._take_over_scores(stage)
+        rounds = len(stage.records("steps"))
+
+        def keep(step) -> None:
+            if step.round > rounds:
+                stage.append("steps", step_record(step))
+
+        score = RecordedScore(self.preset, self.splits, self.seed, stage, device=self.experiment.device)
+        options = {"budget": budget, "keep_path": self.preset.keep_path, "on_step": keep}
+        return choose(self.method, space, score=score, seed=self.seed, **options)
+
+    def _take_over_scores(self, stage: Stage) -> None:
+        """Copy the scores (with their seconds) of another row whose search is the same: none is computed twice."""
+        twin = Row(self.experiment, method_of(self.method).same_scores_as or self.method, self.seed)
+        if twin.name != self.name and twin.stage.has("chosen") and not stage.records("scores"):
+            for record in twin.stage.records("scores")[: twin.stage.read_json("chosen")["evaluations"]]:
+                stage.append("scores", record)
+
+    def scorer(self, space: CellSpace | None = None) -> Scorer:
+        """The scorer of the row's search, with its weights and its first batches (of another space if given)."""
+        score = RecordedScore(self.preset, self.splits, self.seed, device=self.experiment.device)
+        return score.scorer(space or self.preset.cell_space)
+
+    def measure(self) -> Measures:
+        """What the scorer tells of the chosen cell before training: scores, kernels, rates; the row keeps the scores.
+
+        A cell that the preset's space does not hold is measured in the smallest space that does.
+        """
+        cell, space = self.choose().cell, self.preset.cell_space
+        inside = set(cell.ops) <= set(space.ops) and (space.backward or not any(e.is_backward for e in cell.live_edges))
+        mask = OpMask.from_cell(cell, space if inside else None)
+        found = measure(self.scorer(mask.space), mask)
+        if not self.stage.finished and not self.stage.has("measured"):
+            self.stage.write_json("measured", {"sahd": found.sahd, "hd": found.hd})
+        return found
+
+    def train(self) -> Iterator[EpochRecord]:
+        """Train the chosen cell, epoch by epoch; epochs done before come first, a finished training only tells them.
+
+        A training that diverges keeps its best epoch so far, and says so.
+        """
+        self.choose()
+        config = replace(self.preset.train, seed=self.seed)
+        stage = self.experiment.folder.stage(f"{self.name}/train", {"cell": str(self.cell), "train": asdict(config)})
+        stage.expect("epochs", config.epochs)
+        if self._take_over_training(stage):
+            yield from (EpochRecord(**record) for record in stage.records("epochs"))
+            return
+        started, done, diverged = time.perf_counter(), len(stage.records("epochs")), False
+        network = self.untrained().to(self.experiment.device)
+        try:
+            for record in fit(network, self.splits, config, folder=stage.path / "checkpoints"):
+                if record.epoch > done:
+                    stage.append("epochs", asdict(record))
+                yield record
+        except TrainingDivergedError:
+            diverged = True
+        if not stage.finished:
+            epochs = stage.records("epochs")
+            best = max(epochs, key=lambda epoch: epoch["val_accuracy"], default={})
+            seconds = {"train": sum(epoch["seconds"] for epoch in epochs)}
+            seconds["train_and_checkpoints"] = time.perf_counter() - started
+            chosen = {name: best[name] for name in ("epoch", "val_accuracy") if best}
+            stage.finish(chosen | {"diverged": diverged, "seconds": seconds})
+
+    def _take_over_training(self, stage: Stage) -> bool:
+        """Copy the epochs of a finished row of the same cell, training and seed: they would be repeated bit for bit."""
+        if stage.finished or stage.records("epochs"):
+            return False
+        for row in self.experiment.rows():
+            twin = row.training
+            same = twin.finished and row.stage.finished and row.seed == self.seed and row.name != self.name
+            if same and twin.settings == stage.settings:
+                for name, records in (("epochs", twin.records("epochs")), ("resumed", provenance_of(row.stage))):
+                    for record in records:
+                        stage.append(name, record)
+                whose = row.stage.result.get("same_network_as", row.method)
+                stage.finish(twin.result | {"same_network_as": whose})
+                return True
+        return stage.finished
+
+    def untrained(self) -> SpikingNetwork:
+        """The cell's network with the row's first weights."""
+        return build_network(self.cell, self.preset.network_config(self.splits), seed=self.seed)
+
+    def trained(self) -> SpikingNetwork:
+        """The network with the weights of the epoch that was best on validation; the first ones if none was finished.
+
+        ``RunError`` before the training has ended.
+        """
+        if not self.training.finished:
+            raise RunError(f"the training in {self.training.path} has not ended; go on with it first.")
+        whose = self.training.result.get("same_network_as", self.method)
+        best = self.experiment.folder.path / whose / f"seed{self.seed}" / "train" / "checkpoints" / "best.pt"
+        network = self.untrained() if "epoch" not in self.training.result else load_network(best)
+        return network.to(self.experiment.device)
+
+    def test(self) -> dict[str, object]:
+        """Test the trained network once, count its spikes and operations, and finish the row, which is returned."""
+        stage = self.open()
+        if not stage.finished:
+            started, trained = time.perf_counter(), self.training.result
+            network = self.trained()
+            figures, energy = test_figures(network, self.splits, self.preset)
+            stage.write_json("layers", [asdict(layer) for layer in energy.layers])
+            seconds = trained["seconds"] | {"evaluate": time.perf_counter() - started}
+            stage.finish(self._figures() | figures | trained | {"seconds": seconds | self._seconds()})
+        return stage.result
+
+    def run(self) -> dict[str, object]:
+        """All steps, and the row."""
+        for _ in self.train():
+            pass
+        return self.test()
+
+    # ---- figures
+
+    def _figures(self) -> dict[str, object]:
+        chosen, cell = self.stage.read_json("chosen"), self.cell
+        row = {"preset": self.preset.name, "dataset": self.preset.dataset, "method": self.method, "seed": self.seed}
+        row |= {"cell": str(cell)} | ({"chosen_cell": chosen["cell"]} if chosen["cell"] != str(cell) else {})
+        row |= {
+            "stand_in": self.splits.stand_in,
+            "source": self.splits.source,
+            "quick": self.preset.per_class is not None,
+        }
+        row |= {name: chosen[name] for name in ("evaluations", "score", *SEARCHED)}
+        return row | cell_figures(cell) | (self.stage.read_json("measured") if self.stage.has("measured") else {})
+
+    def _seconds(self) -> dict[str, float]:
+        return {"load": self.experiment.load(self.seed)[1], "search": self.stage.read_json("chosen")["search_seconds"]}
+
+
+def search_figures(stage: Stage) -> dict[str, object]:
+    """Seconds of all scores of a search with what was built for them, of the first, and the median of one."""
+    scores = stage.records("scores")
+    taken = [record["seconds"] for record in scores]
+    return {
+        "search_seconds": sum(record["seconds"] + record["build_seconds"] for record in scores),
+        "build_seconds": sum(record["build_seconds"] for record in scores),
+        "first_score_seconds": taken[0] if taken else None,
+        "score_seconds_median": statistics.median(taken) if taken else None,
+    }
+
+
+def cell_figures(cell: Cell) -> dict[str, object]:
+    """What the cell itself tells: live convolutions and feedback edges, and its longest convolution path."""
+    paths = cell.conv_path_lengths()
+    return {
+        "convs": cell.num_convs,
+        "feedback_edges": sum(edge.is_backward for edge in cell.live_edges),
+        "longest_conv_path": paths[1] if paths else None,
+    }
+
+
+def test_figures(network: SpikingNetwork, splits: Splits, preset: Preset) -> tuple[dict[str, object], EnergyReport]:
+    """Accuracy on the whole test part, and counts on the first samples of a fixed shuffle of it."""
+    answer = evaluate(network, splits.test, batch_size=preset.train.batch_size * 4, loss=preset.train.loss)
+    chosen = np.random.default_rng(0).permutation(len(splits.test))[:ENERGY_SAMPLES]
+    x = splits.test.batch(torch.from_numpy(chosen))[0]
+    energy = measure_energy(network, x, batch_size=preset.train.batch_size)
+    counts = {"test_accuracy": answer.accuracy, "test_correct": answer.num_correct, "test_samples": answer.num_samples}
+    counts |= {"parameters": network.num_parameters}
+    return counts | {name: getattr(energy, name) for name in COUNTED}, energy

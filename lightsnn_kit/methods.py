@@ -1,0 +1,197 @@
+"""The one registry of ways to choose a cell: searches, rules and cells made by hand, each under one name (no torch).
+
+A *method* is a name. With the same space, score, seed and budget it is the same cell at every door: the command line,
+the stage notebooks, experiments and studies all ask ``choose``.
+
+>>> [cell.num_convs for cell in (choose(name, "lightsnn").cell for name in ("balanced", "residual", "all-conv"))]
+[3, 2, 12]
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from .cells import Cell, Edge, Op
+from .checks import unknown
+from .paths import rank_cells
+from .search import PruneStep, Score, prune_search, random_search
+from .spaces import PUBLISHED_CELLS, CellSpace, OpMask, as_space
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a method chose, and what the choice took.
+
+    ``score``: the chosen cell's, by the score given (pruning takes it at the end, beyond its ``evaluations``); None for
+    a method that asks for none. ``evaluations``: scores that the search took.
+    """
+
+    cell: Cell
+    score: float | None
+    evaluations: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a method is asked: where to search, and with what."""
+
+    space: CellSpace
+    score: Score
+    rng: np.random.Generator
+    budget: int  # cells that a random search draws; how many scores pruning takes follows from the space
+    keep_path: bool = True  # False: pruning may cut every path from input to output, as the released code does
+    executor: Executor | None = None
+    on_step: Callable[[PruneStep], object] = lambda step: None  # is handed each round of pruning
+
+    def score_of(self, cell: Cell) -> float:
+        """One score more, taken by a worker where workers score."""
+        mask = OpMask.from_cell(cell, self.space)
+        return float(self.executor.submit(self.score, mask).result() if self.executor else self.score(mask))
+
+
+class Found(NamedTuple):
+    """A cell, its score if the method asks for scores, and how many the search took."""
+
+    cell: Cell
+    score: float | None = None
+    evaluations: int = 0
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to choose a cell: the function, one line of explanation, and whether it scores networks."""
+
+    find: Callable[[Request], Found]
+    text: str
+    scores: bool = False
+    same_scores_as: str | None = None  # a method whose search is the same, score by score
+
+
+def _prune(request: Request, *, cut: bool = False) -> Found:
+    evaluations = 0
+    options = {"keep_path": request.keep_path, "executor": request.executor}
+    for step in prune_search(request.space, request.score, **options):
+        request.on_step(step)
+        evaluations += step.evaluations
+    cell = step.mask.to_cell()
+    cell = cell.forward_part() if cut else cell
+    return Found(cell, request.score_of(cell), evaluations)
+
+
+def _best_of(request: Request, *, snasnet_rules: bool) -> Found:
+    options = {"budget": request.budget, "rng": request.rng, "executor": request.executor}
+    found = random_search(request.space, request.score, snasnet_rules=snasnet_rules, **options)
+    best = max(found, key=lambda scored: scored.score)  # the first of equals
+    return Found(best.cell, best.score, request.budget)
+
+
+def _random(request: Request) -> Found:
+    if all(op is Op.ZEROIZE for op in request.space.ops):
+        raise ValueError("no cell of a space of zeroize alone has a path from input to output.")
+    while (cell := request.space.sample(request.rng)).conv_path_lengths() is None:
+        pass
+    return Found(cell)
+
+
+def num_weights(mask: OpMask) -> float:
+    """Convolution weights of a one-op mask's live edges, in units of C²: 9 of a 3x3 and 1 of a 1x1 convolution.
+
+    >>> num_weights(OpMask.from_cell(Cell.parse("|conv3x3~0|+|zeroize~0|conv1x1~1|")))
+    10.0
+    """
+    cell = mask.to_cell()
+    return float(sum({Op.CONV3X3: 9, Op.CONV1X1: 1}.get(cell.op(edge), 0) for edge in cell.live_edges))
+
+
+def _most_parameters(request: Request) -> Found:
+    return Found(_best_of(replace(request, score=num_weights, executor=None), snasnet_rules=False).cell)
+
+
+def _residual(*, feedback: bool) -> Cell:
+    edges = {Edge(1, 0): Op.CONV3X3, Edge(2, 1): Op.CONV3X3, Edge(3, 2): Op.SKIP, Edge(3, 0): Op.SKIP}
+    edges |= {Edge(0, 3): Op.SKIP} if feedback else {}
+    return Cell.from_edges(edges, num_nodes=4, backward=feedback)
+
+
+def _balanced(request: Request, *, recurrent: bool) -> Found:
+    space = replace(request.space, backward=request.space.backward or recurrent)
+    return Found(rank_cells(space, recurrent=recurrent)[0])
+
+
+def _made(cell: Cell) -> Callable[[Request], Found]:
+    return lambda request: Found(cell)
+
+
+METHODS: dict[str, Method] = {
+    "lightsnn": Method(_prune, "LightSNN's search: pruning by the score (SAHD), with feedback", True),
+    "lightsnn-cut": Method(
+        lambda request: _prune(request, cut=True),
+        "the cell of LightSNN's search with its backward edges removed: what feedback does, all else equal",
+        True,
+        same_scores_as="lightsnn",
+    ),
+    "lightsnn-forward": Method(
+        lambda request: _prune(replace(request, space=replace(request.space, backward=False))),
+        "LightSNN's search in the space without backward edges",
+        True,
+    ),
+    "snasnet-search": Method(
+        lambda request: _best_of(request, snasnet_rules=True), "SNASNet's random search, by its sampling rules", True
+    ),
+    "random-search": Method(
+        lambda request: _best_of(request, snasnet_rules=False), "the best-scored of uniformly random cells", True
+    ),
+    "balanced": Method(
+        lambda request: _balanced(request, recurrent=False), "deepest, lightest, most direct cell by its paths"
+    ),
+    "balanced-recurrent": Method(
+        lambda request: _balanced(request, recurrent=True), "the same, its output fed back by a skip: for event data"
+    ),
+    "random": Method(_random, "one random cell with a path from input to output"),
+    "most-parameters": Method(_most_parameters, "the largest of uniformly random cells: no network is scored"),
+    "all-conv": Method(lambda request: Found(request.space.uniform(Op.CONV3X3)), "a 3x3 convolution on every edge"),
+    "all-skip": Method(lambda request: Found(request.space.uniform(Op.SKIP)), "an identity on every edge"),
+    "snasnet-cifar10": Method(_made(PUBLISHED_CELLS["snasnet-cifar10"]), "SNASNet's published cell for CIFAR10"),
+    "snasnet-cifar100": Method(_made(PUBLISHED_CELLS["snasnet-cifar100"]), "SNASNet's published cell for CIFAR100"),
+    "residual": Method(_made(_residual(feedback=False)), "by hand: two convolutions beside an identity"),
+    "residual-feedback": Method(_made(_residual(feedback=True)), "the same, its output fed back to its input"),
+}
+"""All ways to choose a cell. Hand-made and published cells are the same in every space, and may lie outside it."""
+
+
+def method_of(name: str) -> Method:
+    """A method by name; ``ValueError`` with the nearest name if it is not known."""
+    if name not in METHODS:
+        raise unknown("method", name, METHODS)
+    return METHODS[name]
+
+
+def choose(
+    name: str, space: CellSpace | str, *, score: Score | None = None, seed: int = 0, budget: int = 5000, **options
+) -> Chosen:
+    """The cell that a method chooses in a space (or the space of a name).
+
+    ``score``: any callable ``OpMask -> float`` such as a ``Scorer``, for methods that score networks. ``seed``: of what
+    is drawn, by ``default_rng((seed, 5))``. ``budget``: cells that a random search draws (SNASNet: 5000). ``options``:
+    ``keep_path``, ``executor``, ``on_step`` of ``Request``. ``ValueError`` for an unknown name, a budget below 1, or a
+    missing score.
+
+    >>> chosen = choose("lightsnn", "lightsnn-forward", score=lambda mask: float(mask.num_conv_ops))
+    >>> chosen.cell.num_convs, chosen.score, chosen.evaluations
+    (6, 6.0, 30)
+    """
+    method, space = method_of(name), as_space(space)
+    if not isinstance(budget, int) or isinstance(budget, bool) or budget < 1:
+        raise ValueError(f"budget must be a positive integer (number of cells), got {budget!r}.")
+    if method.scores and score is None:
+        raise ValueError(f"{name!r} scores networks; pass score=, a callable OpMask -> float such as a Scorer.")
+    started, rng = time.perf_counter(), np.random.default_rng((seed, 5))
+    found = method.find(Request(space=space, score=score, rng=rng, budget=budget, **options))
+    return Chosen(*found, time.perf_counter() - started)
