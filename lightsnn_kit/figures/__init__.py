@@ -6,7 +6,7 @@ differ by symbol or label, networks by dash, backward edges by side and dash.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -14,26 +14,17 @@ from plotly.subplots import make_subplots
 
 from . import style
 from .cells import cell_graph, prune_trace
-from .kernels import eigenvalue_spectrum, kernel_heatmap, kernel_panels, kernel_spectrum
-from .neurons import lif_traces, membrane_trace, rate_curve, surrogate_gradient
+from .kernels import eigenvalue_spectrum, kernel_heatmap, kernel_panels
+from .neurons import membrane_trace, rate_curve, surrogate_gradient
 from .pruning import margin_noise, prune_round
-from .runs import live_curves, runs_scatter
+from .runs import record_curves, runs_scatter
 from .spikes import input_images, rate_histogram, spike_maps
 from .style import OP_COLOURS, OP_SYMBOLS, PALETTE, THEMES, finish, template, theme_of
 
-__all__ = [
-    "OP_COLOURS",
-    "OP_SYMBOLS",
-    "THEMES",
-    "cell_graph",
-    "compare_networks",
-    "eigenvalue_spectrum",
-    "firing_rates",
-]
-__all__ += ["kernel_heatmap", "prune_trace", "spike_raster", "stage_times", "template", "training_curves"]
-__all__ += ["live_curves", "margin_noise", "prune_round", "runs_scatter"]
-__all__ += ["input_images", "kernel_panels", "kernel_spectrum", "lif_traces", "membrane_trace", "rate_curve"]
-__all__ += ["rate_histogram", "spike_maps", "surrogate_gradient"]
+__all__ = ["OP_COLOURS", "OP_SYMBOLS", "THEMES", "cell_graph", "compare_networks", "eigenvalue_spectrum"]
+__all__ += ["firing_rates", "input_images", "kernel_heatmap", "kernel_panels", "margin_noise", "membrane_trace"]
+__all__ += ["prune_round", "prune_trace", "rate_curve", "rate_histogram", "record_curves", "runs_scatter"]
+__all__ += ["spike_maps", "spike_raster", "surrogate_gradient", "template"]
 
 _METRICS = (  # field of a row, title of its panel, unit, factor to that unit
     ("test_accuracy", "test accuracy", "%", 100.0),
@@ -56,8 +47,7 @@ def spike_raster(
     (3, 3)
     """
     colours, spikes = theme_of(theme), style.check_array(spikes, "spikes", "TN")
-    if not np.isin(spikes, (0, 1)).all():
-        raise ValueError(f"spikes must be 0 or 1, got values from {spikes.min()} to {spikes.max()}.")
+    style.check_binary(spikes)
     steps, count = np.arange(len(spikes)), spikes.shape[1]
     first, last = window or (0, count)
     if not 0 <= first < last <= count:
@@ -111,58 +101,6 @@ def firing_rates(names: Sequence[str], rates: object, *, theme: str = "light") -
     fig.update_xaxes(title="mean of steps (%)", col=2)
     note = f"Share of neurons that fire, in %. Silent layers: {silent.sum()} of {len(names)}."
     return finish(fig, theme, "Firing rate per layer and step", note, body=24 * len(rows) + 60)
-
-
-def training_curves(histories: Mapping[str, Sequence[object]], *, theme: str = "light") -> go.Figure:
-    """Draw loss and accuracy by epoch for several networks: validation strong, training thin and faint.
-
-    ``histories``: name -> records with ``epoch``, ``train_loss``, ``val_loss``, ``train_accuracy``, ``val_accuracy``
-    (shares within 0..1). Raises ``ValueError`` if there is nothing to draw.
-
-    >>> record = {"epoch": 1, "train_loss": 2, "val_loss": 2, "train_accuracy": 0.5, "val_accuracy": 0.4}
-    >>> training_curves({"found": [record]}).data[0].name
-    'found (40.0 %)'
-    """
-    if not histories or not all(len(records) for records in histories.values()):
-        raise ValueError(f"training_curves needs at least one record per network, got {dict(histories)!r}.")
-    fig = make_subplots(rows=2, shared_xaxes=True, vertical_spacing=0.06)
-    for rank, (name, records) in enumerate(histories.items()):
-        epochs = [style.field(r, "epoch") for r in records]
-        best = style.percent([style.field(r, "val_accuracy") for r in records], "val_accuracy", "E").max()
-        for row, (quantity, factor) in enumerate((("loss", 1), ("accuracy", 100)), 1):
-            for part, width in (("val", 2.5), ("train", 1.2)):
-                line = {"color": PALETTE[rank % 6], "dash": style.DASHES[rank % 6], "width": width}
-                y = [factor * style.field(r, f"{part}_{quantity}") for r in records]
-                fig.add_scatter(x=epochs, y=y, line=line, opacity=1 if part == "val" else 0.55, row=row, col=1)
-                first = {"name": f"{name} ({best:.1f} %)", "showlegend": part == "val" and row == 1}
-                hover = f"{name}, {part} {quantity}: " + "%{y:.4g}<extra></extra>"
-                mode = "lines" if len(records) > 1 else "markers"
-                fig.data[-1].update(**first, legendgroup=name, hovertemplate=hover, mode=mode)
-    fig.update_yaxes(title="loss", rangemode="tozero", row=1)
-    fig.update_yaxes(title="accuracy (%)", row=2)
-    fig.update_xaxes(title="epoch", row=2)
-    if max(map(len, histories.values())) <= 12:
-        fig.update_xaxes(dtick=1)
-    note = "Strong: validation split. Thin and faint: training split. In brackets: best validation accuracy."
-    return finish(fig, theme, "Training", note, body=400)
-
-
-def stage_times(seconds: Mapping[str, float], *, theme: str = "light") -> go.Figure:
-    """Draw the seconds that each stage took, in the order given; ``ValueError`` for none or negative ones.
-
-    >>> list(stage_times({"search": 30, "train": 90}).data[0].text)
-    ['30.0 s (25 %)', '90.0 s (75 %)']
-    """
-    times = style.check_array(list(seconds.values()), "seconds", "S").astype(float)
-    if times.min() < 0:
-        raise ValueError(f"seconds must not be negative, got {dict(seconds)}.")
-    total = times.sum()
-    fig = make_subplots()
-    texts = [f"{s:,.1f} s ({100 * s / (total or 1):.0f} %)" for s in times]
-    _bars(fig, times, list(seconds), texts, colours=PALETTE[0])
-    fig.update_yaxes(autorange="reversed")
-    fig.update_xaxes(title="seconds")
-    return finish(fig, theme, f"Time per stage: {total:,.1f} s in all", body=34 * len(times) + 30)
 
 
 def compare_networks(rows: Sequence[object], *, note: str = "", theme: str = "light") -> go.Figure:

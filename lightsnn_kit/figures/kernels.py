@@ -39,8 +39,9 @@ def kernel_heatmap(
 
 
 def kernel_panels(
-    hamming: object, d: object, kernel: object, *, labels: object = None, theme: str = "light"
-) -> go.Figure:
+    hamming: object, d: object, kernel: object, *, labels: object = None, title: str = "From distances to the kernel",
+    theme: str = "light",
+) -> go.Figure:  # fmt: skip
     """Draw Hamming distances, normalised distances d and the kernel K = N − d, [B, B] each, side by side.
 
     Raises ``ValueError`` for another shape.
@@ -58,7 +59,7 @@ def kernel_panels(
         _bar_below(fig, fig.layout[f"xaxis{column}" if column > 1 else "xaxis"].domain)
         if column > 1:
             fig.update_yaxes(title="", showticklabels=False, ticks="", col=column)
-    return finish(fig, theme, "From distances to the kernel", f"{shown}. {_NOTE}", body=300, room=(24, 60))
+    return finish(fig, theme, title, f"{shown}. {_NOTE}", body=300, room=(24, 60))
 
 
 def _bar_below(fig: go.Figure, domain: tuple[float, float]) -> None:
@@ -66,26 +67,6 @@ def _bar_below(fig: go.Figure, domain: tuple[float, float]) -> None:
     low, high = domain
     bar = {"x": (low + high) / 2, "len": 0.8 * (high - low), "y": 0, "yref": "container", "yanchor": "bottom"}
     fig.data[-1].update(colorbar=bar | {"nticks": 4, "tickfont_size": 11})
-
-
-def kernel_spectrum(
-    kernel: object, *, labels: object = None, title: str | None = None, theme: str = "light"
-) -> go.Figure:
-    """Draw a kernel K [B, B] and, beside it, its |eigenvalues|, whose logarithms add up to log|det K|.
-
-    >>> fig = kernel_spectrum([[4, 0], [0, 1]])
-    >>> fig.layout.annotations[1].text
-    'log|det K| = Σ log|λ| = 1.386'
-    """
-    matrix = _square(kernel, "K")
-    total, note = _spectrum_words(matrix)
-    fig = make_subplots(cols=2, horizontal_spacing=0.14, subplot_titles=("kernel K", total))
-    fig.update_annotations(font_size=13)
-    shown = _draw_heatmap(fig, matrix, labels, theme=theme)
-    _bar_below(fig, fig.layout.xaxis.domain)
-    _draw_spectrum(fig, matrix, theme, 2)
-    note = f"{shown}. {note}"
-    return finish(fig, theme, title or "The kernel and its eigenvalues", note, body=290, room=(24, 90))
 
 
 def eigenvalue_spectrum(kernel: object, *, theme: str = "light") -> go.Figure:
@@ -98,7 +79,7 @@ def eigenvalue_spectrum(kernel: object, *, theme: str = "light") -> go.Figure:
     """
     matrix = _square(kernel, "K")
     fig = make_subplots()
-    _draw_spectrum(fig, matrix, theme, 1)
+    _draw_spectrum(fig, matrix, theme)
     return finish(fig, theme, *_spectrum_words(matrix), body=300)
 
 
@@ -164,24 +145,22 @@ def _spectrum_words(matrix: np.ndarray) -> tuple[str, str]:
     return f"log|det K| = Σ log|λ| = {total}", note
 
 
-def _draw_spectrum(fig: go.Figure, matrix: np.ndarray, theme: str, column: int) -> None:
-    colours, (values, zero), at = theme_of(theme), _eigenvalues(matrix), {"row": 1, "col": column}
+def _draw_spectrum(fig: go.Figure, matrix: np.ndarray, theme: str) -> None:
+    colours, (values, zero) = theme_of(theme), _eigenvalues(matrix)
     sizes, rank = np.abs(values), np.arange(1, len(values) + 1)
     low = np.floor(np.log10(sizes[~zero].min() if not zero.all() else 1.0)) - 1
-    first = len(fig.data)
     for name, colour, pattern, sign in (("λ > 0", PALETTE[0], "", 1), ("λ < 0", PALETTE[1], "/", -1)):
         if (shown := (np.sign(values) == sign) & ~zero).any():
             marker = {"color": colour, "pattern": {"shape": pattern, "fgcolor": colours.surface, "fillmode": "overlay"}}
-            fig.add_bar(x=rank[shown], y=sizes[shown], name=name, marker=marker, **at)
+            fig.add_bar(x=rank[shown], y=sizes[shown], name=name, marker=marker)
     if zero.any():
         marker = {"symbol": "x", "size": 8, "color": colours.ink}
         foot = np.full(zero.sum(), 10 ** (low + 0.2))
-        fig.add_scatter(x=rank[zero], y=foot, mode="markers", marker=marker, name="λ = 0 (within rounding)", **at)
-    for trace in fig.data[first:]:
-        trace.update(showlegend=len(fig.data) > first + 1)
-    fig.update_xaxes(title="rank of the eigenvalue", range=[0.4, len(values) + 0.6], showgrid=False, **at)
-    fig.update_xaxes(dtick=1 if len(values) <= 16 else None, **at)
+        fig.add_scatter(x=rank[zero], y=foot, mode="markers", marker=marker, name="λ = 0 (within rounding)")
+    fig.update_traces(showlegend=len(fig.data) > 1)
+    fig.update_xaxes(title="rank of the eigenvalue", range=[0.4, len(values) + 0.6], showgrid=False)
+    fig.update_xaxes(dtick=1 if len(values) <= 16 else None)
     high = np.log10(sizes[0] or 1) + 0.2
     powers = np.arange(low, high, np.ceil((high - low) / 9)).astype(int)
     ticks = {"tickvals": 10.0**powers, "ticktext": [f"10<sup>{p}</sup>".replace("-", "−") for p in powers]}
-    fig.update_yaxes(title="|λ|", type="log", range=[low, high], **ticks, **at)
+    fig.update_yaxes(title="|λ|", type="log", range=[low, high], **ticks)

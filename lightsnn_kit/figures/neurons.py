@@ -9,37 +9,58 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from . import style
-from .spikes import check_binary
 from .style import DASHES, PALETTE, finish, theme_of
 
 _MAX_STEPS = 2_000  # of a trace
 
 
 def membrane_trace(
-    potentials: object, spikes: object, *, v_threshold: float = 1.0, v_reset: float | None = 0.0,
-    title: str = "Membrane potential", theme: str = "light",
+    potentials: object, spikes: object, *, current: object = None, levels: tuple[float, float | None] = (1.0, 0.0),
+    title: str = "A leaky integrate-and-fire neuron", theme: str = "light",
 ) -> go.Figure:  # fmt: skip
     """Draw the membrane potential [T] of a neuron before its reset, the reset, the threshold, and its spikes [T].
 
-    ``v_reset=None``: a spike subtracts the threshold (soft reset). ``ValueError`` if the lengths do not match.
+    With its input ``current`` [T] there are three panels: what it gets, does and says. ``levels``: v_threshold and
+    v_reset, which None makes a soft reset: a spike subtracts the threshold. ``ValueError`` if the lengths do not match.
 
     >>> membrane_trace([0.8, 1.1], [0, 1]).data[0].y  # before and after each reset
     array([0.8, 0.8, 1.1, 0. ])
     """
     v, s, words = _trace(potentials, spikes)
-    fig = make_subplots()
-    _draw_membrane(fig, v, s, (v_threshold, v_reset), theme, 1)
-    fig.update_xaxes(title="time step", dtick=max(1, len(v) // 12))
-    rule = "falls by the threshold" if v_reset is None else f"is set to {v_reset:g}"
-    note = f"{words}. At a spike (▲) the potential {rule}. {int(s.sum())} spikes in {len(s)} steps."
-    return finish(fig, theme, title, note, body=260).update_layout(margin_r=92)  # for the levels' names
+    heights = [1.0] if current is None else [0.25, 0.55, 0.2]
+    fig = make_subplots(rows=len(heights), shared_xaxes=True, row_heights=heights, vertical_spacing=0.05)
+    _draw_membrane(fig, v, s, levels, theme, min(2, len(heights)))
+    if current is not None:
+        drive = style.check_array(current, "current", "T").astype(float)
+        if len(drive) != len(np.asarray(potentials)):
+            raise ValueError(f"current and potentials need one value per step each, got {len(drive)} and {len(v)}.")
+        _draw_input_and_spikes(fig, drive[: len(v)], s, theme)
+    fig.update_xaxes(title="time step", dtick=max(1, len(v) // 12), row=len(heights))
+    rule = "falls by the threshold" if levels[1] is None else f"is set to {levels[1]:g}"
+    note = f"{words}; {int(s.sum())} spikes (▲), a rate of {100 * s.mean():.1f} %. At a spike the potential {rule}."
+    body = 260 if current is None else 420
+    return finish(fig, theme, title, note, body=body).update_layout(margin_r=92)  # for the levels' names
+
+
+def _draw_input_and_spikes(fig: go.Figure, drive: np.ndarray, spikes: np.ndarray, theme: str) -> None:
+    """The panels above and below the membrane."""
+    line = {"color": theme_of(theme).muted, "width": 2, "shape": "hvh"}
+    fig.add_scatter(x=np.arange(len(drive)), y=drive, mode="lines", line=line, name="input x", row=1, col=1)
+    fig.data[-1].hovertemplate = "step %{x}: x = %{y:.4g}<extra></extra>"
+    fired = np.flatnonzero(spikes)
+    x, y = np.column_stack([fired, fired, fired]).ravel(), np.tile([0, 1, np.nan], len(fired))
+    fig.add_scatter(x=x, y=y, mode="lines", line={"color": PALETTE[1], "width": 2}, row=3, col=1)
+    fig.data[-1].update(hoverinfo="skip", name="spikes")
+    fig.update_traces(showlegend=False)
+    fig.update_yaxes(title="input x", rangemode="tozero", row=1)
+    fig.update_yaxes(title="spike", range=[0, 1.1], tickvals=[0, 1], showgrid=False, row=3)
 
 
 def _trace(potentials: object, spikes: object) -> tuple[np.ndarray, np.ndarray, str]:
     v, s = style.check_array(potentials, "potentials", "T").astype(float), style.check_array(spikes, "spikes", "T")
     if len(v) != len(s):
         raise ValueError(f"potentials and spikes need one value per step each, got {len(v)} and {len(s)}.")
-    check_binary(s)
+    style.check_binary(s)
     last = min(len(v), _MAX_STEPS)  # thinning would lose spikes: a trace is cut
     words = f"All {len(v)} steps" if last == len(v) else f"The first {last:,} of {len(v):,} steps"
     return v[:last], s[:last].astype(int), words
@@ -66,38 +87,6 @@ def _draw_membrane(
             fig.add_annotation(y=value, text=f"{name} {value:g}".replace("-", "−"), font_color=colours.muted, **label)
     fig.update_xaxes(range=[-0.5, len(v) - 0.5], row=row)
     fig.update_yaxes(title="potential v", row=row)
-
-
-def lif_traces(
-    current: object, potentials: object, spikes: object, *, v_threshold: float = 1.0, v_reset: float | None = 0.0,
-    theme: str = "light",
-) -> go.Figure:  # fmt: skip
-    """Draw what a neuron gets, does and says at every step: input current [T], potential [T] before the reset, spikes.
-
-    ``v_reset=None``: a spike subtracts the threshold. ``ValueError`` if the lengths do not match.
-
-    >>> [axis.title.text for axis in lif_traces([1, 1], [0.8, 1.1], [0, 1]).select_yaxes()]
-    ['input x', 'potential v', 'spike']
-    """
-    colours, (v, s, words) = theme_of(theme), _trace(potentials, spikes)
-    drive = style.check_array(current, "current", "T").astype(float)
-    if len(drive) != len(np.asarray(potentials)):
-        raise ValueError(f"current and potentials need one value per step each, got {len(drive)} and {len(v)}.")
-    fig = make_subplots(rows=3, shared_xaxes=True, row_heights=[0.25, 0.55, 0.2], vertical_spacing=0.05)
-    line = {"color": colours.muted, "width": 2, "shape": "hvh"}
-    fig.add_scatter(x=np.arange(len(v)), y=drive[: len(v)], mode="lines", line=line, name="input x", row=1, col=1)
-    fig.data[-1].hovertemplate = "step %{x}: x = %{y:.4g}<extra></extra>"
-    _draw_membrane(fig, v, s, (v_threshold, v_reset), theme, 2)
-    fired = np.flatnonzero(s)
-    x, y = np.column_stack([fired, fired, fired]).ravel(), np.tile([0, 1, np.nan], len(fired))
-    fig.add_scatter(x=x, y=y, mode="lines", line={"color": PALETTE[1], "width": 2}, row=3, col=1)
-    fig.data[-1].update(hoverinfo="skip", name="spikes")
-    fig.update_traces(showlegend=False)
-    fig.update_yaxes(title="input x", rangemode="tozero", row=1)
-    fig.update_yaxes(title="spike", range=[0, 1.1], tickvals=[0, 1], showgrid=False, row=3)
-    fig.update_xaxes(title="time step", dtick=max(1, len(v) // 12), row=3)
-    note = f"{words}; {int(s.sum())} spikes (▲), a rate of {100 * s.mean():.1f} %."
-    return finish(fig, theme, "A leaky integrate-and-fire neuron", note, body=420).update_layout(margin_r=92)
 
 
 def surrogate_gradient(

@@ -31,12 +31,8 @@ def is_uncertain(decision: object, noise: float) -> bool:
     >>> is_uncertain({"margin": 0.5}, 1.0), is_uncertain({"margin": 0.5, "settled": True}, 1.0)
     (True, False)
     """
-    tested = _maybe(decision, "settled")
+    tested = field(decision, "settled", None)
     return abs(float(field(decision, "margin"))) <= noise if tested is None else not tested
-
-
-def _maybe(record: object, name: str) -> object:
-    return record.get(name) if isinstance(record, dict) else getattr(record, name, None)
 
 
 def prune_round(
@@ -80,7 +76,7 @@ def prune_round(
 
 def _round_note(decisions: dict[Edge, object], limit: float) -> str:
     doubtful = sum(is_uncertain(decision, limit) for decision in decisions.values())
-    tested = any(_maybe(decision, "settled") is not None for decision in decisions.values())
+    tested = any(field(decision, "settled", None) is not None for decision in decisions.values())
     note = "The op with the highest score is missed least, and goes. Hatched and marked ≈: "
     within = f"margins within {limit:.3g} of 0" if limit else "exact ties"
     note += "decisions that did not pass the search's own test" if tested else within
@@ -129,7 +125,7 @@ def _margin_bars(fig: go.Figure, decisions: dict[Edge, object], chosen: Edge, li
     ops, unsure = [Op(field(d, "op")) for d in decisions.values()], [is_uncertain(d, limit) for d in decisions.values()]
     texts = []
     for op, margin, doubtful, decision in zip(ops, margins, unsure, decisions.values(), strict=True):
-        undone = _maybe(decision, "undone")
+        undone = field(decision, "undone", None)
         text = f"{op} {_signed(margin)}" if margin else f"{op}, a tie"
         texts.append("≈ " * doubtful + text + " (path)" * bool(undone))
     names = [f"<b>▸ {_edge_name(edge)}</b>" if edge == chosen else _edge_name(edge) for edge in decisions]

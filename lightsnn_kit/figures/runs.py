@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 
 from ..checks import unknown
 from . import style
-from .style import DASHES, PALETTE, Theme, finish, theme_of
+from .style import DASHES, PALETTE, Theme, finish, has_field, theme_of
 
 _MOST_POINTS = 2_000  # of a live curve
 _AXIS_ROOM = 52  # pixels between two panels, for tick labels and a title
@@ -28,17 +28,17 @@ _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "pentagon", "star")
 _MOST_LABELS = 6  # names beside their points; more overlap, and go into a legend
 
 
-def live_curves(
+def record_curves(
     records: Mapping[str, Sequence[object]], *, totals: Mapping[str, int] | None = None, theme: str = "light"
 ) -> go.Figure:
-    """Draw the records of searches (``score``) and trainings (``val_loss``, ``val_accuracy``, ...) as they come in.
+    """Draw the records of searches (``score``) and trainings (``val_loss``, ``val_accuracy``, ...), finished or not.
 
     ``records``: name -> records, in their order; a name without any is listed as waiting. ``totals``: name -> how many
     there will be, so that the axis shows what is left. A score of −∞ is a cross at the foot; a line is the best score
-    so far. Long series are thinned, and the figure says so.
+    so far; a training's best accuracy stands beside its name. Long series are thinned, and the figure says so.
 
     >>> scores = [{"score": -3.0}, {"score": float("-inf")}, {"score": -2.0}]
-    >>> fig = live_curves({"search": scores}, totals={"search": 9})
+    >>> fig = record_curves({"search": scores}, totals={"search": 9})
     >>> list(fig.data[0].y), fig.layout.xaxis.range[1] > 9
     ([-3.0, -3.0, -2.0], True)
     """
@@ -46,13 +46,13 @@ def live_curves(
     waiting = [name for name, rows in records.items() if not len(rows)]
     panels = [
         panel for panel, (_, _, fields) in _PANELS.items()
-        if any(_has(rows[0], fields[0]) for rows in records.values() if len(rows))
+        if any(has_field(rows[0], fields[0]) for rows in records.values() if len(rows))
     ]  # fmt: skip
     body, notes = 190 * max(1, len(panels)) + 40, []
     fig = make_subplots(rows=max(1, len(panels)), vertical_spacing=_AXIS_ROOM / body)
     for rank, (name, rows) in enumerate(records.items()):
         for row, panel in enumerate(panels, 1):
-            if len(rows) and _has(rows[0], _PANELS[panel][2][0]):
+            if len(rows) and has_field(rows[0], _PANELS[panel][2][0]):
                 draw = _score_curve if panel == "score" else _epoch_curve
                 notes += draw(fig, name, rows, (panel, row, rank), colours)
     _live_axes(fig, panels, records, totals)
@@ -62,11 +62,7 @@ def live_curves(
     for index, trace in enumerate(fig.data):
         trace.update(showlegend=bool(trace.name) and trace.name not in names[:index], legendgroup=trace.name)
     note = " ".join(dict.fromkeys(notes)) or "Nothing is recorded yet."
-    return finish(fig, theme, "Recorded so far", note, body=body)
-
-
-def _has(record: object, name: str) -> bool:
-    return name in record if isinstance(record, Mapping) else hasattr(record, name)
+    return finish(fig, theme, "Recorded so far" if totals or waiting else "Training", note, body=body)
 
 
 def _live_axes(
@@ -75,7 +71,7 @@ def _live_axes(
     """Each panel ends at the last record expected of the names in it: a search has many, a training few."""
     for row, panel in enumerate(panels, 1):
         title, _, fields = _PANELS[panel]
-        inside = [name for name, rows in records.items() if len(rows) and _has(rows[0], fields[0])]
+        inside = [name for name, rows in records.items() if len(rows) and has_field(rows[0], fields[0])]
         most = max(max(len(records[name]), totals.get(name, 0)) for name in inside)
         fig.update_xaxes(range=[0.5 - 0.02 * most, most + 0.5 + 0.02 * most], dtick=1 if most <= 12 else None, row=row)
         fig.update_xaxes(title="candidate scored" if panel == "score" else "epoch", row=row)
@@ -111,19 +107,23 @@ def _score_curve(
 def _epoch_curve(
     fig: go.Figure, name: str, rows: Sequence[object], place: tuple[str, int, int], colours: Theme
 ) -> list[str]:
-    """Validation strong, training thin and faint, as in `training_curves`."""
+    """Validation strong, training thin and faint, and the best accuracy beside the name."""
     panel, row, rank = place
     _, factor, fields = _PANELS[panel]
     kept, shown = style.thin(len(rows), _MOST_POINTS, "epochs")
     mode = "lines+markers" if len(rows) <= 30 else "lines"
+    accuracy = style.percent([style.field(record, "val_accuracy") for record in rows], "val_accuracy", "E")
+    label = f"{name} ({accuracy.max():.1f} %)"
     for strong, key in zip((True, False), fields, strict=True):
         y = [factor * float(style.field(rows[index], key)) for index in kept]
         x = [style.field(rows[index], "epoch") for index in kept]
         line = {"color": PALETTE[rank % 6], "dash": DASHES[rank % 6], "width": 2.5 if strong else 1.2}
-        fig.add_scatter(x=x, y=y, mode=mode if strong else "lines", line=line, marker_size=5, name=name, row=row, col=1)
+        fig.add_scatter(
+            x=x, y=y, mode=mode if strong else "lines", line=line, marker_size=5, name=label, row=row, col=1
+        )
         hover = f"{name}, {key}: " + "%{y:.4g}<extra></extra>"
         fig.data[-1].update(opacity=1 if strong else 0.5, hovertemplate=hover)
-    notes = ["Strong: validation split. Thin and faint: training split."]
+    notes = ["Strong: validation split. Thin and faint: training split. In brackets: best validation accuracy."]
     return notes + [f"{name}: {shown}."] * (len(kept) < len(rows))
 
 

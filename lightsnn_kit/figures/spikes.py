@@ -27,7 +27,7 @@ def spike_maps(spikes: object, *, step: int | None = None, max_channels: int = 6
     colours, spikes = theme_of(theme), np.asarray(spikes)
     flat = spikes.ndim == 2
     spikes = style.check_array(spikes, "spikes", "TN" if flat else "TCHW")
-    check_binary(spikes)
+    style.check_binary(spikes)
     maps = _fold(spikes) if flat else spikes.astype(np.int32)
     numbers = np.arange(maps[0].size).reshape(maps.shape[1:])  # of the neurons; what was filled up comes last
     if step is not None and not 0 <= step < len(maps):
@@ -60,12 +60,6 @@ def _name_tiles(fig: go.Figure, tiles: np.ndarray, rows: Sequence[np.ndarray], s
     fig.update_xaxes(tickvals=places[1][: len(steps)], ticktext=[str(t) for t in steps], **shared)
     fig.update_yaxes(title="channel" if len(rows) else "neurons")
     fig.update_xaxes(title="time step" if len(steps) else "")
-
-
-def check_binary(spikes: np.ndarray) -> None:
-    """``ValueError`` for values other than 0 and 1."""
-    if not np.isin(spikes, (0, 1)).all():
-        raise ValueError(f"spikes must be 0 or 1, got values from {spikes.min()} to {spikes.max()}.")
 
 
 def _fold(rows: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The look that all figures share: themes, palette, template, titles, and the checks of what is drawn."""
+"""The style that all figures share: themes, palette, template, titles, and the checks of what is drawn."""
 
 from __future__ import annotations
 
@@ -53,17 +53,19 @@ def template(theme: str = "light") -> go.layout.Template:
     >>> template("dark").layout.paper_bgcolor
     '#111111'
     """
-    look = theme_of(theme)
-    axis = {"gridcolor": look.grid, "linecolor": look.muted, "zeroline": False, "automargin": True}
-    axis |= {"ticks": "outside", "ticklen": 4, "tickcolor": look.grid, "title_standoff": 8, "title_font_size": 12}
-    layout = go.Layout(paper_bgcolor=look.surface, plot_bgcolor=look.surface, colorway=PALETTE, xaxis=axis, yaxis=axis)
-    layout.font = {"family": "Inter, Segoe UI, Helvetica, Arial, sans-serif", "size": 12, "color": look.ink}
+    colours = theme_of(theme)
+    axis = {"gridcolor": colours.grid, "linecolor": colours.muted, "zeroline": False, "automargin": True}
+    axis |= {"ticks": "outside", "ticklen": 4, "tickcolor": colours.grid, "title_standoff": 8, "title_font_size": 12}
+    layout = go.Layout(
+        paper_bgcolor=colours.surface, plot_bgcolor=colours.surface, colorway=PALETTE, xaxis=axis, yaxis=axis
+    )
+    layout.font = {"family": "Inter, Segoe UI, Helvetica, Arial, sans-serif", "size": 12, "color": colours.ink}
     layout.title = {"x": 0, "xref": "container", "y": 1, "yanchor": "top", "pad": {"l": 16, "t": 28}, "font_size": 12}
     layout.legend = {"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom"}
-    layout.hoverlabel = {"bgcolor": look.surface, "font_color": look.ink, "bordercolor": look.muted}
+    layout.hoverlabel = {"bgcolor": colours.surface, "font_color": colours.ink, "bordercolor": colours.muted}
     layout.bargap = 0.3
     layout.modebar = {"remove": _UNWANTED}
-    scale = list(zip(np.linspace(0, 1, len(look.ramp)), look.ramp, strict=True))
+    scale = list(zip(np.linspace(0, 1, len(colours.ramp)), colours.ramp, strict=True))
     heat = go.Heatmap(colorscale=scale, colorbar={"thickness": 12, "outlinewidth": 0})
     return go.layout.Template(layout=layout, data={"heatmap": [heat]})
 
@@ -96,6 +98,12 @@ def finish(
     )
 
 
+def check_binary(spikes: np.ndarray) -> None:
+    """``ValueError`` for values other than 0 and 1."""
+    if not np.isin(spikes, (0, 1)).all():
+        raise ValueError(f"spikes must be 0 or 1, got values from {spikes.min()} to {spikes.max()}.")
+
+
 def check_array(values: object, name: str, axes: str) -> np.ndarray:
     """``values`` as an array with one axis per letter of ``axes``; ``ValueError`` if it is not, is empty or has NaN."""
     array = np.asarray(values)
@@ -126,13 +134,18 @@ def thin(count: int, most: int, what: str) -> tuple[np.ndarray, str]:
     return kept, f"All {count:,} {what}" if len(kept) == count else f"{len(kept)} of {count:,} {what}, evenly spaced"
 
 
-def field(record: object, name: str) -> object:
-    """An entry of a mapping or an attribute of an object; ``ValueError`` if it is missing."""
-    missing = object()
-    value = record.get(name, missing) if isinstance(record, Mapping) else getattr(record, name, missing)
-    if value is missing:
+def has_field(record: object, name: str) -> bool:
+    """True if a mapping has that entry, or an object that attribute."""
+    return name in record if isinstance(record, Mapping) else hasattr(record, name)
+
+
+def field(record: object, name: str, *default: object) -> object:
+    """An entry of a mapping or an attribute of an object; ``ValueError`` if it is missing and has no default."""
+    if not has_field(record, name):
+        if default:
+            return default[0]
         raise ValueError(f"this record has no {name!r}: {record!r}.")
-    return value
+    return record[name] if isinstance(record, Mapping) else getattr(record, name)
 
 
 def si(values: np.ndarray, unit: str) -> tuple[np.ndarray, str]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+import scipy.stats
 
 from ..files import RunError, at_root, read_json, write_json
 from .runs import Stage
-from .stats import Estimate
 
 SNASNET_BUDGET = 5000  # random cells that SNASNet's search scores (arXiv 2201.10355)
 STAND_IN_NOTE = "synthetic stand-in, not a result"
@@ -16,6 +19,46 @@ QUICK_NOTE = "quick run, not a result"
 OWN_PROVENANCE = ("started", "load")  # what differs from row to row on one machine
 
 Row = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Mean, standard deviation (n − 1) and 95 % interval (Student's t) of a few values; NaN where one says nothing.
+
+    With few seeds intervals are wide, and that is the truth about few seeds.
+    """
+
+    n: int
+    mean: float
+    sd: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Estimate:
+        """mean ± t(0.975, n − 1) · sd / √n; ``ValueError`` for no values.
+
+        >>> estimate = Estimate.of([1.0, 2.0, 3.0])
+        >>> estimate.mean, estimate.sd, round(estimate.high, 3)  # 2 + 4.3027 / √3
+        (2.0, 1.0, 4.484)
+        """
+        if not len(values):
+            raise ValueError("an estimate needs at least one value, got none.")
+        mean, n = statistics.fmean(values), len(values)
+        if n == 1:
+            return cls(1, mean, math.nan, math.nan, math.nan)
+        sd = statistics.stdev(values)
+        half = float(scipy.stats.t.ppf(0.975, n - 1)) * sd / math.sqrt(n)
+        return cls(n, mean, sd, mean - half, mean + half)
+
+    def text(self, *, factor: float = 1.0, digits: int = 1) -> str:
+        """``mean ± sd``, scaled; the mean alone where one value or equal ones have no spread.
+
+        >>> Estimate.of([0.5, 0.7]).text(factor=100), Estimate.of([0.5]).text(factor=100)
+        ('60.0 ± 14.1', '50.0')
+        """
+        mean = f"{factor * self.mean:,.{digits}f}".replace("-", "−")
+        return mean if self.n == 1 or not self.sd else f"{mean} ± {factor * self.sd:,.{digits}f}"
 
 
 def gather(*places: str | Path) -> list[dict[str, object]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import ipywidgets
@@ -11,10 +11,9 @@ import plotly.graph_objects as go
 
 from ..cells import Cell
 from ..figures.runs import runs_scatter
-from ..figures.style import field, with_unit
+from ..figures.style import field, has_field, with_unit
 from ..files import at_root
-from ..lab.results import gather
-from ..lab.stats import Estimate
+from ..lab.results import Estimate, gather
 from ..spaces import CellSpace
 from .base import View
 from .cell_graph import CellGraph
@@ -122,7 +121,7 @@ class CompareRuns(View):
         return dict(sorted(found.items(), key=lambda item: mean[item[0]], reverse=key == "test_accuracy"))
 
     def _write_table(self) -> None:
-        columns = {head: of for head, of in _COLUMNS.items() if all(_has(row, of[0]) for row in self.rows)}
+        columns = {head: of for head, of in _COLUMNS.items() if all(has_field(row, of[0]) for row in self.rows)}
         heads = ["runs", "test accuracy", *columns]
         body = []
         for name, rows in self.groups().items():
@@ -140,7 +139,7 @@ class CompareRuns(View):
 
     def _label(self, index: int) -> str:
         row = self.rows[index]
-        seed = f", seed {field(row, 'seed')}" if _has(row, "seed") else ""
+        seed = f", seed {field(row, 'seed')}" if has_field(row, "seed") else ""
         return f"{field(row, 'name')}{seed}: {100 * float(field(row, 'test_accuracy')):.1f} %"
 
     def _pick(self, point: dict) -> None:
@@ -153,10 +152,6 @@ class CompareRuns(View):
         """How many runs there are, and the best of them."""
         best = max(range(len(self.rows)), key=lambda index: float(field(self.rows[index], "test_accuracy")))
         return f"CompareRuns: {len(self.rows)} runs, best {self._label(best)}"
-
-
-def _has(row: object, name: str) -> bool:
-    return name in row if isinstance(row, Mapping) else hasattr(row, name)
 
 
 def _space(cells: list[Cell]) -> CellSpace:

@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from ..checks import unknown
-from ..figures import eigenvalue_spectrum, input_images, kernel_panels, kernel_spectrum
+from ..figures import eigenvalue_spectrum, input_images, kernel_panels
 from .base import View
 from .parts import as_array, chosen, control, flow, one_per_sample
 
@@ -96,9 +96,9 @@ class KernelExplorer(View):
         return hamming, self.size[rows].mean() - kernel, kernel
 
     def figure(self) -> go.Figure:
-        """The chosen kernel beside its spectrum."""
+        """Distances and kernel as chosen."""
         title = f"Kernel of {self._what()}"
-        return kernel_spectrum(self.matrices()[2], labels=self._order(), title=title, theme=self.theme)
+        return kernel_panels(*self.matrices(), labels=self._order(), title=title, theme=self.theme)
 
     def redraw(self) -> None:
         """Draw all plots anew."""

@@ -8,7 +8,7 @@ import ipywidgets
 import numpy as np
 import plotly.graph_objects as go
 
-from ..figures import lif_traces, rate_curve, surrogate_gradient
+from ..figures import membrane_trace, rate_curve, surrogate_gradient
 from .base import View
 from .neurons import INPUTS, SURROGATES, LIFSettings, expected_rate, input_current, simulate_lif, surrogate_slope
 from .parts import control, flow
@@ -120,8 +120,8 @@ class LIFPlayground(View):
         self.traces.show(self._draw_traces(potentials, spikes))
 
     def _draw_traces(self, potentials: np.ndarray, spikes: np.ndarray) -> go.Figure:
-        levels = {"v_threshold": self.settings.v_threshold, "v_reset": self.settings.v_reset}
-        return lif_traces(self.current(), potentials, spikes, **levels, theme=self.theme)
+        levels = (self.settings.v_threshold, self.settings.v_reset)
+        return membrane_trace(potentials, spikes, current=self.current(), levels=levels, theme=self.theme)
 
     def describe(self) -> str:
         return f"LIFPlayground: {self.input.value} input, tau {self.tau.value:g}, threshold {self.v_threshold.value:g}"

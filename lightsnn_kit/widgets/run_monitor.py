@@ -10,7 +10,7 @@ from pathlib import Path
 import ipywidgets
 import plotly.graph_objects as go
 
-from ..figures.runs import live_curves
+from ..figures.runs import record_curves
 from ..files import RunError, at_root
 from ..lab import jobs
 from .base import View
@@ -116,7 +116,7 @@ class RunMonitor(View):
     def figure(self) -> go.Figure:
         """The curves recorded so far."""
         totals = {stage.stage: stage.total for stage in self.status.stages if stage.total}
-        return live_curves(self.records(), totals=totals, theme=self.theme)
+        return record_curves(self.records(), totals=totals, theme=self.theme)
 
     def redraw(self) -> None:
         """Draw the curves anew."""

@@ -167,9 +167,8 @@ class SpikeExplorer(View):
         spikes = self._chosen.reshape(self.num_steps, -1)
         neuron = chosen(self.neuron.value, "neuron", spikes.shape[1])
         v = self.potentials[self.layer.value][:, self.sample.value].reshape(self.num_steps, -1)[:, neuron]
-        threshold, reset = self.levels
         title = f"Membrane potential of neuron {neuron}"
-        fig = membrane_trace(v, spikes[:, neuron], v_threshold=threshold, v_reset=reset, title=title, theme=self.theme)
+        fig = membrane_trace(v, spikes[:, neuron], levels=self.levels, title=title, theme=self.theme)
         self.membrane.show(fig)
 
     def _sample_name(self) -> str:

@@ -111,9 +111,8 @@ EVERY = {
     "spectrum": lambda theme: figures.eigenvalue_spectrum(np.eye(4), theme=theme),
     "raster": lambda theme: figures.spike_raster(np.eye(4), theme=theme),
     "rates": lambda theme: figures.firing_rates(["a"], [[0.5]], theme=theme),
-    "curves": lambda theme: figures.training_curves({"a": epochs([0.5, 0.6])}, theme=theme),
+    "curves": lambda theme: figures.record_curves({"a": epochs([0.5, 0.6])}, theme=theme),
     "trace": lambda theme: figures.prune_trace([step()], theme=theme),
-    "times": lambda theme: figures.stage_times({"search": 1.0}, theme=theme),
     "compare": lambda theme: figures.compare_networks([row("a")], theme=theme),
 }
 
@@ -364,21 +363,15 @@ def test_trace_reads_rows_from_a_file() -> None:
 
 
 def test_curves_show_validation_strong_and_training_faint() -> None:
-    fig = figures.training_curves({"found": epochs([0.5, 0.8, 0.7]), "random": epochs([0.4, 0.5])})
+    fig = figures.record_curves({"found": epochs([0.5, 0.8, 0.7]), "random": epochs([0.4, 0.5])})
     assert len(fig.data) == 8
     strong, faint = fig.data[:2]
-    assert (strong.line.width, strong.opacity, faint.line.width, faint.opacity) == (2.5, 1, 1.2, 0.55)
+    assert (strong.line.width, strong.opacity, faint.line.width, faint.opacity) == (2.5, 1, 1.2, 0.5)
     assert [trace.name for trace in fig.data if trace.showlegend] == ["found (80.0 %)", "random (50.0 %)"]
     assert list(fig.data[2].y) == [50, 80, 70]
     assert {trace.line.dash for trace in fig.data[4:]} == {DASHES[1]}
-    assert figures.training_curves({"one": epochs([0.5])}).data[0].mode == "markers"  # a line of one point is nothing
-
-
-def test_times_add_up() -> None:
-    fig = figures.stage_times({"search": 30, "train": 90})
-    assert list(fig.data[0].text) == ["30.0 s (25 %)", "90.0 s (75 %)"]
-    assert "120.0 s in all" in heading(fig)
-    assert list(figures.stage_times({"search": 0}).data[0].text) == ["0.0 s (0 %)"]
+    one = figures.record_curves({"one": epochs([0.5])})
+    assert one.data[0].mode == "lines+markers"  # a line of one point is nothing
 
 
 def test_networks_are_compared_in_units() -> None:
@@ -414,17 +407,14 @@ REFUSED = {
     r"at least one of the neurons must be shown, got .* 0": lambda: figures.spike_raster([[0, 1]], max_neurons=0),
     r"rates need one row per name; got 1 names and 2 rows": lambda: figures.firing_rates(["a"], [[0.1], [0.2]]),
     r"rates must be shares within 0..1, got values from 12 to 30": lambda: figures.firing_rates(["a"], [[12, 30]]),
-    r"at least one record per network": lambda: figures.training_curves({"a": []}),
-    r"val_accuracy must be shares within 0..1": lambda: figures.training_curves({"a": epochs([97.0])}),
-    r"this record has no 'val_loss'": lambda: figures.training_curves({"a": [{"epoch": 1, "val_accuracy": 0.5}]}),
+    r"val_accuracy must be shares within 0..1": lambda: figures.record_curves({"a": epochs([97.0])}),
+    r"this record has no 'train_accuracy'": lambda: figures.record_curves({"a": [{"epoch": 1, "val_accuracy": 0.5}]}),
     r"prune_trace needs steps with scores": lambda: figures.prune_trace([]),
     r"none of them NaN": lambda: figures.prune_trace([step(scores=((Edge(1, 0), Op.SKIP, float("nan")),))]),
     r"conv1x1 was pruned from edge 1<-0, but": lambda: figures.prune_trace(
         [step(pruned=(Decision(Edge(1, 0), Op.CONV1X1, 1.0),))]
     ),
     r"unknown op 'conv33x3'": lambda: figures.prune_trace([step(scores=((Edge(1, 0), "conv33x3", 1.0),))]),
-    r"seconds must be a non-empty \[S\] array": lambda: figures.stage_times({}),
-    r"seconds must not be negative, got {'a': -1}": lambda: figures.stage_times({"a": -1}),
     r"at least one row, got none": lambda: figures.compare_networks([]),
     r"test_accuracy must be shares": lambda: figures.compare_networks([row("a", test_accuracy=97)]),
     r"this record has no 'synops'": lambda: figures.compare_networks([{**EMPTY}]),

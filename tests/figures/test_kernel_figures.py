@@ -16,7 +16,7 @@ K = 20 - D
 
 @pytest.mark.parametrize("theme", figures.THEMES)
 def test_both_figures_have_themes_and_a_height(theme: str) -> None:
-    for fig in (figures.kernel_panels(HAMMING, D, K, theme=theme), figures.kernel_spectrum(K, theme=theme)):
+    for fig in (figures.kernel_panels(HAMMING, D, K, theme=theme), figures.eigenvalue_spectrum(K, theme=theme)):
         assert fig.layout.template.layout.paper_bgcolor == figures.THEMES[theme].surface
         assert fig.layout.width is None
         assert fig.layout.height - fig.layout.margin.t - fig.layout.margin.b > 200
@@ -38,16 +38,15 @@ def test_panels_are_sorted_alike_and_coloured_by_what_is_off_the_diagonal() -> N
     assert {shape.yref for shape in fig.layout.shapes} == {"y", "y domain", "y2", "y2 domain", "y3", "y3 domain"}
 
 
-def test_the_spectrum_beside_the_kernel_adds_up_to_its_log_determinant() -> None:
-    fig = figures.kernel_spectrum([[2, 1], [1, 2]])  # eigenvalues 3 and 1
-    heat, bars = fig.data
-    assert heat.z.tolist() == [[2, 1], [1, 2]]
+def test_the_spectrum_adds_up_to_the_log_determinant() -> None:
+    fig = figures.eigenvalue_spectrum([[2, 1], [1, 2]])  # eigenvalues 3 and 1
+    (bars,) = fig.data
     assert list(bars.y) == pytest.approx([3, 1])
-    assert (bars.xaxis, fig.layout.yaxis2.type, fig.layout.yaxis.type) == ("x2", "log", None)
-    assert [note.text for note in fig.layout.annotations] == ["kernel K", "log|det K| = Σ log|λ| = 1.099"]
-    dead = figures.kernel_spectrum(np.ones((3, 3)))
-    assert dead.layout.annotations[1].text.endswith("= −∞")
-    assert dead.data[2].name == "λ = 0 (within rounding)"
+    assert (fig.layout.yaxis.type, bars.showlegend) == ("log", False)
+    assert "log|det K| = Σ log|λ| = 1.099" in fig.layout.title.text
+    dead = figures.eigenvalue_spectrum(np.ones((3, 3)))
+    assert "log|det K| = Σ log|λ| = −∞" in dead.layout.title.text
+    assert [trace.name for trace in dead.data if trace.showlegend] == ["λ > 0", "λ = 0 (within rounding)"]
 
 
 def test_large_kernels_stay_below_a_megabyte() -> None:
@@ -57,10 +56,10 @@ def test_large_kernels_stay_below_a_megabyte() -> None:
     assert panels.data[2].z.shape == (100, 100)
     assert "100 of 500 samples, evenly spaced" in re.sub("<[^>]+>", "", panels.layout.title.text)
     assert len(panels.to_json()) < 1e6
-    beside = figures.kernel_spectrum(kernel)
-    assert beside.data[0].z.shape == (200, 200)
-    assert sum(len(trace.x) for trace in beside.data[1:]) == 500  # every eigenvalue
-    assert len(beside.to_json()) < 1e6
+    assert figures.kernel_heatmap(kernel).data[0].z.shape == (200, 200)
+    spectrum = figures.eigenvalue_spectrum(kernel)
+    assert sum(len(trace.x) for trace in spectrum.data) == 500  # every eigenvalue
+    assert len(spectrum.to_json()) < 1e6
 
 
 def test_other_shapes_are_refused_by_name() -> None:
@@ -69,4 +68,4 @@ def test_other_shapes_are_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"labels must be one per sample, shape \(3,\); got \(2,\)"):
         figures.kernel_panels(HAMMING, D, K, labels=[0, 1])
     with pytest.raises(ValueError, match=r"kernel must be a non-empty \[B, B\] array"):
-        figures.kernel_spectrum([1, 2])
+        figures.eigenvalue_spectrum([1, 2])

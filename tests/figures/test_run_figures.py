@@ -99,7 +99,7 @@ def epoch(number: int, **changes: float) -> dict[str, float]:
 
 def test_scores_come_with_the_best_so_far_and_what_is_left() -> None:
     rows = [{"score": value} for value in (-5.0, -INF, -7.0, -1.0)]
-    fig = figures.live_curves({"search": rows}, totals={"search": 60})
+    fig = figures.record_curves({"search": rows}, totals={"search": 60})
     assert list(named(fig, "search, best so far").y) == [-5, -5, -5, -1]
     assert list(named(fig, "search, scores").x) == [1, 3, 4]
     dead = named(fig, "−∞ (dead)")
@@ -108,12 +108,12 @@ def test_scores_come_with_the_best_so_far_and_what_is_left() -> None:
 
 
 def test_nothing_but_dead_candidates_can_be_drawn() -> None:
-    fig = figures.live_curves({"search": [{"score": -INF}] * 2})
+    fig = figures.record_curves({"search": [{"score": -INF}] * 2})
     assert list(named(fig, "search, best so far").y) == [None, None]
 
 
 def test_epochs_have_a_panel_of_losses_and_one_of_accuracies() -> None:
-    fig = figures.live_curves({"found": [epoch(1), epoch(2, val_accuracy=0.9)], "random": []}, totals={"random": 15})
+    fig = figures.record_curves({"found": [epoch(1), epoch(2, val_accuracy=0.9)], "random": []}, totals={"random": 15})
     assert [list(trace.y) for trace in fig.data] == [[3, 1.5], [2, 1], [40, 90], [50, 50]]
     assert "Waiting for the first record: random." in heading(fig)
     assert [trace.showlegend for trace in fig.data] == [True, False, False, False]
@@ -122,21 +122,21 @@ def test_epochs_have_a_panel_of_losses_and_one_of_accuracies() -> None:
 def test_scores_and_epochs_have_axes_of_their_own() -> None:
     """60 scores reach to 60.5 + 2 % of 60; 15 epochs expected to 15.5 + 2 % of 15, in both panels of the training."""
     records = {"search": [{"score": float(i)} for i in range(60)], "found": [epoch(1)]}
-    layout = figures.live_curves(records, totals={"found": 15}).layout
+    layout = figures.record_curves(records, totals={"found": 15}).layout
     axes = (layout.xaxis, layout.xaxis2, layout.xaxis3)
     assert [axis.range[1] for axis in axes] == pytest.approx([61.7, 15.8, 15.8])
     assert [axis.title.text for axis in axes] == ["candidate scored", "epoch", "epoch"]
 
 
 def test_long_series_are_thinned_with_a_note() -> None:
-    fig = figures.live_curves({"random": [{"score": float(i)} for i in range(50_000)]})
+    fig = figures.record_curves({"random": [{"score": float(i)} for i in range(50_000)]})
     assert "2000 of 50,000 scores, evenly spaced" in heading(fig)
     assert len(fig.to_json()) < 300_000
 
 
 def test_no_records_are_no_error() -> None:
-    assert "Nothing is recorded yet." in heading(figures.live_curves({}))
-    assert "Waiting for the first record: search" in heading(figures.live_curves({"search": []}))
+    assert "Nothing is recorded yet." in heading(figures.record_curves({}))
+    assert "Waiting for the first record: search" in heading(figures.record_curves({"search": []}))
 
 
 # ---- accuracy against cost -------------------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ def test_every_figure_has_both_themes(theme: str) -> None:
     surface = figures.THEMES[theme].surface
     for fig in (
         figures.prune_round(a_round(), theme=theme),
-        figures.live_curves({"found": [epoch(1)]}, theme=theme),
+        figures.record_curves({"found": [epoch(1)]}, theme=theme),
         figures.runs_scatter([run("found", 0.9, 1)], theme=theme),
     ):
         assert fig.layout.template.layout.paper_bgcolor == surface

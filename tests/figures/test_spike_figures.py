@@ -19,7 +19,7 @@ EVERY = {
     "folded neurons": lambda theme: figures.spike_maps(np.ones((2, 7)), step=0, theme=theme),
     "histogram": lambda theme: figures.rate_histogram([0, 0.5], theme=theme),
     "membrane": lambda theme: figures.membrane_trace(V, S, theme=theme),
-    "traces": lambda theme: figures.lif_traces([1, 1, 1], V, S, theme=theme),
+    "traces": lambda theme: figures.membrane_trace(V, S, current=[1, 1, 1], theme=theme),
     "surrogate": lambda theme: figures.surrogate_gradient([-1, 0, 1], {"a": [0, 1, 0]}, at=[0.5], theme=theme),
     "rate curve": lambda theme: figures.rate_curve([0, 1], [0, 0.5], mark=1.0, theme=theme),
     "images": lambda theme: figures.input_images(np.zeros((1, 1, 4, 4)), theme=theme),
@@ -126,25 +126,26 @@ def test_a_window_of_the_raster_shows_its_neurons_and_the_rate_of_all() -> None:
 
 def test_membrane_falls_at_a_spike_by_the_rule_of_its_reset() -> None:
     assert list(figures.membrane_trace(V, S).data[0].y) == [0.8, 0.8, 1.2, 0, 0.4, 0.4]
-    soft = figures.membrane_trace(V, S, v_reset=None)
+    soft = figures.membrane_trace(V, S, levels=(1.0, None))
     assert list(soft.data[0].y) == pytest.approx([0.8, 0.8, 1.2, 0.2, 0.4, 0.4])
     assert [note.text for note in soft.layout.annotations] == ["threshold 1"]
-    low = figures.membrane_trace(V, S, v_threshold=1.1, v_reset=-0.5)
+    low = figures.membrane_trace(V, S, levels=(1.1, -0.5))
     assert [note.text for note in low.layout.annotations] == ["threshold 1.1", "reset to −0.5"]
     assert [shape.y0 for shape in low.layout.shapes] == [1.1, -0.5]
     assert list(low.data[1].x) == [1]
-    assert "1 spikes in 3 steps" in heading(low)
+    assert "All 3 steps; 1 spikes (▲), a rate of 33.3 %. At a spike the potential is set to -0.5." in heading(low)
 
 
 def test_traces_share_their_steps() -> None:
-    fig = figures.lif_traces([1, 2, 3], V, S)
-    assert list(fig.data[0].y) == [1, 2, 3]
+    fig = figures.membrane_trace(V, S, current=[1, 2, 3])
+    assert [axis.title.text for axis in fig.select_yaxes()] == ["input x", "potential v", "spike"]
+    assert list(fig.data[2].y) == [1, 2, 3]
     assert list(fig.data[3].x) == [1, 1, 1]  # the mark of the spike at step 1
     assert "a rate of 33.3 %" in heading(fig)
 
 
 def test_long_traces_are_cut_not_thinned() -> None:
-    fig = figures.lif_traces(np.ones(5000), np.ones(5000), np.ones(5000))
+    fig = figures.membrane_trace(np.ones(5000), np.ones(5000), current=np.ones(5000))
     assert "The first 2,000 of 5,000 steps" in heading(fig)
     assert len(fig.data[2].x) == 2000
     assert len(fig.to_json()) < 1e6
@@ -197,7 +198,9 @@ REFUSED = {
     r"spikes must be 0 or 1, got values from 0.0 to 0.5": lambda: figures.spike_maps([[0, 0.5]]),
     r"step must lie within 0..2, got 3": lambda: figures.spike_maps(two_channels(), step=3),
     r"one value per step each, got 3 and 2": lambda: figures.membrane_trace(V, S[:2]),
-    r"current and potentials need one value per step each, got 2 and 3": lambda: figures.lif_traces([1, 1], V, S),
+    r"current and potentials need one value per step each, got 2 and 3": lambda: figures.membrane_trace(
+        V, S, current=[1, 1]
+    ),
     r"rates must be shares within 0..1": lambda: figures.rate_histogram([50]),
     r"at least one curve, got none": lambda: figures.surrogate_gradient([0], {}),
     r"a needs one value per distance, got 2 for 1": lambda: figures.surrogate_gradient([0], {"a": [1, 2]}),

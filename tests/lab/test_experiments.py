@@ -21,8 +21,8 @@ from lightsnn_kit.lab import jobs, presets, results
 from lightsnn_kit.lab.experiments import Experiment, run_rows
 from lightsnn_kit.lab.notebooks import run_notebook
 from lightsnn_kit.lab.recorded import RecordedScore
+from lightsnn_kit.lab.results import Estimate
 from lightsnn_kit.lab.runs import RunFolder
-from lightsnn_kit.lab.stats import Estimate
 from lightsnn_kit.methods import METHODS, choose
 from lightsnn_kit.spaces import OpMask
 

@@ -165,7 +165,7 @@ def test_wrong_settings_become_messages_and_keep_the_view(playground: LIFPlaygro
 
 def test_pictures_labels_and_themes(playground: LIFPlayground) -> None:
     bundle = playground._repr_mimebundle_()["application/vnd.plotly.v1+json"]
-    assert [trace["name"] for trace in bundle["data"]] == ["input x", "potential v", "spike", "spikes"]
+    assert [trace["name"] for trace in bundle["data"]] == ["potential v", "spike", "input x", "spikes"]
     controls = [part for part in playground._parts if hasattr(part, "description")]
     assert len(controls) == 12  # eleven and the message line
     assert all(part.description for part in controls if part is not playground.message)

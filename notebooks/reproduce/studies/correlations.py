@@ -11,7 +11,10 @@ import numpy as np
 
 from lightsnn_kit.cells import Cell
 from lightsnn_kit.lab.runs import Stage
-from lightsnn_kit.lab.stats import (
+from lightsnn_kit.paths import balance
+from lightsnn_kit.spaces import SPACES, OpMask
+from studies.measures import Setting, Values, candidate_scores, kit_scores, score_records
+from studies.ranks import (
     bootstrap,
     bootstrap_difference,
     has_trained,
@@ -20,9 +23,6 @@ from lightsnn_kit.lab.stats import (
     regret,
     spearman,
 )
-from lightsnn_kit.paths import balance
-from lightsnn_kit.spaces import SPACES, OpMask
-from studies.measures import Setting, Values, candidate_scores, kit_scores, score_records
 from studies.spikenas_bench import CHANCE, BenchCell
 
 FORWARD = SPACES["lightsnn-forward"]

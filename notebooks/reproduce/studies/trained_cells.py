@@ -20,10 +20,10 @@ from lightsnn_kit.lab.experiments import Experiment
 from lightsnn_kit.lab.presets import Preset
 from lightsnn_kit.lab.recorded import RecordedScore
 from lightsnn_kit.lab.runs import RunFolder, Stage
-from lightsnn_kit.lab.stats import has_trained, kendall_tau
 from lightsnn_kit.spaces import CellSpace, OpMask
 from studies.correlations import correlations, score_table
 from studies.measures import Values, kit_scores, score_records
+from studies.ranks import has_trained, kendall_tau
 
 SCORE_BATCH = 64  # samples that a score compares, as LightSNN
 LOOKED_AT = 23  # cells of the feedback space whose accuracies were seen before ``identity_loops`` was thought of

@@ -1,4 +1,4 @@
-"""Estimates over seeds, and how well a score predicts accuracy: rank statistics with bootstrap intervals (no torch).
+"""How well a score predicts accuracy: rank statistics with bootstrap intervals.
 
 Scores and accuracies are one number per cell, larger is better; −inf is a score (a dead cell), NaN is not. Ties are
 everywhere (few convolutions, one accuracy for all collapsed cells), so every function says what it does with them.
@@ -7,7 +7,6 @@ everywhere (few convolutions, one accuracy for all collapsed cells), so every fu
 from __future__ import annotations
 
 import math
-import statistics
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,46 +16,6 @@ import numpy as np
 import scipy.stats
 
 Statistic = Callable[[np.ndarray, np.ndarray], float]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Mean, standard deviation (n − 1) and 95 % interval (Student's t) of a few values; NaN where one says nothing.
-
-    With few seeds intervals are wide, and that is the truth about few seeds.
-    """
-
-    n: int
-    mean: float
-    sd: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Estimate:
-        """mean ± t(0.975, n − 1) · sd / √n; ``ValueError`` for no values.
-
-        >>> estimate = Estimate.of([1.0, 2.0, 3.0])
-        >>> estimate.mean, estimate.sd, round(estimate.high, 3)  # 2 + 4.3027 / √3
-        (2.0, 1.0, 4.484)
-        """
-        if not len(values):
-            raise ValueError("an estimate needs at least one value, got none.")
-        mean, n = statistics.fmean(values), len(values)
-        if n == 1:
-            return cls(1, mean, math.nan, math.nan, math.nan)
-        sd = statistics.stdev(values)
-        half = float(scipy.stats.t.ppf(0.975, n - 1)) * sd / math.sqrt(n)
-        return cls(n, mean, sd, mean - half, mean + half)
-
-    def text(self, *, factor: float = 1.0, digits: int = 1) -> str:
-        """``mean ± sd``, scaled; the mean alone where one value or equal ones have no spread.
-
-        >>> Estimate.of([0.5, 0.7]).text(factor=100), Estimate.of([0.5]).text(factor=100)
-        ('60.0 ± 14.1', '50.0')
-        """
-        mean = f"{factor * self.mean:,.{digits}f}".replace("-", "−")
-        return mean if self.n == 1 or not self.sd else f"{mean} ± {factor * self.sd:,.{digits}f}"
 
 
 def _pair(score: Sequence[float], accuracy: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:

@@ -8,8 +8,7 @@ import pytest
 import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
-
-from lightsnn_kit.lab.stats import (
+from studies.ranks import (
     Interval,
     bootstrap,
     bootstrap_difference,
