@@ -45,11 +45,11 @@ def window_matrix_product(spikes: Tensor, weight: Tensor, size: tuple[int, int])
     if len(taps) == 1:
         return spikes @ taps[0]
     height, width = size
-    padded = F.pad(spikes.view(-1, height, width, spikes.shape[1]), (0, 0, 1, 1, 1, 1))
+    padded = F.pad(spikes.view(-1, height, width, spikes.shape[1]), (0, 0, 1, 1, 1, 1))  # [B, H + 2, W + 2, C]
     total = spikes.new_zeros(len(spikes), weight.shape[0])
     for tap, matrix in enumerate(taps):
         dy, dx = divmod(tap, 3)
-        window = padded[:, dy : dy + height, dx : dx + width].reshape(len(spikes), -1)
+        window = padded[:, dy : dy + height, dx : dx + width].reshape(len(spikes), -1)  # [M, C]
         total.addmm_(window, matrix)  # float32 sums of integers < 2**24: exact, also in TF32
     return total
 
@@ -62,8 +62,9 @@ class LatticeConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """The scaled integer sums of a convolution of integers."""
         if x.is_cuda:
-            flat = window_matrix_product(x.permute(0, 2, 3, 1).flatten(0, 2), self.weight, tuple(x.shape[2:]))
-            return flat.view(len(x), *x.shape[2:], -1).permute(0, 3, 1, 2) * self.scale
+            pixels = x.permute(0, 2, 3, 1).flatten(0, 2)  # [B, C, H, W] -> [M, C], M = B·H·W
+            sums = window_matrix_product(pixels, self.weight, tuple(x.shape[2:]))
+            return sums.view(len(x), *x.shape[2:], -1).permute(0, 3, 1, 2) * self.scale  # [B, K, H, W]
         with torch.backends.nnpack.flags(enabled=False):  # NNPACK transforms, as Winograd does: not exact
             return self._conv_forward(x, self.weight, None) * self.scale
 
@@ -127,7 +128,7 @@ class ExactBatchNorm2d(nn.BatchNorm2d):
             a, b = grid_affine(self, q.sum((0, 2, 3)), (q * q).sum((0, 2, 3)), q.numel() // q.shape[1], grid)
         else:
             a, b = running_affine(self)
-        return x * a.view(-1, 1, 1) + b.view(-1, 1, 1)
+        return x * a.view(-1, 1, 1) + b.view(-1, 1, 1)  # [C, 1, 1] each, beside [B, C, H, W]
 
 
 def exact_lif(x: Tensor, v: Tensor, tau: float, v_threshold: float) -> tuple[Tensor, Tensor]:

@@ -38,8 +38,8 @@ def pattern_distances(c: Tensor) -> Tensor:
 
 def _sahd_kernel(distance: Tensor, counts: Tensor, num_neurons: Tensor) -> Tensor:
     """K [..., B, B] from Hamming distances [..., B, B], spike counts [..., B] and N [...]; float64."""
-    n = num_neurons.double()[..., None, None]
-    rate = counts.double() / n[..., 0]
+    n = num_neurons.double()[..., None, None]  # [..., 1, 1]
+    rate = counts.double() / n[..., 0]  # [..., B]
     silent = 1 - rate
     chance = n * (rate[..., :, None] * silent[..., None, :] + silent[..., :, None] * rate[..., None, :])
     return n - 0.5 * distance.double() / (chance + 1e-3)
@@ -81,7 +81,7 @@ def log_det(kernel: Tensor | np.ndarray) -> float:
         sign *= math.copysign(1.0, a[k, k])
         logs.append(math.log(abs(a[k, k])))
         factor = a[k + 1 :, k] / a[k, k]
-        a[k + 1 :, k + 1 :] -= factor[:, None] * a[k, k + 1 :]
+        a[k + 1 :, k + 1 :] -= factor[:, None] * a[k, k + 1 :]  # outer product, what is below and right of the pivot
     return math.fsum(logs) if sign > 0 else -math.inf
 
 

@@ -216,7 +216,9 @@ class SpikingNetwork(nn.Module):
         super().__init__()
         c, pool = config.width, nn.MaxPool2d if config.pool == "max" else nn.AvgPool2d
         self.config, self.design = config, design
-        self.register_buffer("input_centre", torch.tensor(config.input_centre).view(-1, 1, 1), persistent=False)
+        self.register_buffer(
+            "input_centre", torch.tensor(config.input_centre).view(-1, 1, 1), persistent=False
+        )  # [C, 1, 1]
         self.stem = nn.Sequential(nn.Conv2d(config.input_shape[0], c, 3, padding=1, bias=False), BatchNorm(c))
         if config.events:
             self.stem.append(nn.MaxPool2d(2))
@@ -253,9 +255,10 @@ class SpikingNetwork(nn.Module):
     def classify(self, features: Sequence[Tensor]) -> Tensor:
         """Sum over steps of the logits [N, num_classes], from the features [N, F] of each."""
         dropout, hidden, lif, output = self.classifier
-        currents = hidden(torch.cat([dropout(f) for f in features])).chunk(len(features))
+        currents = hidden(torch.cat([dropout(f) for f in features])).chunk(len(features))  # T times [N, hidden]
         votes = output(torch.cat([lif(current) for current in currents]))  # [T * N, num_classes * V]
-        return votes.view(len(features), -1, self.config.num_classes, self.config.votes).mean(3).sum(0)
+        votes = votes.view(len(features), -1, self.config.num_classes, self.config.votes)  # [T, N, classes, V]
+        return votes.mean(3).sum(0)
 
     def drive(self, frame: Tensor) -> Tensor:
         """The stem's output for raw input, centred first and scaled after the convolution: integers stay integers."""

@@ -67,7 +67,7 @@ def stack_steps(record: dict) -> None:
     for name, steps in record.items():
         if len(shapes := {tuple(step.shape) for step in steps}) > 1:
             raise ValueError(f"{name} saw batches of shapes {sorted(shapes)} in one block; take a block for each.")
-    record.update({name: torch.stack(steps) for name, steps in record.items()})
+    record.update({name: torch.stack(steps) for name, steps in record.items()})  # [T, B, ...]
 
 
 @contextmanager

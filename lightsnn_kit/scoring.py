@@ -80,7 +80,9 @@ def spike_statistics(
         supernet(batch.to(supernet.input_centre.device), reset=reset, mask=mask, feedback=feedback)
     if max(neurons.values()) >= MAX_NEURONS:
         raise ValueError(f"a LIF layer has {max(neurons.values())} neurons; counts are exact below 2**24 only.")
-    counts, distances = (torch.stack([torch.stack([s[i] for s in steps]) for steps in found.values()]) for i in (0, 1))
+    counts, distances = (  # [L, T, B] and [L, T, B, B]
+        torch.stack([torch.stack([s[i] for s in steps]) for steps in found.values()]) for i in (0, 1)
+    )
     return SpikeStatistics(tuple((name,) for name in found), torch.tensor(list(neurons.values())), counts, distances)
 
 

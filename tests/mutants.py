@@ -21,21 +21,22 @@ TIMEOUT = 600.0  # seconds; a change may make a loop endless
 
 # What each file's changes are shown to; the first are the likeliest to notice.
 TESTS = {
-    "cells": "cells search criteria baselines networks golden",
-    "spaces": "cells search criteria baselines golden",
-    "search": "search golden",
-    "criteria": "criteria baselines golden",
-    "kernels": "scoring golden engine",
-    "exact": "scoring engine golden",
-    "recording": "scoring golden",
-    "networks": "networks scoring training_oracle golden engine",
-    "scoring": "scoring golden engine energy",
-    "energy": "energy golden",
-    "training": "training golden training_oracle",
-    "fast/plan": "engine golden",
-    "fast/engine": "engine golden",
-    "fast/device": "engine golden",
-    "fast/cpu_engine": "engine golden",
+    "cells": "core/cells core/search core/paths core/methods core/networks core/golden",
+    "spaces": "core/cells core/search core/paths core/methods core/golden",
+    "search": "core/search core/golden",
+    "paths": "core/paths core/methods core/golden",
+    "methods": "core/methods core/golden",
+    "kernels": "core/scoring core/golden fast/engine",
+    "exact": "core/scoring fast/engine core/golden",
+    "recording": "core/scoring core/golden",
+    "networks": "core/networks core/scoring core/training_oracle core/golden fast/engine",
+    "scoring": "core/scoring core/golden fast/engine core/energy",
+    "energy": "core/energy core/golden",
+    "training": "core/training core/golden core/training_oracle",
+    "fast/plan": "fast/engine core/golden",
+    "fast/engine": "fast/engine core/golden",
+    "fast/device": "fast/engine core/golden",
+    "fast/cpu_engine": "fast/engine core/golden",
 }
 
 
@@ -59,14 +60,12 @@ def run(number: int, *, tests: dict[str, str] = TESTS) -> str:
     with tempfile.TemporaryDirectory() as place:
         copy = Path(place)
         for name in ("lightsnn_kit", "tests"):
-            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("browser"))
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("browser", "__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", copy)
         target = copy / "lightsnn_kit" / f"{file}.py"
         text = target.read_text()
-        if text.count(old) != 1:
-            raise ValueError(f"{file}.py holds {old!r} {text.count(old)} times; expected once: mend tests/mutants.py.")
         target.write_text(text.replace(old, new))
-        names = [f"tests/test_{name}.py" for name in tests[file].split() if (copy / f"tests/test_{name}.py").exists()]
+        names = [f"tests/{name.replace('/', '/test_')}.py" for name in tests[file].split()]
         environment = os.environ | {
             "PYTHONPATH": str(copy),
             "OMP_NUM_THREADS": "1",

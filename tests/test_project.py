@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from lightsnn_kit.lab import notebooks as runs
+from tests.mutants import MUTANTS, TESTS
 
 ROOT = Path(__file__).resolve().parents[1]
 KIT = ROOT / "lightsnn_kit"
@@ -295,3 +296,14 @@ def test_notebooks_open_with_a_text_and_their_parameters(notebook: Path) -> None
     assert names["quick"] in (True, False)
     assert isinstance(names["seed"], int)
     assert len(names) <= 12
+
+
+# ---- the mutants -----------------------------------------------------------------------------------------------------
+
+
+def test_every_mutant_changes_one_place() -> None:
+    """``make mutants`` takes half an hour; that its changes still fit the code is seen at once."""
+    texts = {name.replace(".", "/"): path.read_text() for name, path in MODULES.items()}
+    assert len(MUTANTS) >= 100
+    assert [(file, old) for file, old, _ in MUTANTS if texts[file].count(old) != 1] == []
+    assert {file for file, _, _ in MUTANTS} <= set(TESTS)

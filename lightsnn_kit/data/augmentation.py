@@ -20,11 +20,12 @@ def augment(x: Tensor, *, crop: int, flip: bool, fill: tuple[float, ...], genera
         return x
     n, c, h, w = x.shape[-4:]
     border = torch.tensor(fill) if x.is_floating_point() else torch.tensor(fill).round()
-    padded = border.to(x).view(-1, 1, 1).expand(c, h + 2 * crop, w + 2 * crop).repeat(*x.shape[:-3], 1, 1, 1)
+    frame = border.to(x).view(-1, 1, 1).expand(c, h + 2 * crop, w + 2 * crop)  # [C, H + 2·crop, W + 2·crop]
+    padded = frame.repeat(*x.shape[:-3], 1, 1, 1)  # [(T,) N, C, H + 2·crop, W + 2·crop]
     padded[..., crop : crop + h, crop : crop + w] = x
     top, left = torch.randint(2 * crop + 1, (2, n, 1), generator=generator)
     mirrored = torch.rand(n, 1, generator=generator) < 0.5 * flip
     rows = (top + torch.arange(h))[:, :, None]  # [N, H, 1]
     columns = (left + torch.arange(w).where(~mirrored, torch.arange(w).flip(0)))[:, None]  # [N, 1, W]
     moved = padded[..., torch.arange(n)[:, None, None], :, rows, columns]  # [N, H, W, (T,) C]: indexed axes come first
-    return moved.movedim((0, 1, 2), (-4, -2, -1))
+    return moved.movedim((0, 1, 2), (-4, -2, -1))  # [(T,) N, C, H, W]

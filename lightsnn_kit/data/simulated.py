@@ -104,7 +104,7 @@ def enlarge(digits: np.ndarray, side: int = SIDE) -> np.ndarray:
         middle = np.arange(1, 9)
         here, above, below = (rows.take(middle + offset, axis) for offset in (0, -1, 1))
         rows = np.stack((3 * here + above, 3 * here + below), axis + 1)  # quarter points between the centres
-        rows = rows.reshape([16 if i == axis else size for i, size in enumerate(here.shape)])
+        rows = rows.reshape([16 if i == axis else size for i, size in enumerate(here.shape)])  # the pairs side by side
     margin = (side - 16) // 2
     return np.pad(rows, ((0, 0), (margin, side - 16 - margin), (margin, side - 16 - margin)))
 
@@ -113,7 +113,7 @@ def saccades(amplitude: int = 3) -> np.ndarray:
     """Poses of three straight eye movements that close a triangle, as N-MNIST's; ``amplitude`` in pixels."""
     corners = 8 * amplitude * np.array([(-0.5, -0.5), (0.5, 0.0), (-0.5, 0.5), (-0.5, -0.5)])
     share = (1 - np.cos(np.pi * np.arange(STROKE_POSES) / STROKE_POSES)) / 2  # slow, fast, slow
-    legs = [a + share[:, None] * (b - a) for a, b in pairwise(corners)]
+    legs = [a + share[:, None] * (b - a) for a, b in pairwise(corners)]  # [poses, 2] each
     return np.round(np.concatenate([*legs, corners[-1:]]), 6).round().astype(int)
 
 
@@ -124,7 +124,7 @@ def stroke(direction: str, amplitude: int = 4) -> np.ndarray:
     [[0, 0], [0, -32], [0, 0]]
     """
     share = (1 - np.cos(2 * np.pi * np.arange(STROKE_POSES + 1) / STROKE_POSES)) / 2
-    return np.round(8 * amplitude * share, 6).round().astype(int)[:, None] * np.array(_STROKES[direction])
+    return np.round(8 * amplitude * share, 6).round().astype(int)[:, None] * np.array(_STROKES[direction])  # [poses, 2]
 
 
 def digits_recordings(digits: np.ndarray) -> list[np.ndarray]:
@@ -173,7 +173,8 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
 def _splits(name: str, recordings: list[np.ndarray], labelled: tuple, recipe: tuple[int, str, int]) -> Splits:
     (labels, digits, class_names), (num_steps, by, seed) = labelled, recipe
     size = (SIDE, SIDE, 2)
-    x = np.stack([frames_from_events(events, sensor_size=size, num_steps=num_steps, by=by) for events in recordings])
+    frames = [frames_from_events(events, sensor_size=size, num_steps=num_steps, by=by) for events in recordings]
+    x = np.stack(frames)  # [n, T, 2, H, W]
     held = np.zeros(len(x), bool)
     held[np.concatenate([np.flatnonzero(digits == digit)[4::5] for digit in range(10)])] = True
     train, test = ((x[part], labels[part]) for part in (~held, held))

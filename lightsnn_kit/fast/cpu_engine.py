@@ -38,9 +38,9 @@ class CpuEngine(Engine):
         self.groups: dict[tuple, Group] = {}
         self.cell_buffers: tuple[CellBuffers, CellBuffers] | None = None
         self.down = self._group(("down",), [supernet.down[2]], [supernet.down[3]])
-        weight = supernet.classifier[1].weight.detach()  # columns from [C, H, W] to the planes' [H, W, C]
-        self.hidden_weight = weight.unflatten(1, (2 * self.config.width, *self.config.final_size)).permute(0, 2, 3, 1)
-        self.hidden_weight = self.hidden_weight.reshape(len(weight), -1).T.contiguous()
+        weight = supernet.classifier[1].weight.detach()  # [hidden, F], F in the order [C, H, W]; planes are [H, W, C]
+        weight = weight.unflatten(1, (2 * self.config.width, *self.config.final_size)).permute(0, 2, 3, 1)
+        self.hidden_weight = weight.reshape(len(weight), -1).T.contiguous()  # [F, hidden]
         if self.lattice:
             self.hidden_weight = self.hidden_weight.to(torch.int8)
 
@@ -68,7 +68,7 @@ class CpuEngine(Engine):
     def cell_step(self, cell: int, x: Tensor | None, *, first: bool, last: bool) -> None:
         buffers, plan = self.cell_buffers[cell], self.plan
         if x is not None and (first or self.config.events):  # a static image drives every step alike
-            buffers.planes[buffers.input_plane, : x.numel()] = x.reshape(-1).numpy()
+            buffers.planes[buffers.input_plane, : x.numel()] = x.reshape(-1).numpy()  # [M, C] as one row
         for node in plan.nodes:
             self._node(cell, node, first=first, last=last)
 
@@ -76,10 +76,13 @@ class CpuEngine(Engine):
         buffers, plan = self.cell_buffers[cell], self.plan
         terms = self._terms(buffers, node, first)
         names, pooled = self.layer_names(cell, node), plan.pooled(node)
+        # A value is written to memory only if someone reads it: the next stage, a skip or a pooling. What only spikes
+        # is summed, fires and is forgotten inside one tile.
         reads = [t for side in (plan.forward, plan.backward) for groups in side.values() for g in groups for t in g]
         stored = node == buffers.num_nodes - 1 or any(t.edge.source == node and not t.op.is_conv for t in reads)
         target = self._target(buffers, buffers.plane(node, Op.SKIP) if stored else -1, node, bool(names), first)
         groups = self._groups(cell, plan.convs(node, last_step=last)) if names else []
+        # Results of convolutions live in slots; a slot whose last reader is this node is free for the node's own.
         self._release(buffers, node, first)
         slots = [np.array([buffers.free.pop() for _ in group.keys]) for group in groups]
         totals = self._totals([len(s) * buffers.channels for s in slots])
@@ -95,6 +98,8 @@ class CpuEngine(Engine):
                 self._convolve(group, buffers, where, buffers.conv, (lo, hi), total)
 
         self._each_share(work)
+        # Only now are the statistics of the batch known: BN is not applied, but kept as factors (a, b) of each slot,
+        # and taken where the slot is read. That saves a pass over memory for every convolution.
         for i, (group, where) in enumerate(zip(groups, slots, strict=True)):
             self._normalise(buffers, group, where, sum(t[i] for t in totals))
         if packed is not None:
@@ -171,7 +176,10 @@ class CpuEngine(Engine):
         return tuple(factor.numpy() for factor in grid_affine(norm, total, squares, len(planes[0]) // channels, grid))
 
     def _plane_sums(self, values: np.ndarray, channels: int) -> tuple[np.ndarray, float]:
-        """``exact.grid_steps`` and their sums for a plane of real values."""
+        """``exact.grid_steps`` and their sums for a plane of real values.
+
+        Two passes: the largest magnitude of the whole batch sets the grid, then integers are summed, in any order.
+        """
         image, largest, totals = len(values) // self.batch_size, [np.uint32(0)] * self.workers, self._totals([channels])
 
         def find(worker: int, lo: int, hi: int) -> None:
@@ -188,7 +196,7 @@ class CpuEngine(Engine):
 
     def _pool(self, buffers: CellBuffers, node: int, op: Op, lo: int, hi: int) -> None:
         pool = F.avg_pool2d if op is Op.AVGPOOL3X3 else F.max_pool2d
-        value = torch.from_numpy(buffers.images(buffers.planes[node], lo, hi)).permute(0, 3, 1, 2)
+        value = torch.from_numpy(buffers.images(buffers.planes[node], lo, hi)).permute(0, 3, 1, 2)  # [B, C, H, W]
         out = buffers.images(buffers.planes[buffers.plane(node, op)], lo, hi)
         out[...] = pool(value, 3, 1, 1).permute(0, 2, 3, 1).numpy()
 
@@ -224,7 +232,7 @@ class CpuEngine(Engine):
 
         self._output_fire(0, norm, "down.1", first, convolve)
         gain, shift = self._affine(self.down.norm, [self.down_conv[0]], sum(t[0] for t in totals), self.down.grids)
-        sums = self.down_conv.reshape(self.batch_size, *one.shape[1:3], channels)
+        sums = self.down_conv.reshape(self.batch_size, *one.shape[1:3], channels)  # [B, H, W, 2·C]
         out = two.images(two.planes[two.input_plane], 0, self.batch_size)
         average, scale = self.config.pool == "avg", np.float32(scale_of(conv))
 
@@ -242,14 +250,15 @@ class CpuEngine(Engine):
 
         def pool(worker: int, lo: int, hi: int) -> None:
             spikes = buffers.images(buffers.spikes, lo, hi)
-            windows = spikes[:, : height * p, : width * p].reshape(hi - lo, height, p, width, p, -1)
+            spikes = spikes[:, : height * p, : width * p]  # pooling drops what is left over at the edges
+            windows = spikes.reshape(hi - lo, height, p, width, p, -1)  # [B, H, p, W, p, C]
             if self.config.pool == "max":
                 features[lo:hi] = windows.max((2, 4))
             else:
                 features[lo:hi] = windows.sum((2, 4), dtype=np.int8)
 
         self._output_fire(1, norm, "last.1", first, pool)
-        flat, x = torch.from_numpy(features.reshape(self.batch_size, -1)), [None] * self.workers
+        flat, x = torch.from_numpy(features.reshape(self.batch_size, -1)), [None] * self.workers  # [B, F]
         area = p * p if self.config.pool == "avg" else 1
 
         def multiply(worker: int, lo: int, hi: int) -> None:
@@ -259,7 +268,7 @@ class CpuEngine(Engine):
         x = torch.cat(x)
         v = torch.zeros_like(x) if first else self.hidden_v
         spikes, self.hidden_v = exact_lif(x, v, self.config.tau, self.config.v_threshold)
-        shared = spikes @ spikes.T
+        shared = spikes @ spikes.T  # [B, B]
         self.recorder.add(("classifier.2",), spikes.shape[1], shared.diagonal(), shared)
 
     def _linear(self, features: Tensor, area: int) -> Tensor:
@@ -289,7 +298,7 @@ class CpuEngine(Engine):
 
     @staticmethod
     def _pack(spikes: np.ndarray, packed: np.ndarray) -> None:
-        bits = np.packbits(spikes.reshape(len(spikes), -1), axis=1)
+        bits = np.packbits(spikes.reshape(len(spikes), -1), axis=1)  # [B, N / 8]: 64 neurons to a word
         packed[:, : bits.shape[1]] = bits
 
     def _record(self, names: tuple[str, ...], packed: np.ndarray, num_neurons: int) -> None:

@@ -73,7 +73,7 @@ class Group:
     weight: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        weight = torch.cat([conv.weight.detach() for conv in self.convs])
+        weight = torch.cat([conv.weight.detach() for conv in self.convs])  # [K, C, k, k]
         self.channels, self.kernel = weight.shape[0], weight.shape[2]
         self.norm = nn.BatchNorm2d(self.channels, eps=self.norms[0].eps)  # all of them, channels side by side
         for name, tensor in self.norm.state_dict().items():
@@ -84,13 +84,13 @@ class Group:
 
     def __call__(self, spikes: np.ndarray) -> np.ndarray:
         """Raw sums float32 [pixels, channels] of spikes uint8 [B, H, W, C]."""
-        x = torch.from_numpy(spikes).permute(0, 3, 1, 2)
+        x = torch.from_numpy(spikes).permute(0, 3, 1, 2)  # [B, C, H, W], in memory still channels-last: no copy
         if self.int8:
             out = _int8_conv(x, self.weight, self.channels, self.kernel)
         else:
             with torch.backends.nnpack.flags(enabled=False):  # its transforms are not exact
                 out = F.conv2d(x.float(), self.weight, padding=self.kernel // 2)
-        return out.permute(0, 2, 3, 1).contiguous().view(-1, self.channels).numpy()
+        return out.permute(0, 2, 3, 1).contiguous().view(-1, self.channels).numpy()  # [M, K]
 
 
 PAD = 1040  # floats between planes: rows a power of two apart would share a few lines of the caches
@@ -121,11 +121,11 @@ class CellBuffers:
 
     def images(self, array: np.ndarray, lo: int, hi: int) -> np.ndarray:
         """Samples [lo, hi) of a plane, a v or a spike buffer as [B, H, W, C]."""
-        return array[lo * self.image : hi * self.image].reshape(hi - lo, *self.shape[1:])
+        return array[lo * self.image : hi * self.image].reshape(hi - lo, *self.shape[1:])  # [B, H, W, C]
 
 
 class TermTable:
-    """Collects what is summed into a node, in the form of ``cpu_kernels.Terms``."""
+    """Collects what is summed into a node, in the form of ``cpu_loops.Terms``."""
 
     def __init__(self, buffers: CellBuffers, planes: Sequence[int] = ()) -> None:
         self.buffers, none = buffers, np.zeros(buffers.channels, np.float32)
@@ -161,9 +161,9 @@ class TermTable:
         conv = next((edge[2] for edge in self.edges if edge[2] is not None), 0)
         edges = [(s, plane if p is None else p, conv if c is None else c, *rest) for s, p, c, *rest in self.edges]
         return Terms(
-            np.array(edges, np.int64).reshape(-1, 5),
-            np.array(self.weights, np.float32).reshape(-1, 2),
-            np.array(self.further, np.int64).reshape(-1, 3),
+            np.array(edges, np.int64).reshape(-1, 5),  # [edges, 5], also of none
+            np.array(self.weights, np.float32).reshape(-1, 2),  # [edges, 2]
+            np.array(self.further, np.int64).reshape(-1, 3),  # [terms, 3]
             np.array([row[0] for row in self.rows], np.float32),
             *(np.tile(np.array([row[i] for row in self.rows]), repeat) for i in (1, 2)),
         )
@@ -173,6 +173,6 @@ def sum_type(convs: list[nn.Conv2d]) -> type:
     """int16 where the largest sum that the convolutions' actual weights allow fits, else float32 (for none, too)."""
     if not convs or not all(isinstance(conv, LatticeConv2d) for conv in convs):
         return np.float32
-    weights = [conv.weight.detach().flatten(1) for conv in convs]
+    weights = [conv.weight.detach().flatten(1) for conv in convs]  # [K, C·k·k]
     bound = max(max(w.clamp_min(0).sum(1).max(), -w.clamp_max(0).sum(1).min()) for w in weights)
     return np.int16 if bound < 2**15 else np.float32

@@ -87,18 +87,19 @@ class TorchEngine(Engine):
 
     def _pool(self, cell: int, op: Op, value: Tensor) -> Tensor:
         pool = F.avg_pool2d if op is Op.AVGPOOL3X3 else F.max_pool2d
-        return pool(self._image(value, self.sizes[cell]), 3, 1, 1).permute(0, 2, 3, 1).reshape(value.shape)
+        pooled = pool(self._image(value, self.sizes[cell]), 3, 1, 1)  # [B, C, H, W]
+        return pooled.permute(0, 2, 3, 1).reshape(value.shape)  # [M, C]
 
     def downsample(self, *, first: bool) -> None:
         norm, _, conv, norm2, pool = self.supernet.down
         spikes = self.fire(("down",), self.normalise(norm, self.output[0]), ("down.1",))
         acc = window_matrix_product(spikes, conv.weight, self.sizes[0])
         pooled = pool(self._image(self.normalise(norm2, acc, scale_of(conv)), self.sizes[0]))
-        self.cell2_input = pooled.permute(0, 2, 3, 1).reshape(-1, acc.shape[1])
+        self.cell2_input = pooled.permute(0, 2, 3, 1).reshape(-1, acc.shape[1])  # [M / 4, 2·C]
 
     def classify(self, *, first: bool) -> None:
         norm, _, pool, _ = self.supernet.last
         linear = self.supernet.classifier[1]
         spikes = self.fire(("last",), self.normalise(norm, self.output[1]), ("last.1",))
-        features = pool(self._image(spikes, self.sizes[1])).flatten(1)
+        features = pool(self._image(spikes, self.sizes[1])).flatten(1)  # [B, F]
         self.fire(("hidden",), (features @ linear.weight.T) * scale_of(linear), ("classifier.2",))

@@ -66,11 +66,12 @@ class Recorder:
         """Add one step: ``counts`` [B] and ``shared`` [B, B] (spikes in common), integers."""
         counts, shared = counts.to(torch.int64), shared.to(torch.int64)
         self.sizes[names] = num_neurons
-        self.rows.setdefault(names, []).append((counts, counts[:, None] + counts[None, :] - 2 * shared))
+        hamming = counts[:, None] + counts[None, :] - 2 * shared  # [B, B]: spikes of either, less those of both twice
+        self.rows.setdefault(names, []).append((counts, hamming))
 
     def result(self) -> SpikeStatistics:
         """What was collected."""
-        counts, distances = (
+        counts, distances = (  # [L, T, B] and [L, T, B, B]
             torch.stack([torch.stack([r[i] for r in rows]) for rows in self.rows.values()]) for i in (0, 1)
         )
         return SpikeStatistics(tuple(self.rows), torch.tensor(list(self.sizes.values())), counts, distances)
@@ -90,8 +91,8 @@ class Engine(ABC):
 
     def _drives(self, batch: Tensor) -> list[Tensor]:
         """The stem's output for every step, [M, C] each: it depends on no mask (one entry for a static image)."""
-        frames = batch if self.config.events else [batch]
-        return [self.supernet.drive(frame).permute(0, 2, 3, 1).reshape(-1, self.config.width) for frame in frames]
+        drives = (self.supernet.drive(frame) for frame in (batch if self.config.events else [batch]))  # [B, C, H, W]
+        return [drive.permute(0, 2, 3, 1).reshape(-1, self.config.width) for drive in drives]  # [M, C], M = B·H·W
 
     @torch.no_grad()
     def run(self, mask: OpMask, index: int, *, feedback: bool) -> SpikeStatistics:

@@ -36,7 +36,8 @@ def spike_maps(spikes: object, *, step: int | None = None, max_channels: int = 6
     steps, words_t = style.thin(len(maps), max(1, most), "steps") if step is None else (np.array([step]), "")
     most = max(1, min(most // len(steps), max_channels, 8 if step is None else max_channels))
     kept, words = style.thin(maps.shape[1], most, "channels")
-    tiles, neurons = maps[np.ix_(steps, kept)].swapaxes(0, 1), np.stack([numbers[kept]] * len(steps), axis=1)
+    tiles = maps[np.ix_(steps, kept)].swapaxes(0, 1)  # [C, T, H, W]: a row per channel, a column per step
+    neurons = np.stack([numbers[kept]] * len(steps), axis=1)
     rows = kept[:, None]  # channels of each row
     if step is not None:
         tiles, neurons = _grid(tiles[:, 0]), _grid(neurons[:, 0])
@@ -87,7 +88,8 @@ def _mosaic(tiles: np.ndarray, numbers: np.ndarray, colours: style.Theme) -> go.
     def joined(pictures: np.ndarray) -> np.ndarray:
         padded = np.pad(pictures, ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=-1)
         rows, columns, height, width = padded.shape
-        return padded.swapaxes(1, 2).reshape(rows * height, columns * width)[:-1, :-1]
+        joined = padded.swapaxes(1, 2)  # [R, H, C, W]: lines of pixels run through a row of pictures
+        return joined.reshape(rows * height, columns * width)[:-1, :-1]
 
     z = joined(tiles.astype(np.int32))
     heat = go.Heatmap(z=np.where(z < 0, None, z), customdata=joined(numbers.astype(np.int32)), zmin=0, zmax=1)
@@ -145,7 +147,7 @@ def input_images(images: object, *, titles: Sequence[str] = (), theme: str = "li
     for i, image in enumerate(x, 1):
         if len(image) == 3:
             shades = image if x.max() > 1 else 255 * image
-            fig.add_trace(go.Image(z=shades.transpose(1, 2, 0).clip(0, 255).astype(np.uint8)), row=1, col=i)
+            fig.add_trace(go.Image(z=shades.transpose(1, 2, 0).clip(0, 255).astype(np.uint8)), row=1, col=i)  # HWC
         else:
             z = image[0] if len(image) == 1 else image[1] - image[0]
             low = x.min() if len(image) == 1 else -np.abs(z).max() or -1

@@ -265,6 +265,7 @@ def _reduced_split(split: Split, block: int, per_class: int | None) -> Split:
     if block > 1:
         if split.events or x.shape[-1] % block or x.shape[-2] % block:
             raise ValueError(f"blocks of {block} pixels need images of a multiple of that, got {split}.")
-        means = x.float().unflatten(-1, (-1, block)).unflatten(-3, (-1, block)).mean((-1, -3))
+        blocks = x.float().unflatten(-1, (-1, block)).unflatten(-3, (-1, block))  # [n, C, H/b, b, W/b, b]
+        means = blocks.mean((-1, -3))
         x = means.round().to(x.dtype) if not x.is_floating_point() else means.to(x.dtype)
     return Split(x.contiguous(), y)

@@ -43,7 +43,7 @@ class KernelExplorer(View):
         self.num_steps, self.num_samples = shape[1:3]
         self.labels = one_per_sample(labels, "labels", self.num_samples)
         frames = None if images is None else as_array(images)
-        frames = frames if frames is None or frames.ndim != 5 else frames.swapaxes(0, 1)
+        frames = frames if frames is None or frames.ndim != 5 else frames.swapaxes(0, 1)  # [B, T, 2, H, W]
         self.images = one_per_sample(frames, "images", self.num_samples)
         self._pictured: tuple | None = None  # the pair and theme that are drawn
         self._add_controls()

@@ -132,7 +132,7 @@ class SpikeExplorer(View):
 
     def figure(self) -> go.Figure:
         """The raster of the chosen layer and sample."""
-        spikes = self._chosen.reshape(self.num_steps, -1)
+        spikes = self._chosen.reshape(self.num_steps, -1)  # [T, N]
         title = f"{self.layer.value}, {self._sample_name()}"
         window = (max(0, self.window.value[0]), max(self.window.value[0] + 1, self.window.value[1]))
         window = tuple(np.clip(window, (0, 1), (spikes.shape[1] - 1, spikes.shape[1])).tolist())
@@ -157,14 +157,14 @@ class SpikeExplorer(View):
 
     def _draw_maps(self) -> None:
         spikes = self._chosen
-        spikes = spikes if spikes.ndim == 4 else spikes.reshape(self.num_steps, -1)
+        spikes = spikes if spikes.ndim == 4 else spikes.reshape(self.num_steps, -1)  # [T, C, H, W] or [T, N]
         self._maps = spike_maps(spikes, step=self.step.value, theme=self.theme)
         self.maps.show(self._maps)
 
     def _draw_membrane(self) -> None:
         if self.potentials is None:
             return
-        spikes = self._chosen.reshape(self.num_steps, -1)
+        spikes = self._chosen.reshape(self.num_steps, -1)  # [T, N]
         neuron = chosen(self.neuron.value, "neuron", spikes.shape[1])
         v = self.potentials[self.layer.value][:, self.sample.value].reshape(self.num_steps, -1)[:, neuron]
         title = f"Membrane potential of neuron {neuron}"

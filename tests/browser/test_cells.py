@@ -71,7 +71,7 @@ def check_edits(notebook: Notebook) -> None:
 
 
 def check_messages(notebook: Notebook) -> None:
-    """What cannot be read is told, and the cell stays."""
+    """What cannot be read is a message, and the cell stays."""
     cell = f"str({notebook.widget('CellExplorer')}.cell)"
     before = notebook.python(cell)
     write(notebook, "0404 0000 0000 0000")
@@ -83,6 +83,6 @@ def check_messages(notebook: Notebook) -> None:
 def edit_time(notebook: Notebook) -> float:
     """Milliseconds from a key on an edge to the last change of the page, in which graph, kernel and rates are drawn."""
     before = [notebook.draws(part) for part in LINKED]
-    told = notebook.settle(ROOT, '[data-key="2<-0"]', "ArrowDown")
+    timing = notebook.settle(ROOT, '[data-key="2<-0"]', "ArrowDown")
     assert all(notebook.draws(part) > n for part, n in zip(LINKED, before, strict=True))
-    return told["milliseconds"]
+    return timing["milliseconds"]

@@ -126,6 +126,13 @@ def test_average_pooling_makes_the_hidden_layer_dense() -> None:
     assert "classifier.1" not in column(report, "synops")
 
 
+def test_without_a_last_pooling_the_hidden_layer_gets_spikes() -> None:
+    network, x = lively_network(pool="avg", last_pool=1)
+    report = measure_energy(network, x)
+    assert "classifier.1" in column(report, "synops")
+    assert column(report, "macs") == {"stem.0": 8 * 8 * 4 * 9}
+
+
 def test_event_frames_pass_the_stem_one_by_one() -> None:
     config = dataclasses.replace(CONFIG, input_shape=(2, 16, 16), events=True)
     report = measure_energy(build_network("03 00", config), torch.ones(5, 3, 2, 16, 16, dtype=torch.uint8))

@@ -331,14 +331,14 @@ def test_a_space_without_convolutions(engine):
 
 def test_one_block_records_batches_of_one_size():
     supernet, mask = scorer().supernet, LIGHTSNN.full_mask()
-    told = r"saw batches of shapes \[\(2, .*\(3, .*take a block for each"
+    message = r"saw batches of shapes \[\(2, .*\(3, .*take a block for each"
 
     def record(*counts):
         with record_spikes(supernet):
             for count in counts:
                 supernet(images(0, count), mask=mask)
 
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         record(2, 3)
     with pytest.raises(TypeError):  # what goes wrong inside is what is told
         record(2, 3, None)

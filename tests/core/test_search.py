@@ -195,6 +195,25 @@ def test_seeds_go_where_decisions_are_open():
         assert decision.margin == pytest.approx(best - second)
 
 
+def test_what_is_settled_by_hand():
+    """Differences 1, 2, 3: mean 2, sd 1 (n - 1), t = 2√3 = 3.464; t(0.95, 2) = 2.920 and t(0.975, 2) = 4.303."""
+    assert Settle(level=0.1, first=3).critical(3, 3) == pytest.approx(2.920, abs=1e-3)
+    assert Settle(level=0.1, first=3).critical(3, 4) == pytest.approx(4.303, abs=1e-3)  # two looks
+    assert Settle(level=0.1, first=3).settled([1, 2, 3], 3)
+    assert not Settle(level=0.1, first=3).settled([1, 2, 3], 4)
+    assert not Settle(level=0.06, first=3).settled([1, 2, 3], 3)  # t(0.97, 2) = 3.896
+
+
+def test_several_seeds_are_averaged():
+    """Every seed scores conv3x3 by another weight: 1, 2 and 6 have the mean 3."""
+    scores = [lambda mask, w=w: w * sum(op == "conv3x3" for ops in mask.alive for op in ops) for w in (1, 2, 6)]
+    step = next(prune_search(FORWARD3, scores, settle=Settle(first=3)))
+    assert {op: value for edge, op, value in step.scores if edge == Edge(1, 0)} == {
+        "zeroize": 9.0, "skip": 9.0, "conv3x3": 6.0
+    }  # fmt: skip
+    assert all(decision.margin == 0 and decision.op == "zeroize" for decision in step.pruned)
+
+
 def test_exact_ties_are_reported_and_cost_no_further_seeds():
     step = next(prune_search(FORWARD3, [lambda mask: 0.0] * 8, settle=Settle(first=3)))
     assert step.evaluations == 3 * 9

@@ -237,6 +237,9 @@ def test_beyond_the_bound_the_engine_refuses():
         ValueError, match=r"layer: 132105 inputs .* exact below 16777216 only.*smaller network or init='kaiming'"
     ):
         check_exact("layer", limit + 1)
+    check_exact("averages over 4 pixels", limit // 4, steps_per_unit=4)
+    with pytest.raises(ValueError, match=r"33027 inputs of at most 1 give sums up to 1\.67777e\+07 grid steps"):
+        check_exact("averages over 4 pixels", limit // 4 + 1, steps_per_unit=4)
     settings = config((1, 300, 300), width=6, last_pool=1)  # 2 * 6 * 150 * 150 = 270,000 inputs of the hidden layer
     supernet = build_supernet(LIGHTSNN, settings)
     with pytest.raises(ValueError, match=r"hidden layer \(max pooling\): 270000 inputs"):

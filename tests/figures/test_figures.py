@@ -224,12 +224,12 @@ def test_kernel_is_sorted_by_label_and_coloured_by_what_is_off_the_diagonal() ->
 
 
 def test_kernel_says_its_unit() -> None:
-    told = {
+    titles = {
         kind: figures.kernel_heatmap(np.eye(2), kind=kind).data[0].colorbar.title.text for kind in ("K", "hamming", "d")
     }
-    assert "N − d" in told["K"]
-    assert "spikes" in told["hamming"]
-    assert "no unit" in told["d"]
+    assert "N − d" in titles["K"]
+    assert "spikes" in titles["hamming"]
+    assert "no unit" in titles["d"]
     assert "mine" in heading(figures.kernel_heatmap(np.eye(2), title="mine"))
 
 

@@ -185,10 +185,12 @@ def test_time_left_is_that_of_all_stages_begun(tmp_path: Path) -> None:
     stages["train/c"].finish({})
     status = jobs.status(tmp_path)
     assert status.state == "unfinished"
-    told = {stage.stage: (stage.done, stage.total, stage.seconds_each, stage.seconds_left) for stage in status.stages}
-    assert told["train/a"] == (4, 10, 3.0, 18.0)  # mean of 2 and 4, six to go
-    assert told["train/b"] == (0, 10, 3.0, 30.0)  # as long as the records of its name elsewhere
-    assert told["train/c"] == (0, 10, 3.0, 0.0)
+    progress = {
+        stage.stage: (stage.done, stage.total, stage.seconds_each, stage.seconds_left) for stage in status.stages
+    }
+    assert progress["train/a"] == (4, 10, 3.0, 18.0)  # mean of 2 and 4, six to go
+    assert progress["train/b"] == (0, 10, 3.0, 30.0)  # as long as the records of its name elsewhere
+    assert progress["train/c"] == (0, 10, 3.0, 0.0)
     assert status.seconds_left == 48.0
 
 
@@ -225,8 +227,8 @@ def test_appending_stops_only_a_job_that_was_cancelled(tmp_path: Path, monkeypat
 
 
 def test_a_job_of_this_process_is_marked_as_well(tmp_path: Path) -> None:
-    with jobs.working(tmp_path, [Path("search.ipynb")]) as tell:
-        tell("notebook 1 of 1: search")
+    with jobs.working(tmp_path, [Path("search.ipynb")]) as notify:
+        notify("notebook 1 of 1: search")
         assert jobs.status(tmp_path).state == "running"
         assert os.environ[runs.CANCEL_FILE] == str(tmp_path / "job" / "cancel")
     assert runs.CANCEL_FILE not in os.environ

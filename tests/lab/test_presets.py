@@ -169,9 +169,9 @@ def test_quick_shrinks_and_keeps_the_kind(name: str) -> None:
 
 
 def test_settings_are_plain_values() -> None:
-    told = presets.get("motion-dvs").to_dict()
-    assert type(told["network"]) is type(told["data"]) is type(told["train"]) is dict
-    assert told["data"] == {"num_steps": 8, "by": "time"}
+    plain = presets.get("motion-dvs").to_dict()
+    assert type(plain["network"]) is type(plain["data"]) is type(plain["train"]) is dict
+    assert plain["data"] == {"num_steps": 8, "by": "time"}
 
 
 def test_blocks_are_means_and_parts_are_shortened() -> None:

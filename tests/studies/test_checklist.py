@@ -57,7 +57,7 @@ def with_rows(**changes: object) -> Evidence:
     return replace(COMPLETE, rows=(first, *ROWS[1:]))
 
 
-def made_with(**changes: object) -> Evidence:
+def evidence_with(**changes: object) -> Evidence:
     """The complete evidence with the provenance of its first row changed."""
     return replace(COMPLETE, provenance=(MADE | changes, *COMPLETE.provenance[1:]))
 
@@ -79,10 +79,10 @@ def test_all_fourteen_are_answered_in_order() -> None:
 
 
 def test_code_with_uncommitted_changes_is_not_kept_as_used() -> None:
-    dirty = made_with(git={"commit": "abcdef0123", "dirty": True})
+    dirty = evidence_with(git={"commit": "abcdef0123", "dirty": True})
     assert [verdict(dirty, number) for number in (1, 2, 3)] == ["partly", "partly", "no"]
     assert "1 of 12 records" in facts(dirty, 3)
-    unknown = made_with(git=None)
+    unknown = evidence_with(git=None)
     assert [verdict(unknown, number) for number in (1, 2, 3)] == ["not recorded"] * 3
 
 
@@ -142,9 +142,9 @@ def test_tables_of_trained_cells() -> None:
 
 
 def test_machines_versions_and_commits() -> None:
-    assert verdict(made_with(processors=64), 11) == "no"
-    assert verdict(made_with(packages={"torch": "1.0"}), 11) == "no"
-    other_commit = made_with(git={"commit": "0123456789", "dirty": False})
+    assert verdict(evidence_with(processors=64), 11) == "no"
+    assert verdict(evidence_with(packages={"torch": "1.0"}), 11) == "no"
+    other_commit = evidence_with(git={"commit": "0123456789", "dirty": False})
     assert verdict(other_commit, 11) == "partly"
     assert "commits 2" in facts(other_commit, 11)
     assert verdict(replace(COMPLETE, provenance=()), 11) == "not recorded"
@@ -204,8 +204,8 @@ def test_run_folders_and_result_files_are_read(tmp_path: Path) -> None:
     assert verdict(resumed, 11) == "no"  # a row was begun on one machine and finished on another
     path = tmp_path / "rows.json"
     made = [MADE, MADE | {"git": {"commit": "fedcba9876", "dirty": False}}]
-    told = {"started": ["now", "later"]}
-    rows = [row | told | {"provenance": [0, row["seed"] % 2], "load": [row["seed"], 9]} for row in ROWS]
+    begun = {"started": ["now", "later"]}
+    rows = [row | begun | {"provenance": [0, row["seed"] % 2], "load": [row["seed"], 9]} for row in ROWS]
     path.write_text(json.dumps({"preset": PRESET, "provenance": made, "rows": rows}))
     kept = read_evidence(path)
     assert kept.commits == ["abcdef0123", "fedcba9876"]

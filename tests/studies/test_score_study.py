@@ -202,10 +202,10 @@ def test_a_price_per_convolution_leaves_fewer(tmp_path):
 def test_stability_varies_each_size_and_the_seeds_of_one(tmp_path):
     stage, space = a_stage(tmp_path), CellSpace(FORWARD.ops, 3, backward=False)
     found = study_stability(replace(TINY, batch_size=16, width=4), space=space, seeds=[0, 1], stage=stage)
-    told = [(row["setting"], row["seeds"]) for row in found["rows"]]
+    settings = [(row["setting"], row["seeds"]) for row in found["rows"]]
     sizes = ["batch_size 4", "batch_size 8", "batch_size 32", "width 2", "width 8", "num_steps 1", "num_steps 4"]
     both = ["base", *sizes, "batches 1", "batches 4"]
-    assert told == [(name, "weights and images") for name in both] + [("base", "weights"), ("base", "images")]
+    assert settings == [(name, "weights and images") for name in both] + [("base", "weights"), ("base", "images")]
     assert all(0 <= row[name] <= 1 for row in found["rows"] for name in ("first_round_flips", "final_agreement"))
     assert found["settle"]["evaluations"] == [30] * 3  # two seeds for each of 15 candidates
     assert stage.records("rows") == found["rows"]
@@ -219,8 +219,8 @@ def test_feedback_is_trained_in_rows_and_tested_after_the_last_epoch(tmp_path):
     splits = preset.load(seed=1)
     network = build_network(rank_cells(SPACES["lightsnn"])[0], preset.network_config(splits), seed=1)
     *_, last = fit(network, splits, replace(preset.train, seed=1))
-    told = found["rows"][0]
-    assert (told["val_accuracy"], told["test_accuracy"]) == (
+    row = found["rows"][0]
+    assert (row["val_accuracy"], row["test_accuracy"]) == (
         (last.val_accuracy,),
         (evaluate(network, splits.test).accuracy,),
     )

@@ -41,7 +41,7 @@ def test_every_study_can_be_rehearsed(study: str, tmp_path: Path, monkeypatch: p
 
 @pytest.mark.notebooks
 def test_other_settings_and_unknown_studies_are_refused(tmp_path: Path) -> None:
-    given = {"run_dir": str(tmp_path / "run"), "study": "feedback", "quick": True}
+    given = {"run_dir": str(tmp_path / "run"), "study": "correlations", "quick": True}
     scores, copy = FOLDER / "scores.ipynb", tmp_path / "scores.ipynb"
     run_notebook(scores, output=copy, parameters=given, html=False)
     with pytest.raises(NotebookError, match="seeds was 5, now 4"):

@@ -392,7 +392,7 @@ def test_a_scorer_that_refuses_leaves_the_last_view() -> None:
     explorer.close()
 
 
-def test_opening_and_closing_leaves_nothing() -> None:
+def test_closing_while_it_scores_leaves_nothing() -> None:
     from ipywidgets.widgets.widget import _instances
 
     scorer = CountingScorer()

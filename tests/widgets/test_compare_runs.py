@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -77,8 +76,8 @@ def test_cells_by_list_and_by_click(view: CompareRuns) -> None:
 def kept(folder: Path, *rows: dict[str, object]) -> Path:
     """A run folder with finished rows, each of a method that bears the row's name."""
     for each in rows:
-        told = {"preset": "digits", "quick": False, **each, "method": each["name"]}
-        RunFolder.open(folder).stage(f"{each['name']}/seed{each['seed']}", {}).finish(told)
+        row = {"preset": "digits", "quick": False, **each, "method": each["name"]}
+        RunFolder.open(folder).stage(f"{each['name']}/seed{each['seed']}", {}).finish(row)
     return folder
 
 
@@ -120,13 +119,3 @@ def test_wrong_runs_are_told(tmp_path: Path) -> None:
         CompareRuns([{"name": "a", "cell": CELLS[0], "test_accuracy": 0.5}])
     with pytest.raises(ValueError, match="malformed"):
         CompareRuns([row("a", 0, 0.5, 1.0, cell="no cell")])
-
-
-def test_opening_and_closing_leaves_nothing(leaves_nothing: Callable) -> None:
-    def view() -> object:
-        opened = CompareRuns(ROWS)
-        opened.cost.value = "parameters"
-        opened.close()
-        return opened
-
-    leaves_nothing(view)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from types import SimpleNamespace
 
 import numpy as np
@@ -162,13 +161,3 @@ def test_large_batches_stay_below_a_megabyte_and_controls_have_labels() -> None:
     assert "100 of 256 samples" in heading(view.panels)
     assert all(control.description for control in (view.layer, view.step, view.sort, view.first, view.second))
     view.close()
-
-
-def test_opening_and_closing_leaves_nothing(leaves_nothing: Callable) -> None:
-    def view() -> object:
-        opened = KernelExplorer(statistics(), images=np.zeros((3, 1, 2, 2)))
-        opened.step.value, opened.first.value = 1, 9
-        opened.close()
-        return opened
-
-    leaves_nothing(view)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -173,16 +172,6 @@ def test_pictures_labels_and_themes(playground: LIFPlayground) -> None:
     plots = (playground.traces, playground.slope, playground.curve)
     assert {drawn(plot)["layout"]["template"]["layout"]["paper_bgcolor"] for plot in plots} == {"#111111"}
     assert max(plot.payload for plot in plots) < 50_000
-
-
-def test_opening_and_closing_leaves_nothing(leaves_nothing: Callable) -> None:
-    def view() -> object:
-        opened = LIFPlayground(num_steps=5)
-        opened.tau.value = 0.5
-        opened.close()
-        return opened
-
-    leaves_nothing(view)
 
 
 def test_the_widgets_load_no_torch() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -41,13 +40,13 @@ def test_decisions_one_by_one(stepper: PruneStepper) -> None:
     """Of 4 + 0.4: without zeroize 4.4, without skip 3.4 or 4.3: margins 1 and 0.1; then 3 − 1 = 2 and 0.2."""
     assert stepper.mask == SPACE.full_mask()
     assert stepper.describe() == "PruneStepper: decision 0 of 4, round 1: nothing is pruned yet"
-    told, left = [], []
+    words, left = [], []
     for _ in range(4):
         stepper.move(1)
-        told.append(stepper.describe().partition(": ")[2])
+        words.append(stepper.describe().partition(": ")[2])
         left.append(stepper.mask.num_cells)
     assert left == [6, 4, 2, 1]
-    assert told == [
+    assert words == [
         "decision 1 of 4, round 1: zeroize pruned from 1<-0, margin 1",
         "decision 2 of 4, round 1: zeroize pruned from 0<-1, margin 0.1",
         "decision 3 of 4, round 2: skip pruned from 1<-0, margin 2",
@@ -132,15 +131,3 @@ def test_records_bring_the_same_search_back() -> None:
     made = read_steps(rows)  # without a space: its ops in the order of ties
     assert set(made[0].mask.space.ops) == set(SPACES["snasnet"].ops)
     assert [str(step.mask.to_cell()) for step in made[-1:]] == [str(steps[-1].mask.to_cell())]
-
-
-def test_opening_and_closing_leaves_nothing(leaves_nothing: Callable) -> None:
-    steps = list(prune_search(SPACE, score))
-
-    def view() -> object:
-        opened = PruneStepper(steps)
-        opened.next_round()
-        opened.close()
-        return opened
-
-    leaves_nothing(view)

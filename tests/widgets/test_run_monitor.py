@@ -86,10 +86,10 @@ def test_it_looks_by_itself_while_a_loop_runs(run: RunFolder) -> None:
             await asyncio.sleep(0.01)
             if "4 of 10" in view.stages.value:
                 break
-        told = view.stages.value
+        text = view.stages.value
         view.close()
         await asyncio.sleep(0.05)
-        assert "4 of 10" in told
+        assert "4 of 10" in text
         return len(asyncio.all_tasks())
 
     assert asyncio.run(scene()) == 1  # this one
@@ -186,13 +186,3 @@ def test_a_job_is_watched_and_cancelled(tmp_path: Path, write_notebook: Callable
             jobs.cancel(folder, now=True)
             jobs.wait(folder, timeout=60)
         view.close()
-
-
-def test_opening_and_closing_leaves_nothing(run: RunFolder, leaves_nothing: Callable) -> None:
-    def view() -> object:
-        opened = RunMonitor(run.path)
-        opened.refresh()
-        opened.close()
-        return opened
-
-    leaves_nothing(view)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -192,16 +191,6 @@ def test_records_that_do_not_fit_are_refused(given: dict, message: str) -> None:
 
 
 # ---- nothing is left behind ------------------------------------------------------------------------------------------
-
-
-def test_opening_and_closing_leaves_nothing(leaves_nothing: Callable) -> None:
-    def view() -> object:
-        opened = SpikeExplorer(record(), potentials=potentials(), images=np.zeros((2, 1, 4, 4)))
-        opened.step.value, opened.sample.value, opened.play.playing = 1, 9, True
-        opened.close()
-        return opened
-
-    leaves_nothing(view)
 
 
 # ---- potentials ------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 Marius Lindauer and Frank Hutter, "Best Practices for Scientific Research on Neural Architecture Search", JMLR 21(243),
 2020: 14 practices, here in this project's words and with their numbers. Nothing is typed in: an answer follows from
-rows and provenance, and what they do not hold is told as "not recorded".
+rows and provenance, and what they do not hold is answered with "not recorded".
 
     table(answer(read_evidence("runs/reproduce/motion-dvs")))    # or a file of data/results
 """
@@ -86,7 +86,7 @@ def read_evidence(place: str | Path) -> Evidence:
         made = [kept["provenance"][n] | {name: row[name][i] for name in OWN_PROVENANCE} for row, i, n in places]
     else:
         stages = row_stages(path)
-        rows, made = [stage.result for stage in stages], [told for stage in stages for told in provenance_of(stage)]
+        rows, made = [stage.result for stage in stages], [record for stage in stages for record in provenance_of(stage)]
         train = Stage(stages[0].path / "train").settings["train"]
         preset = Stage(path / "experiment").settings["preset"]
         preset |= {"train": {name: value for name, value in train.items() if name != "seed"}}  # each row has its own
@@ -160,7 +160,7 @@ def _same_benchmark(evidence: Evidence) -> tuple[str, str]:
     facts += f", space {evidence.preset.get('space', UNKNOWN)}, one training for all"
     if space and space.backward and narrower:
         facts += f"; cells without backward edges: {', '.join(narrower)}"
-    facts += f"; {told}" if (told := caveat(evidence.rows)) else ""
+    facts += f"; {warning}" if (warning := caveat(evidence.rows)) else ""
     if different:
         return NO, "; ".join(f"{name}: {', '.join(values)}" for name, values in different.items())
     if len(set(map(tuple, evidence.seeds.values()))) > 1:
@@ -171,8 +171,8 @@ def _same_benchmark(evidence: Evidence) -> tuple[str, str]:
 def _ablations(evidence: Evidence) -> tuple[str, str]:
     gaps = [(first, second, what, paired(evidence.rows, first, second)) for first, second, what in ABLATIONS]
     text = "{} ({} − {}): {} points over {} seeds".format
-    told = [text(what, first, second, gap.text(factor=100), gap.n) for first, second, what, gap in gaps if gap]
-    return (YES if told else NO), "; ".join(told) or "no two methods that differ in one thing"
+    gains = [text(what, first, second, gap.text(factor=100), gap.n) for first, second, what, gap in gaps if gap]
+    return (YES if gains else NO), "; ".join(gains) or "no two methods that differ in one thing"
 
 
 def _same_protocol(evidence: Evidence) -> tuple[str, str]:
@@ -244,17 +244,17 @@ def _confounders(evidence: Evidence) -> tuple[str, str]:
 
 
 def _tuning(evidence: Evidence) -> tuple[str, str]:
-    told = evidence.preset.get("tuning")
-    facts = f"settings: {evidence.preset.get('source') or UNKNOWN}; trials and time of tuning: {told or UNKNOWN}"
-    return (YES if told else UNKNOWN), facts
+    trials = evidence.preset.get("tuning")
+    facts = f"settings: {evidence.preset.get('source') or UNKNOWN}; trials and time of tuning: {trials or UNKNOWN}"
+    return (YES if trials else UNKNOWN), facts
 
 
 def _end_to_end(evidence: Evidence) -> tuple[str, str]:
     if any(_seconds(row) is None for row in evidence.rows):
         return UNKNOWN, "loading, search, training or evaluation was not timed in some rows"
-    told = [f"{name} {estimate(group, _seconds).mean:.0f}" for name, group in by_method(evidence.rows).items()]
+    seconds = [f"{name} {estimate(group, _seconds).mean:.0f}" for name, group in by_method(evidence.rows).items()]
     total = sum(_seconds(row) for row in evidence.rows) / 60
-    facts = f"seconds with loading, building, search, training and evaluation, mean over seeds: {', '.join(told)}; "
+    facts = f"seconds with loading, building, search, training and evaluation, mean over seeds: {', '.join(seconds)}; "
     facts += f"all rows {total:.0f} minutes. Not recorded: starting Python, and choosing a cell without scores"
     return YES, facts
 
@@ -276,14 +276,14 @@ ITEMS: tuple[tuple[str, Callable[[Evidence], tuple[str, str]]], ...] = (
     ("All methods share data and its parts, space and training", _same_benchmark),
     ("What each ingredient brings is measured by leaving it out", _ablations),
     ("Final networks are chosen and tested in one way for all methods", _same_protocol),
-    ("Accuracy is told as a function of compute spent", _over_compute),
+    ("Accuracy is reported as a function of compute spent", _over_compute),
     ("A random cell and a random search of equal effort stand beside", _random_baselines),
-    ("Every method is run from several seeds, which are told", _several_seeds),
+    ("Every method is run from several seeds, which are listed", _several_seeds),
     ("Tables of trained cells are used where they exist", _tabular),
     ("Hardware, library versions and run times are the same for all", _confounders),
-    ("How settings were tuned, and what it cost, is told", _tuning),
+    ("How settings were tuned, and what it cost, is reported", _tuning),
     ("Time is counted from start to end, not for the search alone", _end_to_end),
-    ("The whole set-up is told: hardware, libraries, versions", _setup),
+    ("The whole set-up is reported: hardware, libraries, versions", _setup),
 )
 """The 14 practices in order, each with the function that answers it."""
 

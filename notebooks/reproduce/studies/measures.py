@@ -97,8 +97,8 @@ def kit_scores(scorers: Sequence[Scorer], mask: OpMask) -> Values:
     """SAHD, HD and firing rate from one pass per scorer, named with the scorer's kind of batch normalisation."""
     found = {}
     for scorer in scorers:
-        told, bn = measure(scorer, mask), scorer.config.bn
-        found |= {f"sahd_{bn}": told.sahd, f"hd_{bn}": told.hd, f"firing_{bn}": told.mean_firing_rate}
+        passes, bn = measure(scorer, mask), scorer.config.bn
+        found |= {f"sahd_{bn}": passes.sahd, f"hd_{bn}": passes.hd, f"firing_{bn}": passes.mean_firing_rate}
     return found
 
 

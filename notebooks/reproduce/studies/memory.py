@@ -94,10 +94,10 @@ def measured_memory(cell: Cell | str, config: NetworkConfig, *, batch_size: int)
     ``RuntimeError`` if the steps do not end well, such as for want of memory.
     """
     _check_batch(batch_size)
-    told = json.dumps({"cell": str(cell), "config": asdict(config), "batch_size": batch_size})
+    settings = json.dumps({"cell": str(cell), "config": asdict(config), "batch_size": batch_size})
     # glibc keeps freed blocks below its threshold, which it raises up to 32 MiB by itself unless it is set.
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
-    command = [sys.executable, __file__, told]
+    command = [sys.executable, __file__, settings]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"killed by signal {-done.returncode}"])[-1]
@@ -110,8 +110,8 @@ def _check_batch(batch_size: int) -> None:
         raise ValueError(f"batch_size must be a positive integer, got {batch_size!r}.")
 
 
-def _grown(told: str) -> int:
-    settings = json.loads(told)
+def _grown(text: str) -> int:
+    settings = json.loads(text)
     config, size = NetworkConfig(**settings["config"]), settings["batch_size"]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     small = replace(config, width=1, hidden=1)

@@ -1,0 +1,191 @@
+"""The page ``data/results/README.md``: every table of it, made from the files beside it.
+
+``python notebooks/reproduce/studies/page.py`` writes it anew; a test holds the committed page to the files. Verdicts,
+too, are made by rule: an interval that holds 0 tells nothing apart.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from lightsnn_kit.files import project_root, read_json
+from lightsnn_kit.lab.results import Estimate, by_method, estimate, gather, paired
+from lightsnn_kit.methods import METHODS
+
+RESULTS = project_root() / "data" / "results"
+PRESETS = ("motion-dvs", "fashion-mnist-small")
+ALONE = (("lightsnn", "lightsnn-cut"), ("residual-feedback", "residual"), ("balanced-recurrent", "balanced"))
+SCORES = {
+    "longest path": "convolutions on the longest path",
+    "shortest path": "convolutions on the shortest path",
+    "convolutions": "number of convolutions",
+    "hd_batch": "HD, batch statistics",
+    "sahd_batch": "SAHD, batch statistics",
+    "firing_batch": "firing rate, batch statistics",
+    "hd_running": "HD, running statistics",
+    "sahd_running": "SAHD, running statistics (as published)",
+    "firing_running": "firing rate, running statistics",
+    "pattern_hd": "HD of whole layers' patterns",
+    "effective_rank": "effective rank of the kernel",
+    "alignment": "alignment with the labels' kernel",
+    "gradient": "gradient norm",
+    "snip": "SNIP",
+}
+
+
+def number(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
+    """A number with a real minus sign; a dash where there is none.
+
+    >>> number(-0.5), number(None), number(0.25, 1, sign=True)
+    ('−0.50', '–', '+0.2')
+    """
+    return "–" if value is None else f"{value:{'+' if sign else ''},.{digits}f}".replace("-", "−")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table: the first column to the left, the others to the right.
+
+    >>> print(table(["a", "b"], [["x", "1"]]))
+    | a | b |
+    |---|--:|
+    | x | 1 |
+    """
+    lines = [head, ["---"] + ["--:"] * (len(head) - 1), *rows]
+    return (
+        "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+        .replace("| --- |", "|---|", 1)
+        .replace(" --: |", "--:|")
+    )
+
+
+def interval(low: float, high: float, digits: int = 2) -> str:
+    """An interval, and a mark if it holds no 0."""
+    return f"{number(low, digits)} to {number(high, digits)}" + " ●" * (not low <= 0 <= high)
+
+
+def methods_table(parts: Mapping[str, list]) -> str:
+    """Accuracy of every method on every preset, with what its cells cost on the first."""
+    groups = {name: by_method(rows) for name, rows in parts.items()}
+    lines = []
+    for method in dict.fromkeys(method for each in groups.values() for method in each):
+        accuracies = [estimate(each[method], "test_accuracy").text(factor=100) for each in groups.values()]
+        first = next(iter(groups.values()))[method]
+        cost = [estimate(first, key).text(factor=factor) for key, factor in (("convs", 1), ("synops", 1e-3))]
+        lines.append([f"`{method}`: {METHODS[method].text}", *accuracies, *cost])
+    first = next(iter(parts))
+    return table(["method", *(f"`{name}` (%)" for name in parts), f"convolutions (`{first}`)", "SynOps (k)"], lines)
+
+
+def differences_table(parts: Mapping[str, list]) -> str:
+    """Differences seed by seed: pairs that differ in feedback alone, then LightSNN's search and all others."""
+    lines = []
+    for name, rows in parts.items():
+        others = [("lightsnn", other) for other in by_method(rows) if other not in ("lightsnn", "lightsnn-cut")]
+        for first, second in (*ALONE, *others):
+            gap = paired(rows, first, second)
+            span = interval(100 * gap.low, 100 * gap.high, 1)
+            lines.append([f"`{name}`", f"{first} − {second}", number(100 * gap.mean, 1, sign=True), span])
+    return table(["preset", "difference", "points of accuracy", "95 % interval"], lines)
+
+
+def demo_table(rows: Sequence[Mapping[str, object]]) -> str:
+    """The rows of ``make demo`` and of its further seeds: right answers seed by seed, and what an answer costs."""
+    lines = []
+    for method, group in by_method(rows).items():
+        right = ", ".join(str(row["test_correct"]) for row in group)
+        cost = [estimate(group, key).text(factor=factor) for key, factor in (("synops", 1e-3), ("energy_pj", 1e-3))]
+        rate = estimate(group, "firing_rate").text(factor=100)
+        lines.append([f"`{method}`", right, rate, *cost, estimate(group, "convs").text()])
+    of, seeds = rows[0]["test_samples"], ", ".join(str(row["seed"]) for row in by_method(rows)["lightsnn"])
+    head = ["method", f"right of {of} (seeds {seeds})", "firing rate (%)", "SynOps (k)", "energy (nJ)", "convolutions"]
+    return table(head, lines)
+
+
+def tau_table(rows: Sequence[Mapping[str, object]]) -> str:
+    """Kendall's tau of scores with accuracy."""
+    taus = [(SCORES.get(row["score"], f"`{row['score']}`"), row["kendall_tau"]) for row in rows]
+    lines = [[name, number(tau["estimate"]), interval(tau["low"], tau["high"])] for name, tau in taus]
+    return table(["score of an untrained cell", "tau with trained accuracy", "95 % interval"], lines)
+
+
+def searches_table(rows: Sequence[Mapping[str, object]]) -> str:
+    """What each search chose: convolutions, scores taken, accuracy where it is known, and of siblings."""
+    lines = []
+    for row in rows:
+        known = row["accuracy_mean"] is not None
+        accuracy = f"{number(row['accuracy_mean'])}, {number(row['accuracy_min'])}" if known else "–"
+        middle = [number(row["convs_mean"], 1), number(row["evaluations"], 0), accuracy, f"{row['known']:.0%}"]
+        lines.append([row["search"], *middle, number(row["siblings_mean"])])
+    head = ["search", "convolutions", "scores", "accuracy % (mean, lowest)", "known", "siblings %"]
+    return table(head, lines)
+
+
+def feedback_table(rows: Sequence[Mapping[str, object]]) -> str:
+    """Cells that differ in feedback alone."""
+    lines = [[row["feedback"], Estimate.of(row["test_accuracy"]).text(factor=100), str(row["convs"])] for row in rows]
+    return table(["fed back", "test accuracy (%)", "convolutions"], lines)
+
+
+def bench_tables(bench: Mapping[str, object]) -> tuple[str, str, str]:
+    """Speed of scoring, of training, and what else the benchmark holds an aim for."""
+    rows = {row["name"]: row for row in bench["rows"]}
+
+    def aimed(name: str, digits: int = 2) -> str:
+        row = rows[name]
+        aim = "" if row["target"] is None else f" ({row['target']:g}{': missed' * (row['holds'] is False)})"
+        return number(row["value"], digits) + aim
+
+    def values(names: Iterable[str], digits: int) -> list[str]:
+        return [number(rows[name]["value"], digits) for name in names]
+
+    scoring, training = [], []
+    for width, batch in ((16, 64), (64, 16), (256, 16)):
+        times = values((f"{side}_ms_C{width}" for side in ("plain", "conv", "fast")), 0)
+        aims = [aimed(f"speedup_plain_C{width}"), aimed(f"ratio_conv_C{width}")]
+        scoring.append([f"{width}, {batch}", *times, *aims])
+    for width, batch, threads in ((16, 32, 2), (16, 32, 1), (32, 16, 2), (32, 16, 1)):
+        end = f"C{width}" + f"_{threads}_threads" * (threads > 1)
+        speeds = values((f"train_{side}_{end}" for side in ("plain", "ours")), 1)
+        training.append([f"{width}, {batch}", str(threads), *speeds, aimed(f"train_speedup_{end}")])
+    rest = ("memory_ratio", "memory_ratio_C256", "first_use_cold_seconds", "first_use_warm_seconds")
+    rest += ("search60_seconds_C16", "int8_rate_C64", "int8_rate_best", "train_products_C32", "train_bound_C32")
+    others = [[f"`{name}`", aimed(name), rows[name]["unit"]] for name in rest]
+    head = ["width, batch", "plain scorer (ms)", "its convolutions (ms)", "engine (ms)", "speed-up (aim)"]
+    return (
+        table([*head, "engine / convolutions (aim)"], scoring),
+        table(["width, batch", "threads", "spikingjelly's cells (images/s)", "here", "speed-up (aim)"], training),
+        table(["row", "value (aim)", "unit"], others),
+    )
+
+
+def page() -> str:
+    """The whole page."""
+    stored = {path.stem.removeprefix("score_"): read_json(path) for path in RESULTS.glob("*.json")}
+    parts = {name: gather(RESULTS / f"{name}.json") for name in PRESETS}
+    sets, bench = stored["trained_cells"]["sets"], bench_tables(stored["bench"])
+    machine = stored["bench"]["machine"]["provenance"]
+    blocks = {
+        "methods": methods_table(parts),
+        "differences": differences_table(parts),
+        "demo": demo_table(gather(RESULTS / "demo.json")),
+        "correlations": tau_table(stored["correlations"]["trained_cells"]),
+        "searches": searches_table(stored["searches"]["searches"]),
+        "motion": tau_table(sets["motion-dvs"]["all_cells"]),
+        "later": tau_table(sets["motion-dvs"]["later_cells"][:1]),
+        "fashion": tau_table(sets["fashion-mnist-small+forward"]["all_cells"]),
+        "reliability": number(sets["fashion-mnist-small+forward"]["noise"]["reliability"]),
+        "feedback": feedback_table(stored["feedback"]["rows"]),
+        "machine": f"{machine['processor']}, {machine['processors']} cores, {machine['memory']}",
+        **dict(zip(("scoring", "training", "others"), bench, strict=True)),
+    }
+    text = Path(__file__).with_suffix(".md").read_text(encoding="utf-8")
+    for name, block in blocks.items():
+        text = text.replace(f"<{name}>", block)
+    return text
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{RESULTS / 'README.md'}\n")
+    (RESULTS / "README.md").write_text(page(), encoding="utf-8")
