@@ -9,13 +9,15 @@ microseconds, p.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from importlib.metadata import version
 from itertools import pairwise
 
 import numpy as np
 
-from .events import frames_from_events
+from .events import check_recipe, frames_from_events
+from .files import check_memory
 from .splits import Splits
 
 EVENT = np.dtype([("x", "<i2"), ("y", "<i2"), ("t", "<i8"), ("p", "?")])
@@ -172,7 +174,9 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
 
 def _splits(name: str, recordings: list[np.ndarray], labelled: tuple, recipe: tuple[int, str, int]) -> Splits:
     (labels, digits, class_names), (num_steps, by, seed) = labelled, recipe
-    size = (SIDE, SIDE, 2)
+    size, num_steps = (SIDE, SIDE, 2), check_recipe(num_steps, by)
+    needed = 2 * len(recordings) * num_steps * math.prod(size)  # a list of frames, then one array
+    check_memory(f"{name}: {num_steps:,} frames of each recording", needed, "take fewer frames")
     frames = [frames_from_events(events, sensor_size=size, num_steps=num_steps, by=by) for events in recordings]
     x = np.stack(frames)  # [n, T, 2, H, W]
     held = np.zeros(len(x), bool)
