@@ -66,11 +66,9 @@ class NetworkConfig:
         if not (self.tau > 1 and self.v_threshold > 0 and 0 <= self.dropout < 1 and self.input_scale > 0):
             raise ValueError(f"need tau > 1, v_threshold > 0, 0 <= dropout < 1, input_scale > 0; got {self}.")
         if min(self.final_size) < 1:
-            halved = [side // (4 if self.events else 2) for side in self.input_shape[1:]]
-            advice = "lower last_pool" if min(halved) >= 1 else "use larger images"
-            if self.input_shape[2] < 5 <= min(self.input_shape[:2]):
-                advice = "it looks like (H, W, C), and must be (C, H, W): use transpose(0, 3, 1, 2) on the images"
-            raise ValueError(f"input {self.input_shape} is too small: pooling leaves {self.final_size}; {advice}.")
+            raise ValueError(
+                f"input {self.input_shape} is too small: pooling leaves {self.final_size}; lower last_pool."
+            )
 
     @property
     def final_size(self) -> tuple[int, int]:

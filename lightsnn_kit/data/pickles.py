@@ -93,8 +93,8 @@ class _Unpickler(pickle._Unpickler):
         self.set_items(self.pop_mark())
 
     def set_items(self, items: list) -> None:
-        if not isinstance(self.stack[-1], dict) or not all(isinstance(key, str | bytes) for key in items[::2]):
-            raise pickle.UnpicklingError("its dictionaries need texts as keys")
+        if not isinstance(self.stack[-1], dict):
+            raise pickle.UnpicklingError("it sets items of what is no dictionary")
         for key, value in zip(items[::2], items[1::2], strict=True):
             self.stack[-1][_text(key)] = value
 
@@ -115,27 +115,28 @@ def read_pickle(path: Path, keys: Iterable[str]) -> dict[str, object]:
     try:
         return {key: _value(content.get(key)) for key in keys}
     except (ValueError, TypeError, IndexError, KeyError, UnicodeError, OverflowError) as error:
-        raise ValueError(f"{path} holds an array that cannot be read: {error}; restore the file.") from error
+        raise ValueError(f"{path} holds what cannot be read: {error}; restore the file.") from error
 
 
-def _value(value: object, *, nested: bool = False) -> object:
-    """What a note means; of lists their items."""
-    if isinstance(value, list) and not nested:
-        return [_value(item, nested=True) for item in value]
-    if isinstance(value, bytes):
-        return _text(value)
-    if not isinstance(value, _Call):
-        return value
-    kind = value.name.rpartition(".")[2]
-    if kind == "scalar":
-        return _array(value.arguments[0], (1,), value.arguments[1]).tolist()[0]
+def _value(value: object) -> object:
+    """What a note means: of a list its items."""
+    if isinstance(value, list):
+        return [_item(item) for item in value]
+    kind = value.name.rpartition(".")[2] if isinstance(value, _Call) else ""
     if kind == "_frombuffer":
         buffer, dtype, shape, order = value.arguments
         return _array(dtype, shape, buffer, fortran=order == "F")
     if kind == "_reconstruct":
         _, shape, dtype, fortran, buffer = value.state
         return _array(dtype, shape, buffer, fortran=fortran is True)
-    raise ValueError(f"{value.name} is no array")
+    return _item(value)
+
+
+def _item(value: object) -> object:
+    """A number or text of a list, or what is neither as it is; short ones, since a file may name one thing often."""
+    if isinstance(value, _Call) and value.name.endswith(".scalar"):
+        return _array(value.arguments[0], (1,), value.arguments[1]).tolist()[0]
+    return _text(value) if isinstance(value, bytes | _Call) else value
 
 
 def _array(dtype: object, shape: object, buffer: object, *, fortran: bool = False) -> np.ndarray:
@@ -146,13 +147,17 @@ def _array(dtype: object, shape: object, buffer: object, *, fortran: bool = Fals
     order = dtype.state[1] if isinstance(dtype.state, tuple) and dtype.state[1] in ("<", ">") else "="
     if not isinstance(shape, tuple) or len(shape) > 4 or not all(type(n) is int and 0 < n < 2**40 for n in shape):
         raise ValueError("its shape is none")
-    if isinstance(buffer, _Call) and buffer.name == "_codecs.encode":
-        buffer = buffer.arguments[0]
-    data = buffer.encode("latin1") if isinstance(buffer, str) else buffer
-    if not isinstance(data, bytes) or len(data) != math.prod(shape) * int(code[1]):
+    data = buffer.arguments[0] if isinstance(buffer, _Call) and buffer.name == "_codecs.encode" else buffer
+    if not isinstance(data, str | bytes) or len(data) != math.prod(shape) * int(code[1]):
         raise ValueError("its bytes do not fill its shape")
+    data = data.encode("latin1") if isinstance(data, str) else data
     return np.frombuffer(data, order + code).reshape(shape, order="F" if fortran else "C")
 
 
-def _text(value: str | bytes) -> str:
+def _text(value: object) -> str:
+    """Texts, and bytes that stand for them, up to 1,000 signs."""
+    if isinstance(value, _Call) and value.name == "_codecs.encode":
+        value = value.arguments[0]
+    if not isinstance(value, str | bytes) or len(value) > 1000:
+        raise ValueError(f"it has {type(value).__name__} where a short text should be")
     return value.decode("latin1") if isinstance(value, bytes) else value

@@ -140,8 +140,9 @@ class Splits:
 
 def make_rng(seed: int) -> np.random.RandomState:
     """NumPy's frozen generator: only its stream is promised to stay the same, so a seed means one split for good."""
-    seed = whole("seed", seed, low=0, high=2**64 - 1)
-    return np.random.RandomState(seed if seed < 2**32 else [seed & 0xFFFFFFFF, seed >> 32])
+    seed = whole("seed", seed, low=0)
+    words = [seed >> shift & 0xFFFFFFFF for shift in range(0, seed.bit_length(), 32)]
+    return np.random.RandomState(words if len(words) > 1 else seed)
 
 
 def _tensor(name: str, values: object) -> torch.Tensor:

@@ -302,7 +302,7 @@ BAD_TENSORS = {
         {"train": (torch.full((20, 1, 4, 4), 7.0), [0, 1] * 10), "test": (torch.ones(2, 1, 4, 4), [0, 1])},
         r"every value of train is 7;",
     ),
-    "seed": ({"seed": -1}, r"seed must be a whole number from 0 to 18446744073709551615, got -1"),
+    "seed": ({"seed": -1}, r"seed must be a whole number of 0 or more, got -1"),
 }
 
 
@@ -346,8 +346,8 @@ def test_unknown_name_and_bad_seed():
     with pytest.raises(ValueError, match=r"unknown data set \['digits'\]"):
         load(["digits"])
     register("mine", lambda seed: pytest.fail("the loader ran in spite of a bad seed"))
-    for seed in (-1, 2**64, 1.0, True, "7"):
-        with pytest.raises(ValueError, match=r"seed must be a whole number from 0 to 18446744073709551615, got"):
+    for seed in (-1, 1.0, True, "7"):
+        with pytest.raises(ValueError, match=r"seed must be a whole number of 0 or more, got"):
             load("mine", seed=seed)
 
 
