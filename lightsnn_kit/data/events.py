@@ -104,9 +104,8 @@ def microseconds(t: np.ndarray) -> np.ndarray:
             )
         t = t.astype(np.int64)
     if t.dtype.kind not in "iu":
-        raise EventsError(
-            f"t must be integers, whole microseconds, got {t.dtype}; dates: t.astype('M8[us]').astype(int)."
-        )
+        advice = f"; use t.astype('{t.dtype.kind}8[us]').astype(np.int64)" if t.dtype.kind in "mM" else ""
+        raise EventsError(f"t must be whole microseconds, got {t.dtype}{advice}.")
     t = np.ascontiguousarray(t, t.dtype.newbyteorder("="))
     kind = f"i{t.dtype.itemsize}"
     steps = (t.view(f"u{kind[1:]}")[1:] - t.view(f"u{kind[1:]}")[:-1]).view(kind)  # modulo the counter's range
