@@ -74,8 +74,18 @@ def offline(dataset_class: type) -> type:
     """A tonic data set's class, changed so that it reads what is there and never downloads or deletes anything.
 
     tonic's own check downloads anew when the archive was removed after unpacking, or when there are few files.
-    ``FileNotFoundError`` says which folder was looked for, and what would have been downloaded from where.
+    ``FileNotFoundError`` says which folder was looked for, and what would have been downloaded from where;
+    ``ValueError`` which hidden copies it cannot read.
     """
+
+    def init(self: Any, *arguments: Any, **options: Any) -> None:
+        try:
+            dataset_class.__init__(self, *arguments, **options)
+        except (ValueError, LookupError) as error:  # it takes labels from the names of files and folders
+            folder = Path(self.location_on_system, self.folder_name)
+            hidden = [str(path) for path in folder.rglob("*") if is_hidden(path, folder)]
+            advice = f"remove the hidden copies, {hidden[0]} and others" if hidden else "see the names of its files"
+            raise ValueError(f"{dataset_class.__name__} cannot read {folder}: {error}; {advice}.") from error
 
     def check_exists(self: Any) -> bool:
         folder = Path(self.location_on_system, self.folder_name)
@@ -90,8 +100,9 @@ def offline(dataset_class: type) -> type:
     def download(self: Any) -> None:
         raise FileNotFoundError(f"{dataset_class.__name__} in {self.location_on_system} is not complete.")
 
+    made = {"__init__": init, "_check_exists": check_exists, "download": download}
     # of the same name: it is part of the path that tonic reads
-    return type(dataset_class.__name__, (dataset_class,), {"_check_exists": check_exists, "download": download})
+    return type(dataset_class.__name__, (dataset_class,), made)
 
 
 @dataclass(frozen=True, eq=False)

@@ -81,8 +81,9 @@ def _write(folder: Path, frames: Frames) -> Frames:
     try:
         with replacing(folder) as making:
             making.mkdir()
-            np.save(making / "x.npy", frames.x)
-            np.save(making / "y.npy", frames.y)
+            for name, values in (("x.npy", frames.x), ("y.npy", frames.y)):
+                np.save(making / name, values)
+                np.load(making / name, mmap_mode="r")  # NumPy may not tell that the disk was full: too short for a map
             (making / "about.json").write_text(json.dumps(frames.about | {"stored_as": folder.name}))
             (making / _SUMS).write_text(_sums(making))
     except OSError:

@@ -169,7 +169,7 @@ def _aedat(place: Path, part: str) -> Recordings:
     rows = []  # path, label, start, end
     for path in (place / name for name in names):
         if not os.path.isfile(path):  # False for names that no file can have, too
-            raise FileNotFoundError(f"no {path}, which {listed.name} names; unpack DvsGesture.tar.gz again.")
+            raise FileNotFoundError(f"no {str(path)[:300]}, which {listed.name} names; unpack DvsGesture.tar.gz again.")
         rows += [(path, *row) for row in _read_table(path.with_name(f"{path.stem}_labels.csv"))]
     if not rows:
         raise ValueError(f"{listed} names no recordings with gestures.")

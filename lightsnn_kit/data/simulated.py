@@ -9,7 +9,6 @@ microseconds, p.
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from importlib.metadata import version
 from itertools import pairwise
@@ -154,29 +153,29 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
 
 def load_digits_dvs(seed: int, *, num_steps: int = 6, by: str = "time") -> Splits:
     """scikit-learn's 1,797 digits as saccade recordings in frames; parts as those of ``digits``."""
-    digits, classes = _digits()
+    digits, classes = _digits("digits-dvs", check_recipe(num_steps, by))
     return _splits("digits-dvs", digits_recordings(digits), (classes, classes, ()), (num_steps, by, seed))
 
 
 def load_motion_dvs(seed: int, *, num_steps: int = 8, by: str = "time") -> Splits:
     """Each of the 1,797 digits in one of four motions, in frames; parts as those of ``digits``."""
-    digits, classes = _digits()
+    digits, classes = _digits("motion-dvs", check_recipe(num_steps, by))
     recordings, labels = motion_recordings(digits)
     return _splits("motion-dvs", recordings, (labels, classes, tuple(MOTIONS)), (num_steps, by, seed))
 
 
-def _digits() -> tuple[np.ndarray, np.ndarray]:
+def _digits(name: str, num_steps: int) -> tuple[np.ndarray, np.ndarray]:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
+    needed = 2 * len(bunch.target) * num_steps * 2 * SIDE**2  # a list of frames, then one array
+    check_memory(f"{name}: {num_steps:,} frames of each recording", needed, "take fewer frames")
     return bunch.images.astype(np.int32), bunch.target
 
 
 def _splits(name: str, recordings: list[np.ndarray], labelled: tuple, recipe: tuple[int, str, int]) -> Splits:
     (labels, digits, class_names), (num_steps, by, seed) = labelled, recipe
-    size, num_steps = (SIDE, SIDE, 2), check_recipe(num_steps, by)
-    needed = 2 * len(recordings) * num_steps * math.prod(size)  # a list of frames, then one array
-    check_memory(f"{name}: {num_steps:,} frames of each recording", needed, "take fewer frames")
+    size = (SIDE, SIDE, 2)
     frames = [frames_from_events(events, sensor_size=size, num_steps=num_steps, by=by) for events in recordings]
     x = np.stack(frames)  # [n, T, 2, H, W]
     held = np.zeros(len(x), bool)

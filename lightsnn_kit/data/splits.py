@@ -157,7 +157,7 @@ def _tensor(name: str, values: object) -> torch.Tensor:
         array = np.asarray(None)
     if array.dtype.kind in "US" or (array.dtype.kind == "O" and array.size and isinstance(array.flat[0], str)):
         raise ValueError(
-            f"{name} must be numbers, got texts such as {str(array.flat[0])[:40]!r}. Number the classes: "
+            f"{name} must be numbers, got texts such as {str(next(array.flat, ''))[:40]!r}. Number the classes: "
             f"class_names, y = np.unique(labels, return_inverse=True), of all parts together."
         )
     if array.dtype.kind not in "biufc":

@@ -208,7 +208,7 @@ WRONG_TIMES = {
     "dates": (EVEN.astype("m8[ms]"), r"t must be whole microseconds, got timedelta64.*astype\('m8\[us\]'\)"),
     "booleans": (EVEN > 5, "t must be whole microseconds, got bool"),
     "too long": (np.r_[EVEN, 2**62].astype(np.uint64), r"t must be microseconds, got 0\.\.4611686018427387904"),
-    "a 32-bit counter in 64": ((EVEN + 2**32 - 2_000_000) % 2**32, r"t falls from 4294960000 to .* at ev"),
+    "a 32-bit counter in 64": ((EVEN + 2**32 - 2_000_000) % 2**32, r"t falls from 42949\d+ to .* at ev"),
     "a 31-bit counter in 64": ((EVEN + 2**31 - 2_000_000) % 2**31, r"t falls from .* a counter that wrap"),
 }
 
@@ -371,8 +371,12 @@ def test_hidden_copies_are_no_recordings(tmp_path, layout, hidden):
     copy = path.parent / hidden.format(path.name)
     copy.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(path, copy)
-    if layout == "n-mnist" and hidden.startswith(".Trash"):
-        copy.unlink()  # tonic itself reads labels from the names of folders
+    if layout == "n-mnist" and hidden.startswith(".ipynb"):  # tonic itself reads labels from the names of folders
+        with pytest.raises(
+            ValueError, match=r"NMNIST cannot read .*Test: .*; remove the hidden copies, .*\.ipynb_check"
+        ):
+            read()
+        return
     if layout == "aedat":
         with (place / "trials_to_test.txt").open("a") as listed:
             listed.write(f"{copy.relative_to(place)}\n" if copy.name.startswith(".") else "\n")
@@ -400,7 +404,7 @@ def test_every_path_may_start_at_home(tmp_path, monkeypatch):
     loaders = {one for one in lightsnn_kit.data._LOADERS.values() if "folder" in inspect.signature(one).parameters}
     named = {"folder", "path", "root"}
     assert loaders == set(takers)
-    assert [name for name, one in door if named & set(inspect.signature(one).parameters)] == []
+    assert [name for name, one in door if named & {*inspect.signature(one).parameters} and one not in takers] == []
     for loader, place in takers.items():
         options = {} if loader is load_gestures else {"check": False}
         read = [loader(0, folder=folder, **options).train.x for folder in (f"~/{place}", tmp_path / place)]
@@ -511,15 +515,16 @@ def test_memory_is_said_before_it_is_taken(take):
 
 
 def test_much_memory_is_said_once(monkeypatch):
-    free = type("Memory", (), {"available": 10**9})
+    free = type("Memory", (), {"available": 5 * 10**8})
     monkeypatch.setattr("psutil.virtual_memory", lambda: free)
-    with pytest.warns(UserWarning, match=r"m: 500 frames of each recording need 0\.7 GB of mem") as told:
-        recorded(num_steps=500)
+    with pytest.warns(UserWarning, match=r"m: 220 frames of each recording need 0\.3 GB of mem") as told:
+        recorded(num_steps=220)
     assert len(told) == 1
-    with pytest.raises(ValueError, match=r"need 1\.3 GB of memory, and 1\.0 GB are available"):
-        recorded(num_steps=1000)
+    with pytest.raises(ValueError, match=r"need 0\.5 GB of memory, and 0\.5 GB are available"):
+        recorded(num_steps=400)
 
 
+@pytest.mark.fault
 def test_a_small_archive_of_very_much_is_refused(tmp_path, monkeypatch):
     place = make_tiny_gesture(tmp_path, "spikingjelly", num_events=100)
     path = next((place / "test").rglob("*.npz"))
@@ -534,6 +539,7 @@ def test_a_small_archive_of_very_much_is_refused(tmp_path, monkeypatch):
 # --- installed by pip, outside a repository
 
 
+@pytest.mark.fault
 def test_own_event_sets_need_no_repository(tmp_path):
     """The kit's files alone, as pip leaves them, beside a stray folder data of somebody else."""
     kit = Path(lightsnn_kit.data.__file__).parents[1]
