@@ -147,7 +147,9 @@ class _Recordings:
         except EventsError as error:
             raise ValueError(f"{self.name}: {where}: {error}") from error
         except Exception as error:  # a reader can fail in any way on a damaged file
-            raise ValueError(f"{self.name}: {where}: {type(error).__name__}: {error} {self.advice(index)}") from error
+            raise ValueError(
+                f"{self.name}: {where}: {type(error).__name__}: {str(error)[:200]} {self.advice(index)}"
+            ) from error
         if not isinstance(sample, tuple | list) or len(sample) != 2:
             raise ValueError(f"{self.name}: {where}: dataset[{index}] must be (events, label), got {type(sample)}.")
         events, label = sample

@@ -164,7 +164,7 @@ def load_motion_dvs(seed: int, *, num_steps: int = 8, by: str = "time") -> Split
     return _splits("motion-dvs", recordings, (labels, classes, tuple(MOTIONS)), (num_steps, by, seed))
 
 
-def _digits(name: str, num_steps: int) -> tuple[np.ndarray, np.ndarray]:
+def _digits(name: str = "", num_steps: int = 1) -> tuple[np.ndarray, np.ndarray]:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
