@@ -51,6 +51,29 @@ def at_root(path: str | os.PathLike[str]) -> Path:
     return project_root() / user_path(path)
 
 
+_MARKS = {  # how a text file of a spreadsheet begins -> its encoding; UTF-16's mark is the beginning of UTF-32's
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """Read a text file as people's programs write it: UTF-8, or what its byte-order mark says; any ends of line.
+
+    ``ValueError`` for bytes that are no text; ``OSError`` as ``open`` raises it.
+    """
+    content = user_path(path).read_bytes()
+    encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeError as error:
+        raise ValueError(f"{path} is no {encoding} text ({error.reason}); save it as UTF-8.") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def make_writable(folder: Path) -> None:
     """Make the folder if it is absent; ``RunError`` if nothing can be written there."""
     try:
@@ -116,29 +139,6 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file atomically, replacing what was there."""
     with replacing(path) as making:
         making.write_text(text, encoding="utf-8")
-
-
-_MARKS = {  # how a text file of a spreadsheet begins -> its encoding; UTF-16's mark is the beginning of UTF-32's
-    codecs.BOM_UTF8: "utf-8-sig",
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
-
-
-def read_text(path: str | os.PathLike[str]) -> str:
-    """Read a text file as people's programs write it: UTF-8, or what its byte-order mark says; any ends of line.
-
-    ``ValueError`` for bytes that are no text; ``OSError`` as ``open`` raises it.
-    """
-    content = user_path(path).read_bytes()
-    encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "utf-8")
-    try:
-        text = content.decode(encoding)
-    except UnicodeError as error:
-        raise ValueError(f"{path} is no {encoding} text ({error.reason}); save it as UTF-8.") from None
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def differences(old: object, new: object, *, at: str = "") -> list[str]:
