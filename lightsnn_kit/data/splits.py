@@ -160,12 +160,13 @@ def _tensor(name: str, values: object) -> torch.Tensor:
             f"{name} must be numbers, got texts such as {str(next(array.flat, ''))[:40]!r}. Number the classes: "
             f"class_names, y = np.unique(labels, return_inverse=True), of all parts together."
         )
-    if array.dtype.kind not in "biufc":
+    if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} must be one array of numbers, got {type(values).__name__} of {array.dtype}.")
     try:
-        return torch.from_numpy(np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape))
-    except TypeError:  # such as numbers of 80 bits
-        return torch.from_numpy(array.astype(np.float64))
+        return torch.from_numpy(array)
+    except (TypeError, ValueError):  # numbers of 80 bits, another order of bytes, strides below 0
+        plain = np.float64 if array.dtype.kind == "f" and array.itemsize > 8 else array.dtype.newbyteorder("=")
+        return torch.from_numpy(array.astype(plain, order="C"))
 
 
 def _check_samples(x: torch.Tensor) -> torch.Tensor:
@@ -239,6 +240,8 @@ def _normalisation(name: str, split: Split) -> tuple[tuple[int, ...], float]:
     std = math.sqrt(var.mean() + mean.var(correction=0))
     if std == 0:
         raise ValueError(f"{name}: every value of train is {float(mean[0]):g}; there is nothing to tell samples apart.")
+    if not 1e-30 < std < 1e30:
+        raise ValueError(f"{name}: the values of train spread by {std:g}; bring them to a range such as 0..1.")
     return tuple(round(value) for value in mean.tolist()), float(f"{1 / std:.6g}")
 
 

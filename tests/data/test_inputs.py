@@ -101,6 +101,8 @@ def test_advice_on_integers_keeps_every_value(dtype, top):
 
 def test_arrays_of_any_order_are_taken_and_plain_ones_shared():
     x = images(60, 1, 8, 8)
+    view = images(60, 8, 8, 3).transpose(0, 3, 1, 2)
+    assert np.shares_memory(Split(view, Y).x.numpy(), view)
     for other in (x[:, :, ::-1], np.asfortranarray(x), x.astype(">i2"), list(x), [torch.from_numpy(one) for one in x]):
         assert np.array_equal(Split(other, Y).x, np.asarray(other))
     assert Split(x.astype(np.longdouble), Y).x.dtype == torch.float64
@@ -108,6 +110,15 @@ def test_arrays_of_any_order_are_taken_and_plain_ones_shared():
     x[0] = 7
     assert shared.x[0].unique().tolist() == [7]
     assert not Split(torch.ones(60, 1, 8, 8, requires_grad=True), Y).x.requires_grad
+
+
+@pytest.mark.parametrize("factor", [1e-40, 1e40, 1e300])
+def test_values_of_no_usual_size_are_named(factor):
+    x = images(60, 1, 8, 8, dtype=float) * factor
+    with pytest.raises(
+        ValueError, match=r"mine: the values of train spread by .*; bring them to a range such as 0\.\.1"
+    ):
+        splits(x)
 
 
 BAD_LABELS = {
