@@ -6,6 +6,7 @@ Nothing that was there before is ever changed or deleted.
 from __future__ import annotations
 
 import hashlib
+import lzma
 import os
 import tarfile
 import warnings
@@ -131,8 +132,10 @@ def unpack(archive: Path, folder: Path, md5s: Mapping[str, str]) -> None:
                     with replacing(target) as making:
                         making.write_bytes(tar.extractfile(name).read())
                         _check_md5(making, md5, f"it is {name} of {archive}, which is not the published archive")
-    # no such name, no regular file (None has no read), an archive or a compressed stream that breaks off
-    except (KeyError, AttributeError, tarfile.TarError, EOFError, zlib.error) as error:
+    # no such name, no regular file (None has no read), an archive or a compressed stream that breaks off or is none
+    except (KeyError, AttributeError, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+        if getattr(error, "errno", None) is not None:  # the disk's
+            raise
         raise ValueError(f"{archive} has no readable file {name} ({error}); move it away.") from error
 
 
