@@ -1,8 +1,11 @@
-"""Names that users type, and what to say of one that is not known."""
+"""What users type: names that are known or not, and numbers in any of the types that mean one."""
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import math
+import operator
 from collections.abc import Iterable
 
 
@@ -20,3 +23,45 @@ def nearest(name: object, known: Iterable[str]) -> str:
     """`` Did you mean …?`` for the known name nearest to one that is not, nothing if none is near."""
     near = difflib.get_close_matches(str(name), list(known), n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def whole(name: str, value: object, *, low: int = 1, high: float = math.inf) -> int:
+    """A whole number as a plain ``int``: Python's, NumPy's or torch's, also as an array of one value and no dimension.
+
+    ``ValueError`` for another type (booleans and floats too) and outside ``low`` to ``high``.
+
+    >>> import numpy as np
+    >>> whole("num_classes", np.uint8(9)), whole("epochs", np.array(4))
+    (9, 4)
+    """
+    try:
+        number = operator.index(value)  # a float is refused: 2.5 epochs would become 2
+    except TypeError:
+        number = None
+    if number is None or _is_bool(value) or not low <= number <= high:
+        limits = f"of {low} or more" if high == math.inf else f"from {low} to {high}"
+        raise ValueError(f"{name} must be a whole number {limits}, got {value!r}.")
+    return number
+
+
+def real(name: str, value: object, *, low: float = -math.inf, high: float = math.inf) -> float:
+    """A finite number as a plain ``float``: Python's, NumPy's or torch's, also as an array of no dimension.
+
+    ``ValueError`` for another type (booleans and text too), NaN, infinity, and outside ``low`` to ``high``.
+
+    >>> import numpy as np
+    >>> real("tau", np.float32(2.5)), real("dropout", 0)
+    (2.5, 0.0)
+    """
+    number = math.nan
+    if not isinstance(value, str | bytes) and not _is_bool(value):
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
+            number = float(value)
+    if not (math.isfinite(number) and low <= number <= high):
+        limits = "" if (low, high) == (-math.inf, math.inf) else f" from {low:g} to {high:g}"
+        raise ValueError(f"{name} must be a finite number{limits}, got {value!r}.")
+    return number
+
+
+def _is_bool(value: object) -> bool:
+    return "bool" in str(getattr(value, "dtype", type(value).__name__))  # Python's, NumPy's, torch's

@@ -34,9 +34,20 @@ def project_root() -> Path:
     return next((folder for folder in (here, *here.parents) if (folder / "pyproject.toml").is_file()), here)
 
 
-def at_root(path: str | Path) -> Path:
-    """A path as users give it: a relative one starts at `project_root`, ``~`` is the home folder."""
-    return project_root() / Path(path).expanduser()
+def user_path(path: str | os.PathLike[str]) -> Path:
+    """A path as a user gives it, ``~`` being the home folder: every public function that takes one asks here.
+
+    ``RunError`` for what is no path, and for the ``~`` of somebody who has no home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except (TypeError, RuntimeError) as error:
+        raise RunError(f"expected a path such as 'runs/mine', got {path!r} ({error}).") from None
+
+
+def at_root(path: str | os.PathLike[str]) -> Path:
+    """A path of a run as a user gives it: a relative one starts at `project_root`, ``~`` is the home folder."""
+    return project_root() / user_path(path)
 
 
 def make_writable(folder: Path) -> None:
