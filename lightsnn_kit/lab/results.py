@@ -111,7 +111,8 @@ def export(folder: str | Path, path: str | Path, *, replace: bool = False) -> Pa
         trainings += [{name: value for name, value in settings.items() if name != "seed"}]
     if any(training != trainings[0] for training in trainings):
         raise RunError(f"the rows of {folder} were trained with different settings; export one experiment at a time.")
-    preset = Stage(at_root(folder) / "experiment").settings["preset"] | {"train": trainings[0]}
+    begun = Stage(at_root(folder) / "experiment")
+    preset = begun.settings["preset"] | {"train": begun.result["train"] | trainings[0]}
     provenance: list[dict[str, object]] = []
     rows = []
     for stage in stages:

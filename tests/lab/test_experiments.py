@@ -327,9 +327,7 @@ def test_export_keeps_rows_settings_and_provenance(finished: Path, tiny: presets
         row | {name: each[name] for name in ("started", "load", "provenance")}
         for row, each in zip(results.gather(finished), kept["rows"], strict=True)
     ]
-    assert kept["preset"] == json.loads(json.dumps(tiny.to_dict())) | {
-        "train": {name: value for name, value in tiny.to_dict()["train"].items() if name != "seed"}
-    }
+    assert kept["preset"] == json.loads(json.dumps(tiny.to_dict()))
     assert set(kept["provenance"][0]) >= {"packages", "python", "platform", "processor", "memory", "threads", "git"}
     assert all(row["provenance"] == [0, 0] and row["load"][0] >= 0 for row in kept["rows"])
     assert str(Path.home()) not in path.read_text()
