@@ -16,7 +16,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one core per worker, its notebooks in
     os.environ["OMP_NUM_THREADS"] = "1"
 
 settings.register_profile("kit", deadline=None)  # tests never assert time, and machines may be busy
-settings.load_profile("kit")
+settings.register_profile("nightly", deadline=None, max_examples=10_000)  # make fuzz
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "kit"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
