@@ -12,16 +12,16 @@ import numpy as np
 import torch
 
 from ..cells import Cell
-from ..checkpoints import load_network
+from ..checkpoints import DAMAGED, network_of, read_checkpoint
 from ..data import Splits
 from ..energy import EnergyReport, measure_energy
-from ..files import RunError
+from ..files import RunError, differences, to_json, write_text
 from ..methods import Chosen, choose, method_of
 from ..networks import SpikingNetwork, build_network
 from ..records import step_record
 from ..scoring import Measures, Scorer, measure
 from ..spaces import CellSpace, OpMask
-from ..training import EpochRecord, TrainingDivergedError, evaluate, fit
+from ..training import EpochRecord, TrainConfig, TrainingDivergedError, evaluate, fit, identity_of
 from .presets import Preset
 from .recorded import RecordedScore
 from .results import provenance_of
@@ -131,10 +131,10 @@ class Row:
             self.stage.write_json("measured", {"sahd": found.sahd, "hd": found.hd})
         return found
 
-    def train(self) -> Iterator[EpochRecord]:
+    def train(self, *, damaged: str = DAMAGED[0]) -> Iterator[EpochRecord]:
         """Train the chosen cell, epoch by epoch; epochs done before come first, a finished training only tells them.
 
-        A training that diverges keeps its best epoch so far, and says so.
+        A training that diverges keeps its best epoch so far, and says so. ``damaged`` as in ``training.fit``.
         """
         self.choose()
         config = replace(self.preset.train, seed=self.seed)
@@ -143,12 +143,11 @@ class Row:
         if self._take_over_training(stage):
             yield from (EpochRecord(**record) for record in stage.records("epochs"))
             return
-        started, done, diverged = time.perf_counter(), len(stage.records("epochs")), False
+        started, diverged = time.perf_counter(), False
         network = self.untrained().to(self.experiment.device)
         try:
-            for record in fit(network, self.splits, config, folder=stage.path / "checkpoints"):
-                if record.epoch > done:
-                    stage.append("epochs", asdict(record))
+            for record in fit(network, self.splits, config, folder=stage.path / "checkpoints", damaged=damaged):
+                self._keep(stage, asdict(record), damaged)
                 yield record
         except TrainingDivergedError:
             diverged = True
@@ -159,6 +158,20 @@ class Row:
             seconds["train_and_checkpoints"] = time.perf_counter() - started
             chosen = {name: best[name] for name in ("epoch", "val_accuracy") if best}
             stage.finish(chosen | {"diverged": diverged, "seconds": seconds})
+
+    def _keep(self, stage: Stage, record: dict[str, object], damaged: str) -> None:
+        """Write an epoch down; one that was written before must be the same, or gives way in a mended training."""
+        epochs, index = stage.records("epochs"), record["epoch"] - 1
+        if index < len(epochs):
+            if not (other := differences(figures_by_epoch([epochs[index]]), figures_by_epoch([record]))):
+                return
+            if damaged == DAMAGED[0]:
+                raise RunError(
+                    f"epoch {index + 1} in {stage.path / 'epochs.jsonl'} is not that of the checkpoints: "
+                    f"{'; '.join(other)}. Restore the file, or pass damaged='best' to write it anew from there on."
+                )
+            write_text(stage.path / "epochs.jsonl", "".join(to_json(epoch) + "\n" for epoch in epochs[:index]))
+        stage.append("epochs", record)
 
     def _take_over_training(self, stage: Stage) -> bool:
         """Copy the epochs of a finished row of the same cell, training and seed: they would be repeated bit for bit."""
@@ -189,8 +202,18 @@ class Row:
             raise RunError(f"the training in {self.training.path} has not ended; go on with it first.")
         whose = self.training.result.get("same_network_as", self.method)
         best = self.experiment.folder.path / whose / f"seed{self.seed}" / "train" / "checkpoints" / "best.pt"
-        network = self.untrained() if "epoch" not in self.training.result else load_network(best)
-        return network.to(self.experiment.device)
+        if "epoch" not in (result := self.training.result):
+            return self.untrained().to(self.experiment.device)
+        config, epochs = TrainConfig(**self.training.settings["train"]), self.training.records("epochs")
+        recorded = figures_by_epoch(epochs[: result["epoch"]])
+        try:
+            stored = read_checkpoint(best, identity=identity_of(self.untrained(), self.splits, config))
+            if other := differences(recorded, figures_by_epoch(stored["history"])):
+                raise ValueError(f"{best} is not the best epoch that was recorded: {'; '.join(other)}.")
+            return network_of(stored, best).to(self.experiment.device)
+        except (ValueError, FileNotFoundError) as error:
+            again = f"remove the folder {best.parent.parent} and train again: it repeats the same epochs"
+            raise RunError(f"{error} Restore {best.name} from a copy, or {again}.") from None
 
     def test(self) -> dict[str, object]:
         """Test the trained network once, count its spikes and operations, and finish the row, which is returned."""
@@ -226,6 +249,11 @@ class Row:
 
     def _seconds(self) -> dict[str, float]:
         return {"load": self.experiment.load(self.seed)[1], "search": self.stage.read_json("chosen")["search_seconds"]}
+
+
+def figures_by_epoch(epochs: list[dict[str, object]]) -> dict[str, object]:
+    """Records of epochs to compare; a training that goes on from an earlier checkpoint repeats them in other times."""
+    return {f"epoch {epoch['epoch']}": epoch | {"seconds": 0} for epoch in epochs}
 
 
 def search_figures(stage: Stage) -> dict[str, object]:
