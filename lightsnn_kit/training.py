@@ -131,6 +131,14 @@ def fit(
     True
     """
     network = as_network(network)
+    _check_training(network, splits, config)
+    with torch.inference_mode(False):
+        training = _Training(network, splits, config, None if folder is None else user_path(folder))
+        training.restore_or_start(damaged)
+    return training.records()
+
+
+def _check_training(network: SpikingNetwork, splits: Splits, config: TrainConfig) -> None:
     if not isinstance(network.cell1, SpikingCell):
         raise ValueError("fit trains the discrete network of a cell, got a supernet; use build_network(cell, config).")
     if not any(p.requires_grad and not p.is_inference() for p in network.parameters()):
@@ -142,10 +150,6 @@ def fit(
         _check_fits(network, split, splits.num_classes)
     if config.batch_size > len(splits.train):
         raise ValueError(f"batch_size {config.batch_size} is larger than the {len(splits.train)} training samples.")
-    with torch.inference_mode(False):
-        training = _Training(network, splits, config, None if folder is None else user_path(folder))
-        training.restore_or_start(damaged)
-    return training.records()
 
 
 def identity_of(network: SpikingNetwork, splits: Splits, config: TrainConfig) -> dict[str, object]:
