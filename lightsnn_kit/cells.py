@@ -47,20 +47,26 @@ class Op(StrEnum):
         raise unknown("op", value, cls)
 
 
-_TIE_ORDER = {op: rank for rank, op in enumerate(Op)}
 _MATRIX_OPS = (Op.ZEROIZE, Op.SKIP, Op.CONV1X1, Op.CONV3X3, Op.AVGPOOL3X3)  # SNASNet's codes 0..4
 
 
 def tie_rank(op: Op) -> int:
     """Rank of an op when scores tie: the lowest is pruned first."""
-    return _TIE_ORDER[op]
+    return list(Op).index(op)
 
 
 def as_ops(values: object) -> tuple[Op, ...]:
     """Ops from a list, tuple or array of them or of their names; ``ValueError`` for anything else."""
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise ValueError(f"expected a sequence of ops such as ('zeroize', 'skip'), got {shown(values)}.")
-    return tuple(Op(op) for op in values)
+    return tuple(map(as_op, values))
+
+
+def as_op(value: object) -> Op:
+    """An op from itself or its name; ``ValueError`` for anything else."""
+    if not isinstance(value, str):
+        raise unknown("op", value, Op)
+    return Op(value)
 
 
 class Edge(NamedTuple):
@@ -156,7 +162,7 @@ class Cell:
     @classmethod
     def from_edges(cls, edge_ops: Mapping[Edge | str, Op | str], *, num_nodes: int, backward: bool = True) -> Cell:
         """A cell from ``{edge: op}``; edges left out are zeroized, unknown ones are a ``ValueError``."""
-        named = {as_edge(edge): Op(op) for edge, op in edge_ops.items()}
+        named = {as_edge(edge): as_op(op) for edge, op in edge_ops.items()}
         edges = cell_edges(num_nodes, backward)
         if unknown := [str(edge) for edge in named if edge not in edges]:
             raise ValueError(f"no edge {unknown[0]!r} here; expected one of {', '.join(map(str, edges))}.")

@@ -27,9 +27,10 @@ def shown(value: object) -> str:
     ("'skip'", True, '[[[[[[...]]]]]]')
     """
     try:
-        return _SHORT.repr(value)
+        text = _SHORT.repr(value)
     except Exception:  # whatever the value's own repr does, the message is about the value
-        return f"a {type(value).__name__}"
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 400 else f"{text[:300]} … {text[-80:]}"
 
 
 _SHORT = reprlib.Repr()
@@ -39,7 +40,7 @@ _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 20
 
 def nearest(name: object, known: Iterable[str]) -> str:
     """`` Did you mean …?`` for the known name nearest to one that is not, nothing if none is near."""
-    near = difflib.get_close_matches(str(name), list(known), n=1)
+    near = difflib.get_close_matches(name if isinstance(name, str) else shown(name), list(known), n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
 
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 
-from .cells import Edge, Op, as_ops, tie_rank
+from .cells import Edge, as_op, as_ops, tie_rank
 from .checks import shown, whole
 from .search import Decision, PruneStep
 from .spaces import CellSpace, OpMask
@@ -57,7 +57,7 @@ def read_steps(rows: Iterable[object], *, space: CellSpace | None = None) -> tup
 
 def _space_of(rows: list[Mapping]) -> CellSpace:
     edges = [Edge.parse(edge) for edge in rows[0]["mask"]]
-    ops = {Op(op) for row in rows for _, op, _ in row["scores"]}
+    ops = {as_op(op) for row in rows for _, op, _ in row["scores"]}
     ops |= {op for alive in rows[0]["mask"].values() for op in as_ops(alive)}
     nodes = 1 + max(max(edge) for edge in edges)
     return CellSpace(tuple(sorted(ops, key=tie_rank)), nodes, any(edge.is_backward for edge in edges))
@@ -69,12 +69,16 @@ def _read_step(row: Mapping, space: CellSpace) -> PruneStep:
     for decision in row["pruned"]:
         values = {name: value for name, value in decision.items() if name in known}
         undone = values.get("undone")
-        values |= {"edge": Edge.parse(decision["edge"]), "op": Op(decision["op"]), "margin": _score(decision["margin"])}
-        values |= {"undone": None if undone is None else Op(undone), "seeds": whole("seeds", values.get("seeds", 1))}
+        values |= {
+            "edge": Edge.parse(decision["edge"]),
+            "op": as_op(decision["op"]),
+            "margin": _score(decision["margin"]),
+        }
+        values |= {"undone": None if undone is None else as_op(undone), "seeds": whole("seeds", values.get("seeds", 1))}
         if values.get("settled") not in (None, True, False):
             raise ValueError(f"settled must be true, false or null, got {shown(values['settled'])}")
         pruned.append(Decision(**values))
-    scores = tuple((Edge.parse(edge), Op(op), _score(score)) for edge, op, score in row["scores"])
+    scores = tuple((Edge.parse(edge), as_op(op), _score(score)) for edge, op, score in row["scores"])
     alive = {Edge.parse(edge): ops for edge, ops in row["mask"].items()}
     mask = OpMask(space, tuple(alive[edge] for edge in space.edges))
     if outside := [str(edge) for edge, *_ in scores if edge not in alive]:

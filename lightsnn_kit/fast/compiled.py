@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import warnings
@@ -18,13 +19,15 @@ class _LoopCache(FunctionCache):
     def load_overload(self, sig, target_context):
         try:
             return super().load_overload(sig, target_context)
-        except Exception as error:  # a damaged file fails in unpickling, with any type of error
-            return _warn_once(f"cannot be read ({type(error).__name__}: {error})")
+        except Exception:  # a damaged file fails in unpickling, with any type of error
+            with contextlib.suppress(OSError):
+                self.flush()  # else it is read again when the code is kept
+            return None
 
     def save_overload(self, sig, data):
         try:
             super().save_overload(sig, data)
-        except OSError as error:  # disk full, folder gone
+        except Exception as error:  # disk full, folder gone, an index that cannot be read
             _warn_once(f"cannot be written ({error})")
 
 

@@ -77,15 +77,27 @@ def spoil(path: Path) -> None:
 def test_a_damaged_checkpoint_is_no_dead_end(
     whole, splits, tmp_path: Path, name: str, harm: Callable, way: str
 ) -> None:
-    folder = copy_of(whole[1], tmp_path / "run")
-    best = read_checkpoint(folder / "best.pt")["epoch"]
-    assert best == len(whole[0])  # else going on from the best one is not possible where that is the one damaged
+    """Epoch 1 is the best of four: it is in ``best.pt``, and after the first epoch in both files."""
+    folder = tmp_path / "run"
+    records = fit(tiny_network(splits), splits, CONFIG, folder=folder)
+    for _ in range(4 if name == "last.pt" else 1):
+        next(records)
     harm(folder / name)
-    with pytest.raises(ValueError, match=r"damaged='best' to go on from epoch \d, or damaged='restart'"):
+    with pytest.raises(ValueError, match=r"damaged='best' to go on from epoch 1, or damaged='restart'"):
         fit(tiny_network(splits), splits, CONFIG, folder=folder)
     assert told(list(fit(tiny_network(splits), splits, CONFIG, folder=folder, damaged=way))) == whole[0]
     assert state(folder) == state(whole[1])
     assert told(list(fit(tiny_network(splits), splits, CONFIG, folder=folder))) == whole[0]  # nothing is left to mend
+
+
+@pytest.mark.parametrize("harm", [spoil, Path.unlink], ids=["flipped", "gone"])
+def test_the_best_weights_are_not_to_be_had_from_a_later_epoch(whole, splits, tmp_path: Path, harm: Callable) -> None:
+    folder = copy_of(whole[1], tmp_path / "run")
+    harm(folder / "best.pt")
+    for way in ("refuse", "best"):
+        with pytest.raises(ValueError, match=r"best\.pt.* Pass damaged='restart' to train again"):
+            fit(tiny_network(splits), splits, CONFIG, folder=folder, damaged=way)
+    assert told(list(fit(tiny_network(splits), splits, CONFIG, folder=folder, damaged="restart"))) == whole[0]
 
 
 def test_both_damaged(whole, splits, tmp_path: Path) -> None:
@@ -109,16 +121,13 @@ def test_a_mended_training_restarts_from_its_own_weights(whole, splits, tmp_path
 
 
 def test_a_checkpoint_of_another_epoch_is_not_the_best(whole, splits, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    records = fit(tiny_network(splits), splits, CONFIG, folder=folder)
-    next(records)
-    early = (folder / "last.pt").read_bytes()
-    next(records)
-    (folder / "best.pt").write_bytes((whole[1] / "best.pt").read_bytes())  # of the same training, two epochs later
-    with pytest.raises(ValueError, match=r"best\.pt is of epoch 4, but by last\.pt epoch \d of 2 was best"):
-        fit(tiny_network(splits), splits, CONFIG, folder=folder)
-    (folder / "best.pt").write_bytes(early)
-    assert early != b""
+    folder = copy_of(whole[1], tmp_path / "run")
+    (folder / "best.pt").write_bytes((folder / "last.pt").read_bytes())
+    for way in ("refuse", "best"):
+        with pytest.raises(
+            ValueError, match=r"best\.pt is of epoch 4, but by last\.pt epoch 1 of 4 was best\. Pass damaged"
+        ):
+            fit(tiny_network(splits), splits, CONFIG, folder=folder, damaged=way)
 
 
 @pytest.mark.parametrize("name", ["last.pt", "best.pt"])

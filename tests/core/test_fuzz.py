@@ -132,7 +132,8 @@ def test_fuzz_records(changes: list) -> None:
     for place, value in changes:
         part = rows
         for key in place[:-1]:
-            part = part[key] if isinstance(part, dict | list) and (key in part or type(key) is int) else {}
+            inside = part if isinstance(part, dict) else range(len(part)) if isinstance(part, list) else ()
+            part = part[key] if key in inside else None
         if isinstance(part, dict) or (isinstance(part, list) and type(place[-1]) is int and place[-1] < len(part)):
             part[place[-1]] = value
     steps = read_or_refused(read_steps, rows)

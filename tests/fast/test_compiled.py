@@ -29,11 +29,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def without_folders(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the module's folder nor the user's cache can be written."""
-    for locator in (caching._InTreeCacheLocator, caching._UserWideCacheLocator, caching._IPythonCacheLocator):
-        monkeypatch.setattr(locator, "from_function", classmethod(lambda cls, function, file: None))
-    if hasattr(caching, "_InTreeCacheLocatorFsAgnostic"):
-        locator = caching._InTreeCacheLocatorFsAgnostic
-        monkeypatch.setattr(locator, "from_function", classmethod(lambda cls, function, file: None))
+    monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [caching.UserProvidedCacheLocator])
 
 
 def test_another_folder_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
