@@ -64,9 +64,7 @@ def as_ops(values: object) -> tuple[Op, ...]:
 
 def as_op(value: object) -> Op:
     """An op from itself or its name; ``ValueError`` for anything else."""
-    if not isinstance(value, str):
-        raise unknown("op", value, Op)
-    return Op(value)
+    return Op(value if isinstance(value, str) else shown(value))
 
 
 class Edge(NamedTuple):
@@ -170,10 +168,7 @@ class Cell:
 
     @classmethod
     def parse(cls, text: str) -> Cell:
-        """Read the string form, or a SNASNet matrix such as ``'0303 0030 2002 0200'`` in any form of ``read_matrix``.
-
-        Raises ``ValueError`` naming the group or entry that is malformed.
-        """
+        """Read the string form, or a matrix in any form of ``read_matrix``; ``ValueError`` names what is malformed."""
         if isinstance(text, str) and re.search(r"[~+/]", text):
             return cls(*read_string(text))
         if isinstance(text, str) and re.search("[0-9]", text):
@@ -248,10 +243,9 @@ class Cell:
 
     @property
     def dead_nodes(self) -> frozenset[int]:
-        """Nodes off every path from input to output.
+        """Nodes off every path from input to output; those in ``reaching_nodes`` are computed all the same.
 
-        Those in ``reaching_nodes`` are computed all the same: a convolution without spikes still emits the
-        bias of its batch normalisation.
+        A convolution without spikes still emits the bias of its batch normalisation.
         """
         return frozenset(range(self.num_nodes)) - (self.reaching_nodes & self.fed_nodes)
 

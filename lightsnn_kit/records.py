@@ -18,7 +18,7 @@ from .spaces import CellSpace, OpMask
 def mask_key(mask: OpMask) -> str:
     """A short text that tells the masks of one space apart: per edge, the places of its alive ops in the space.
 
-    >>> mask_key(CellSpace(("zeroize", "skip", "conv3x3"), 2).full_mask().without(Edge(1, 0), Op.SKIP))
+    >>> mask_key(CellSpace(("zeroize", "skip", "conv3x3"), 2).full_mask().without(Edge(1, 0), "skip"))
     '02 012'
     """
     return " ".join("".join(str(mask.space.ops.index(op)) for op in ops) for ops in mask.alive)

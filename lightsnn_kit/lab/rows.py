@@ -13,6 +13,7 @@ import torch
 
 from ..cells import Cell
 from ..checkpoints import DAMAGED, network_of, read_checkpoint
+from ..checks import shown
 from ..data import Splits
 from ..energy import EnergyReport, measure_energy
 from ..files import RunError, differences, to_json, write_text
@@ -143,15 +144,18 @@ class Row:
         if self._take_over_training(stage):
             yield from (EpochRecord(**record) for record in stage.records("epochs"))
             return
-        started, diverged = time.perf_counter(), False
+        started, done, diverged = time.perf_counter(), 0, False
         network = self.untrained().to(self.experiment.device)
         try:
             for record in fit(network, self.splits, config, folder=stage.path / "checkpoints", damaged=damaged):
                 self._keep(stage, asdict(record), damaged)
+                done += 1
                 yield record
         except TrainingDivergedError:
             diverged = True
         if not stage.finished:
+            if extra := stage.records("epochs")[done:]:
+                self._cut(stage, done, [f"there is one more, {shown(extra[0])}"], damaged)
             epochs = stage.records("epochs")
             best = max(epochs, key=lambda epoch: epoch["val_accuracy"], default={})
             seconds = {"train": sum(epoch["seconds"] for epoch in epochs)}
@@ -163,15 +167,20 @@ class Row:
         """Write an epoch down; one that was written before must be the same, or gives way in a mended training."""
         epochs, index = stage.records("epochs"), record["epoch"] - 1
         if index < len(epochs):
-            if not (other := differences(figures_by_epoch([epochs[index]]), figures_by_epoch([record]))):
+            if not (other := differences(untimed(epochs[index]), untimed(record), at=f"epoch {index + 1}")):
                 return
-            if damaged == DAMAGED[0]:
-                raise RunError(
-                    f"epoch {index + 1} in {stage.path / 'epochs.jsonl'} is not that of the checkpoints: "
-                    f"{'; '.join(other)}. Restore the file, or pass damaged='best' to write it anew from there on."
-                )
-            write_text(stage.path / "epochs.jsonl", "".join(to_json(epoch) + "\n" for epoch in epochs[:index]))
+            self._cut(stage, index, other, damaged)
         stage.append("epochs", record)
+
+    def _cut(self, stage: Stage, index: int, other: list[str], damaged: str) -> None:
+        """Leave out the records from ``index`` on, which are not those of the checkpoints; refused unless told to."""
+        file = stage.path / "epochs.jsonl"
+        if damaged == DAMAGED[0]:
+            raise RunError(
+                f"the epochs in {file} are not those of the checkpoints: {'; '.join(other)}. Restore the file, or pass "
+                f"damaged='best' to write it anew from there on."
+            )
+        write_text(file, "".join(to_json(epoch) + "\n" for epoch in stage.records("epochs")[:index]))
 
     def _take_over_training(self, stage: Stage) -> bool:
         """Copy the epochs of a finished row of the same cell, training and seed: they would be repeated bit for bit."""
@@ -205,10 +214,11 @@ class Row:
         if "epoch" not in (result := self.training.result):
             return self.untrained().to(self.experiment.device)
         config, epochs = TrainConfig(**self.training.settings["train"]), self.training.records("epochs")
-        recorded = figures_by_epoch(epochs[: result["epoch"]])
+        recorded = {f"epoch {number}": untimed(one) for number, one in enumerate(epochs[: result["epoch"]], 1)}
         try:
             stored = read_checkpoint(best, identity=identity_of(self.untrained(), self.splits, config))
-            if other := differences(recorded, figures_by_epoch(stored["history"])):
+            trained = {f"epoch {number}": untimed(one) for number, one in enumerate(stored["history"], 1)}
+            if other := differences(recorded, trained):
                 raise ValueError(f"{best} is not the best epoch that was recorded: {'; '.join(other)}.")
             return network_of(stored, best).to(self.experiment.device)
         except (ValueError, FileNotFoundError) as error:
@@ -251,9 +261,9 @@ class Row:
         return {"load": self.experiment.load(self.seed)[1], "search": self.stage.read_json("chosen")["search_seconds"]}
 
 
-def figures_by_epoch(epochs: list[dict[str, object]]) -> dict[str, object]:
-    """Records of epochs to compare; a training that goes on from an earlier checkpoint repeats them in other times."""
-    return {f"epoch {epoch['epoch']}": epoch | {"seconds": 0} for epoch in epochs}
+def untimed(epoch: object) -> object:
+    """A record of an epoch to compare: a training that goes on from an earlier checkpoint repeats it in other times."""
+    return epoch | {"seconds": 0} if isinstance(epoch, dict) else epoch
 
 
 def search_figures(stage: Stage) -> dict[str, object]:

@@ -20,7 +20,10 @@ import torch
 
 from lightsnn_kit import checkpoints
 from lightsnn_kit.checkpoints import digest, load_network, read_checkpoint, write_checkpoint
+from lightsnn_kit.files import RunError
+from lightsnn_kit.spaces import CellSpace
 from lightsnn_kit.training import fit
+from lightsnn_kit.widgets import CellExplorer
 from tests.core.kills import CONFIG, killed, state, tiny_network, tiny_splits, told
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -343,4 +346,16 @@ def test_home_is_no_folder_named_tilde(whole, splits, tmp_path: Path, monkeypatc
     assert read_checkpoint("~/run/other.pt") == {"x": 1}
     assert load_network("~/run/last.pt").config == tiny_network(splits).config
     assert sorted(path.name for path in (tmp_path / "home" / "run").iterdir()) == ["best.pt", "last.pt", "other.pt"]
+    explorer = CellExplorer("03 00", space=CellSpace(("zeroize", "conv3x3"), 2, backward=False), folder="~/cells")
+    explorer.save("mine")
+    explorer.close()
+    assert (tmp_path / "home" / "cells" / "mine.json").is_file()
     assert not (tmp_path / "~").exists()
+
+
+@pytest.mark.parametrize("path", [None, 3, ["runs", "x"], object()])
+def test_what_is_no_path(splits, path: object) -> None:
+    uses = [lambda: load_network(path), lambda: read_checkpoint(path), lambda: write_checkpoint(path, {})]
+    for use in uses if path is None else [*uses, lambda: fit(tiny_network(splits), splits, CONFIG, folder=path)]:
+        with pytest.raises(RunError, match="expected a path such as 'runs/mine', got"):
+            use()

@@ -96,14 +96,19 @@ def test_a_training_with_a_damaged_checkpoint_goes_on(row: Row, way: str) -> Non
     assert row.test()["test_samples"] > 0
 
 
-def test_epochs_that_are_not_those_of_the_checkpoint(row: Row) -> None:
+@pytest.mark.parametrize("what", ["a figure", "twice", "twice at the end", "nothing", "no figures"])
+def test_epochs_that_are_not_those_of_the_checkpoint(row: Row, what: str) -> None:
     epochs = row.training.records("epochs")
     file = unfinished(row).training.path / "epochs.jsonl"
-    changed = [*epochs[:1], epochs[1] | {"val_accuracy": 0.99}, epochs[2]]
-    file.write_text("".join(json.dumps(epoch) + "\n" for epoch in changed))
-    with pytest.raises(
-        RunError, match=r"epoch 2 in .*epochs\.jsonl is not that of the checkpoints: .*0\.99.* damaged='best'"
-    ):
+    changes = {
+        "a figure": [*epochs[:1], epochs[1] | {"val_accuracy": 0.99}, epochs[2]],
+        "twice": [epochs[0], *epochs],
+        "twice at the end": [*epochs, epochs[2]],
+        "nothing": [epochs[0], None, epochs[2]],
+        "no figures": [epochs[0], {}, epochs[2]],
+    }
+    file.write_text("".join(json.dumps(epoch) + "\n" for epoch in changes[what]))
+    with pytest.raises(RunError, match=r"epochs\.jsonl are not those of the checkpoints: .*epoch.* damaged='best'"):
         list(row.train())
     list(row.train(damaged="best"))
     assert row.training.records("epochs") == epochs
