@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .checks import unknown
+from .checks import make_plain, unknown, whole
 from .exact import LatticeConv2d, check_exact
 from .kernels import MAX_NEURONS, SpikeStatistics, log_det, pattern_distances
 from .networks import SpikingNetwork, reset_state
-from .recording import record_spikes, scoring_mode
+from .recording import as_network, own_state, record_spikes, scoring_mode
 from .spaces import OpMask
 
 if TYPE_CHECKING:
@@ -52,7 +52,6 @@ def _check_mask(supernet: SpikingNetwork, mask: OpMask) -> None:
         )
 
 
-@torch.no_grad()
 def spike_statistics(
     supernet: SpikingNetwork,
     mask: OpMask,
@@ -67,6 +66,7 @@ def spike_statistics(
     The plain, obviously correct scorer. ``bn='running'``, ``feedback=False`` and ``reset=False`` reproduce the
     published code's behaviour.
     """
+    supernet = as_network(supernet)
     _check_mask(supernet, mask)
     neurons: dict[str, int] = {}
     found: dict[str, list[tuple[Tensor, Tensor]]] = {}
@@ -76,7 +76,7 @@ def spike_statistics(
         neurons[name] = c.shape[1]
         found.setdefault(name, []).append((c.sum(1).to(torch.int64), pattern_distances(c)))
 
-    with scoring_mode(supernet, bn), record_spikes(supernet, on_spikes=count):
+    with own_state(supernet, grad=False), scoring_mode(supernet, bn), record_spikes(supernet, on_spikes=count):
         supernet(batch.to(supernet.input_centre.device), reset=reset, mask=mask, feedback=feedback)
     if max(neurons.values()) >= MAX_NEURONS:
         raise ValueError(f"a LIF layer has {max(neurons.values())} neurons; counts are exact below 2**24 only.")
@@ -109,10 +109,9 @@ class ScoringConfig:
         for name, choices in (("bn", ("batch", "running")), ("engine", ("auto", "plain", "fast"))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, got {getattr(self, name)!r}.")
-        for name, low in (("batch_size", 2), ("num_batches", 1)):
-            value = getattr(self, name)
-            if type(value) is not int or value < low:
-                raise ValueError(f"{name} must be an integer >= {low}, got {value!r}.")
+        make_plain(self, wholes={"batch_size": 2, "num_batches": 1}, reals={})
+        for name in ("feedback", "reset", "fresh_batches"):
+            object.__setattr__(self, name, bool(getattr(self, name)))
         if self.engine == "fast" and not self.reset:
             raise ValueError("the fast engine always starts from reset states; use engine='plain' with reset=False.")
 
@@ -139,7 +138,8 @@ class Scorer:
     def __init__(
         self, *, supernet: SpikingNetwork, batches: Sequence[Tensor], config: ScoringConfig | None = None, **settings
     ) -> None:
-        self.supernet, self.batches = supernet, tuple(batches)
+        self.supernet = supernet = as_network(supernet)
+        self.batches = tuple(torch.as_tensor(batch).detach() for batch in batches)
         self.config = replace(config or ScoringConfig(), **settings)
         if self.config.engine == "fast":
             from .fast import check_supported
@@ -214,6 +214,7 @@ def count_parameters(supernet: SpikingNetwork, mask: OpMask) -> int:
 
     Of ``OpMask.from_cell(cell.live(), space)`` it is what ``build_network`` builds, which leaves those edges out.
     """
+    supernet = as_network(supernet)
     _check_mask(supernet, mask)
     pruned = [f"{edge}:{op}" for edge, alive in mask.items() for op in mask.space.ops if op not in alive]
     gone = [cell.ops[key] for cell in (supernet.cell1, supernet.cell2) for key in pruned if key in cell.ops]
@@ -267,8 +268,7 @@ def score_in_processes(scorer: Scorer, *, workers: int) -> Iterator[tuple[Callab
     """
     if not scorer.config.reset:
         raise ValueError("workers give the same bits only if states are reset; with reset=False score in one process.")
-    if not isinstance(workers, int) or workers < 1:
-        raise ValueError(f"workers must be a positive integer, got {workers!r}.")
+    workers = whole("workers", workers)
     reset_state(scorer.supernet)  # what an earlier pass left does not travel
     threads = max(1, torch.get_num_threads() // workers)
     context = multiprocessing.get_context("spawn")  # a forked torch may hang on its threads

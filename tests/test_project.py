@@ -92,7 +92,7 @@ def test_ci_is_executable_and_runs_the_test_command() -> None:
 
 BASE = {"checks", "files"}  # small helpers on the standard library alone, which every door may use
 CORE = {"cells", "spaces", "kernels", "layers", "recording", "exact", "networks", "scoring", "search", "records"}
-CORE |= {"paths", "methods", "training", "checkpoints", "energy"}
+CORE |= {"paths", "methods", "training", "checkpoints", "energy", "notation"}
 FOLDERS = ("fast", "data", "lab", "figures", "widgets")
 
 # Door -> (doors it may import, packages it may import at its top, packages inside functions only). ``core``, ``base``
@@ -111,6 +111,7 @@ DOORS = {
 LIGHT = {
     "cells": "numpy networkx",
     "spaces": "numpy",
+    "notation": "numpy",
     "search": "numpy scipy",
     "records": "",
     "paths": "",

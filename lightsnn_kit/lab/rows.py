@@ -12,16 +12,17 @@ import numpy as np
 import torch
 
 from ..cells import Cell
-from ..checkpoints import load_network
+from ..checkpoints import DAMAGED, network_of, read_checkpoint
+from ..checks import shown
 from ..data import Splits
 from ..energy import EnergyReport, measure_energy
-from ..files import RunError
+from ..files import RunError, differences, to_json, write_text
 from ..methods import Chosen, choose, method_of
 from ..networks import SpikingNetwork, build_network
 from ..records import step_record
 from ..scoring import Measures, Scorer, measure
 from ..spaces import CellSpace, OpMask
-from ..training import EpochRecord, TrainingDivergedError, evaluate, fit
+from ..training import EpochRecord, TrainConfig, TrainingDivergedError, evaluate, fit, identity_of
 from .presets import Preset
 from .recorded import RecordedScore
 from .results import provenance_of
@@ -131,10 +132,10 @@ class Row:
             self.stage.write_json("measured", {"sahd": found.sahd, "hd": found.hd})
         return found
 
-    def train(self) -> Iterator[EpochRecord]:
+    def train(self, *, damaged: str = DAMAGED[0]) -> Iterator[EpochRecord]:
         """Train the chosen cell, epoch by epoch; epochs done before come first, a finished training only tells them.
 
-        A training that diverges keeps its best epoch so far, and says so.
+        A training that diverges keeps its best epoch so far, and says so. ``damaged`` as in ``training.fit``.
         """
         self.choose()
         config = replace(self.preset.train, seed=self.seed)
@@ -143,22 +144,43 @@ class Row:
         if self._take_over_training(stage):
             yield from (EpochRecord(**record) for record in stage.records("epochs"))
             return
-        started, done, diverged = time.perf_counter(), len(stage.records("epochs")), False
+        started, done, diverged = time.perf_counter(), 0, False
         network = self.untrained().to(self.experiment.device)
         try:
-            for record in fit(network, self.splits, config, folder=stage.path / "checkpoints"):
-                if record.epoch > done:
-                    stage.append("epochs", asdict(record))
+            for record in fit(network, self.splits, config, folder=stage.path / "checkpoints", damaged=damaged):
+                self._keep(stage, asdict(record), damaged)
+                done += 1
                 yield record
         except TrainingDivergedError:
             diverged = True
         if not stage.finished:
+            if extra := stage.records("epochs")[done:]:
+                self._cut(stage, done, [f"there is one more, {shown(extra[0])}"], damaged)
             epochs = stage.records("epochs")
             best = max(epochs, key=lambda epoch: epoch["val_accuracy"], default={})
             seconds = {"train": sum(epoch["seconds"] for epoch in epochs)}
             seconds["train_and_checkpoints"] = time.perf_counter() - started
             chosen = {name: best[name] for name in ("epoch", "val_accuracy") if best}
             stage.finish(chosen | {"diverged": diverged, "seconds": seconds})
+
+    def _keep(self, stage: Stage, record: dict[str, object], damaged: str) -> None:
+        """Write an epoch down; one that was written before must be the same, or gives way in a mended training."""
+        epochs, index = stage.records("epochs"), record["epoch"] - 1
+        if index < len(epochs):
+            if not (other := differences(untimed(epochs[index]), untimed(record), at=f"epoch {index + 1}")):
+                return
+            self._cut(stage, index, other, damaged)
+        stage.append("epochs", record)
+
+    def _cut(self, stage: Stage, index: int, other: list[str], damaged: str) -> None:
+        """Leave out the records from ``index`` on, which are not those of the checkpoints; refused unless told to."""
+        file = stage.path / "epochs.jsonl"
+        if damaged == DAMAGED[0]:
+            raise RunError(
+                f"the epochs in {file} are not those of the checkpoints: {'; '.join(other)}. Restore the file, or pass "
+                f"damaged='best' to write it anew from there on."
+            )
+        write_text(file, "".join(to_json(epoch) + "\n" for epoch in stage.records("epochs")[:index]))
 
     def _take_over_training(self, stage: Stage) -> bool:
         """Copy the epochs of a finished row of the same cell, training and seed: they would be repeated bit for bit."""
@@ -189,8 +211,19 @@ class Row:
             raise RunError(f"the training in {self.training.path} has not ended; go on with it first.")
         whose = self.training.result.get("same_network_as", self.method)
         best = self.experiment.folder.path / whose / f"seed{self.seed}" / "train" / "checkpoints" / "best.pt"
-        network = self.untrained() if "epoch" not in self.training.result else load_network(best)
-        return network.to(self.experiment.device)
+        if "epoch" not in (result := self.training.result):
+            return self.untrained().to(self.experiment.device)
+        config, epochs = TrainConfig(**self.training.settings["train"]), self.training.records("epochs")
+        recorded = {f"epoch {number}": untimed(one) for number, one in enumerate(epochs[: result["epoch"]], 1)}
+        try:
+            stored = read_checkpoint(best, identity=identity_of(self.untrained(), self.splits, config))
+            trained = {f"epoch {number}": untimed(one) for number, one in enumerate(stored["history"], 1)}
+            if other := differences(recorded, trained):
+                raise ValueError(f"{best} is not the best epoch that was recorded: {'; '.join(other)}.")
+            return network_of(stored, best).to(self.experiment.device)
+        except (ValueError, FileNotFoundError) as error:
+            again = f"remove the folder {best.parent.parent} and train again: it repeats the same epochs"
+            raise RunError(f"{error} Restore {best.name} from a copy, or {again}.") from None
 
     def test(self) -> dict[str, object]:
         """Test the trained network once, count its spikes and operations, and finish the row, which is returned."""
@@ -226,6 +259,11 @@ class Row:
 
     def _seconds(self) -> dict[str, float]:
         return {"load": self.experiment.load(self.seed)[1], "search": self.stage.read_json("chosen")["search_seconds"]}
+
+
+def untimed(epoch: object) -> object:
+    """A record of an epoch to compare: a training that goes on from an earlier checkpoint repeats it in other times."""
+    return epoch | {"seconds": 0} if isinstance(epoch, dict) else epoch
 
 
 def search_figures(stage: Stage) -> dict[str, object]:

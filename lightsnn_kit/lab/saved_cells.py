@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ..cells import Cell
+from ..cells import Cell, as_cell
 from ..files import RunError, RunExistsError, at_root, make_writable, read_json, write_json
 
 
@@ -48,7 +48,7 @@ def read_cell(value: object) -> tuple[Cell, str]:
         if not path.is_file():
             raise RunError(f"no saved cell {path}; give the file of one, a cell's string or its matrix.")
         return _read(path), re.sub(r"[^\w.-]+", "-", path.stem)
-    return Cell.parse(value) if isinstance(value, str) else Cell.from_matrix(value), ""
+    return as_cell(value), ""
 
 
 def _read(path: Path) -> Cell:
