@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import shutil
@@ -48,6 +49,29 @@ def user_path(path: str | os.PathLike[str]) -> Path:
 def at_root(path: str | os.PathLike[str]) -> Path:
     """A path of a run as a user gives it: a relative one starts at `project_root`, ``~`` is the home folder."""
     return project_root() / user_path(path)
+
+
+_MARKS = {  # how a text file of a spreadsheet begins -> its encoding; UTF-16's mark is the beginning of UTF-32's
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+def read_text(path: str | os.PathLike[str]) -> str:
+    """Read a text file as people's programs write it: UTF-8, or what its byte-order mark says; any ends of line.
+
+    ``ValueError`` for bytes that are no text; ``OSError`` as ``open`` raises it.
+    """
+    content = user_path(path).read_bytes()
+    encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeError as error:
+        raise ValueError(f"{path} is no {encoding} text ({error.reason}); save it as UTF-8.") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def make_writable(folder: Path) -> None:

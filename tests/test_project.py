@@ -101,7 +101,7 @@ DOORS = {
     "base": ("", "", ""),
     "core": ("base fast: scoring layers data: training", "numpy torch spikingjelly", "networkx scipy"),
     "fast": ("core", "numpy torch numba llvmlite", ""),
-    "data": ("base", "numpy torch", "sklearn tonic pooch"),
+    "data": ("base", "numpy torch", "sklearn tonic pooch psutil platformdirs"),
     "figures": ("base core: cells spaces lab: lab.results", "numpy plotly", ""),
     "lab": ("base core data", "numpy torch scipy psutil nbconvert plotly", "papermill nbclient"),
     "widgets": ("base core figures lab", "numpy plotly traitlets ipywidgets anywidget", "torch spikingjelly"),

@@ -17,17 +17,18 @@ from __future__ import annotations
 import hashlib
 import inspect
 import io
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import torch
 
-from ..checks import unknown
+from ..checks import unknown, whole
 from .cifar import load_cifar10, load_cifar100
 from .event_sets import event_splits, offline
-from .events import frames_from_events
-from .files import data_folder
+from .events import frames_from_events, structured
+from .files import cache_folder, check_memory, data_folder
 from .gestures import load_gestures
 from .simulated import load_digits_dvs, load_motion_dvs
 from .splits import Split, Splits, make_rng
@@ -36,6 +37,7 @@ __all__ = [
     "STAND_INS",
     "Split",
     "Splits",
+    "cache_folder",
     "data_folder",
     "event_splits",
     "frames_from_events",
@@ -44,6 +46,7 @@ __all__ = [
     "offline",
     "register",
     "scoring_batches",
+    "structured",
 ]
 
 _SHA256 = {"fashion-mnist-small.npz": "b2a1d5ab76faa667c03bc1c18cecfe6c67fe0f559267cd50c971efceccd8eb1b"}
@@ -60,9 +63,7 @@ def scoring_batches(split: Split, *, batch_size: int, num_batches: int = 2, seed
     >>> list(x.shape)
     [16, 1, 8, 8]
     """
-    for what, value in (("batch_size", batch_size), ("num_batches", num_batches)):
-        if type(value) is not int or value < 1:
-            raise ValueError(f"{what} must be a positive integer, got {value!r}.")
+    batch_size, num_batches = whole("batch_size", batch_size), whole("num_batches", num_batches)
     if batch_size > len(split):
         raise ValueError(f"batch_size {batch_size} is larger than the split of {len(split)} samples; reduce it.")
     rng, left, batches = make_rng(seed), torch.empty(0), []
@@ -114,8 +115,10 @@ def _random_stand_in(name: str, seed: int, num_steps: int = 16, **_: object) -> 
     if name not in STAND_INS:
         raise unknown("set with a stand-in", name, STAND_INS)
     shape, classes = STAND_INS[name]
-    events = shape[0] == 2
+    events, num_steps = shape[0] == 2, whole("num_steps", num_steps)
     y = torch.arange(8 * classes) % classes
+    needed = 9 * len(y) * math.prod(shape) * (num_steps if events else 1)  # drawn in 8 bytes, kept in one
+    check_memory(f"{name}: {num_steps:,} frames of each recording", needed, "take fewer frames")
     drawn = np.random.RandomState(classes).randint(0, 3 if events else 256, (len(y), *[num_steps][:events], *shape))
     x, part = torch.from_numpy(drawn.astype(np.uint8)), slice(0, 6 * classes)
     parts = {"train": (x[part], y[part]), "test": (x[6 * classes :], y[6 * classes :])}
@@ -156,7 +159,7 @@ def _load_digits(seed: int) -> Splits:
 def _load_fashion(seed: int) -> Splits:
     """2,500 images of the original training set, and 500 of the original test set, 28x28."""
     path = data_folder() / "fashion-mnist-small.npz"
-    restore = f"restore it with 'git checkout -- data/{path.name}', or see data/README.md."
+    restore = f"restore it with 'git checkout -- data/{path.name}', or copy it from the folder data/ of the repository."
     if not path.is_file():
         raise FileNotFoundError(f"no file {path} (sha256 {_SHA256[path.name]}); {restore}")
     content = path.read_bytes()

@@ -1,12 +1,7 @@
-"""CIFAR10 and CIFAR100 from the files as published: pickles of Python 2, read without torchvision.
-
-Unpickling can run code, so only the three names that these files need are allowed.
-"""
+"""CIFAR10 and CIFAR100 from the files as published: pickles of Python 2, read without torchvision."""
 
 from __future__ import annotations
 
-import io
-import pickle
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +9,7 @@ import numpy as np
 import torch
 
 from .files import STAND_IN, fetch, is_stand_in, md5_of, set_folder, unpack
+from .pickles import read_pickle
 from .splits import Splits
 
 _SITE = "https://www.cs.toronto.edu/~kriz/"
@@ -132,8 +128,9 @@ def _read_images(published: _Published, folder: Path, files: tuple[str, ...]) ->
     """Images uint8 [n, 3, 32, 32] and labels int64 [n] of some files, in their order."""
     x, y = [], []
     for path in (folder / file for file in files):
-        content = _unpickle(path)
-        data, labels = content.get("data"), content.get(published.labels)
+        content = read_pickle(path, ("data", published.labels))
+        data, labels = content["data"], content[published.labels]
+        labels = labels.tolist() if isinstance(labels, np.ndarray) else labels
         shape = (len(labels) if isinstance(labels, list) else -1, 3 * _SIDE**2)
         if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape != shape or not len(data):
             raise ValueError(
@@ -142,39 +139,16 @@ def _read_images(published: _Published, folder: Path, files: tuple[str, ...]) ->
             )
         wrong = [label for label in labels if type(label) is not int or not 0 <= label < published.num_classes]
         if wrong:
-            raise ValueError(f"{path} has the label {wrong[0]!r}, expected integers 0..{published.num_classes - 1}.")
+            found = repr(wrong[0])[:40] if isinstance(wrong[0], str | float) else type(wrong[0]).__name__
+            found = str(wrong[0]) if type(wrong[0]) is int and abs(wrong[0]) < 2**64 else found
+            raise ValueError(f"{path} has the label {found}, expected integers 0..{published.num_classes - 1}.")
         x.append(data.reshape(-1, 3, _SIDE, _SIDE))  # [n, 3072]: the red, green and blue rows of an image
         y.extend(labels)
     return torch.from_numpy(np.concatenate(x)), torch.tensor(y)
 
 
 def _read_names(published: _Published, path: Path) -> tuple[str, ...]:
-    names = _unpickle(path).get(published.names)
+    names = read_pickle(path, (published.names,))[published.names]
     if not isinstance(names, list) or len(names) != published.num_classes or {type(name) for name in names} != {str}:
         raise ValueError(f"{path} must hold the list {published.names!r} of {published.num_classes} names.")
     return tuple(names)
-
-
-class _Unpickler(pickle.Unpickler):
-    """Knows the three names that the published files use; any other could run code."""
-
-    allowed = {  # noqa: RUF012
-        ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
-    }
-
-    def find_class(self, module: str, name: str) -> object:
-        if (module, name) not in self.allowed:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no CIFAR file needs")
-        return self.allowed[module, name]
-
-
-def _unpickle(path: Path) -> dict:
-    try:
-        content = _Unpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
-    except Exception as error:  # a damaged pickle can fail in any way
-        raise ValueError(f"{path} cannot be read: {type(error).__name__}: {error}; restore the file.") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold a dictionary, got {type(content).__name__}; restore the file.")
-    return content

@@ -8,28 +8,79 @@ from __future__ import annotations
 import hashlib
 import os
 import tarfile
+import warnings
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..files import replacing
+from ..files import replacing, user_path
 
 STAND_IN = "SYNTHETIC_STAND_IN.txt"
 """The file that marks a folder of made-up samples in the format of a real data set."""
 
 
 def data_folder() -> Path:
-    """The folder named by the variable LIGHTSNN_DATA, or else ``data/`` of the repository the kit is imported from."""
-    named = os.environ.get("LIGHTSNN_DATA")
-    folder = Path(named) if named else Path(__file__).resolve().parents[2] / "data"
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no data folder {folder}; set LIGHTSNN_DATA to the folder data/ of the repository.")
+    """The folder named by the variable LIGHTSNN_DATA, or else ``data/`` of the repository the kit is imported from.
+
+    ``FileNotFoundError`` if there is none, as where the kit was installed without its repository.
+    """
+    root, named = Path(__file__).resolve().parents[2], os.environ.get("LIGHTSNN_DATA")
+    folder = user_path(named) if named else root / "data"
+    if not folder.is_dir() or not (named or (root / "pyproject.toml").is_file()):  # beside an installed kit: another's
+        raise FileNotFoundError(
+            f"no data folder {folder}; set LIGHTSNN_DATA to the folder data/ of the repository, or to a folder of "
+            f"yours for data sets, which may be empty."
+        )
     return folder
 
 
 def set_folder(name: str, folder: str | Path | None) -> Path:
     """``folder``, or else the data set's own folder in ``data_folder()``; it need not exist."""
-    return data_folder() / name if folder is None else Path(folder).expanduser()
+    return data_folder() / name if folder is None else user_path(folder)
+
+
+def cache_folder() -> Path:
+    """The folder for what can be made again: LIGHTSNN_CACHE, or else the kit's own in the user's cache folder.
+
+    It need not exist. ``RunError`` for a user without a home folder.
+    """
+    import platformdirs
+
+    return user_path(os.environ.get("LIGHTSNN_CACHE") or platformdirs.user_cache_dir("lightsnn_kit"))
+
+
+def is_hidden(path: Path, root: Path) -> bool:
+    """True for copies that programs keep out of sight below ``root``: they are no samples, in any layout.
+
+    >>> is_hidden(Path("/x/.data/3/._4.npy"), Path("/x/.data")), is_hidden(Path("/x/.data/3/4.npy"), Path("/x/.data"))
+    (True, False)
+    """
+    return any(part.startswith(".") for part in path.relative_to(root).parts)
+
+
+def visible(folder: Path, ending: str) -> list[Path]:
+    """All files below a folder whose name ends so, in the order of their names, without those that are hidden."""
+    found = [path for path in folder.rglob(f"*{ending}") if path.is_file() and not is_hidden(path, folder)]
+    return sorted(found)
+
+
+def check_memory(what: str, needed: int, advice: str) -> None:
+    """``ValueError`` for what needs more memory than the machine has left, a warning for over half: before it is taken.
+
+    >>> check_memory("frames", 10**18, "take fewer steps")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: frames need 1,000,000,000.0 GB of memory, and ... GB are available; take fewer steps.
+    """
+    import psutil
+
+    if needed < 2**28:  # not worth asking
+        return
+    free = psutil.virtual_memory().available
+    said = f"{what} need {needed / 1e9:,.1f} GB of memory, and {free / 1e9:,.1f} GB are available; {advice}."
+    if needed > free:
+        raise ValueError(said)
+    if needed > free / 2:
+        warnings.warn(said, stacklevel=3)
 
 
 def is_stand_in(folder: Path) -> bool:

@@ -7,17 +7,20 @@ the files, never from a folder's place in the alphabet (where "10" comes before 
 
 from __future__ import annotations
 
+import os
 import re
 import struct
+import zipfile
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from .event_sets import event_splits, offline
-from .files import is_stand_in, set_folder
+from ..files import read_text
+from .event_sets import event_splits
+from .events import EventsError, structured
+from .files import check_memory, is_stand_in, set_folder, visible
 from .splits import Splits
 
 CLASSES = (
@@ -34,7 +37,6 @@ CLASSES = (
     "Other gestures",
 )
 SENSOR = (128, 128, 2)
-EVENT = np.dtype([("x", np.int16), ("y", np.int16), ("p", bool), ("t", np.int64)])
 _PUBLISHED = {"tonic": (1077, 264), "aedat": (1176, 288), "spikingjelly": (1176, 288)}  # recordings in train, test
 _TONIC_MD5 = {"Train": "3a8f0d4120a166bac7591f77409cb105", "Test": "56070e45dadaa85fff82e0fbfbc06de5"}
 
@@ -52,6 +54,7 @@ def load_gestures(
     ``folder`` (default: ``dvs128-gesture`` in ``data_folder()``) holds one of the layouts ``tonic``
     (``DVSGesture/ibmGestureTrain/user*/*.npy``), ``aedat`` (``DvsGesture/*.aedat``) or ``spikingjelly``
     (``events_np/train/*/*.npz``); ``layout`` chooses where there are several. ``Splits.source`` says which was read.
+    Hidden files and folders are left out in each.
     """
     root = set_folder("dvs128-gesture", folder)
     layout, place = _find(root, layout)
@@ -100,34 +103,7 @@ def _missing(root: Path, layout: str | None) -> str:
     )
 
 
-# --- tonic's layout
-
-
-def _tonic(place: Path, part: str) -> Any:
-    """tonic's own data set, after a check of the names, from which it takes labels and users."""
-    folder = place / f"ibmGesture{part.capitalize()}"
-    for path in folder.rglob("*.npy"):
-        match = re.fullmatch(r"user\d+_[^/]+/(\d+)\.npy", path.relative_to(folder).as_posix())
-        if not match or not 0 <= int(match[1]) < len(CLASSES):
-            raise ValueError(f"{path} should be named userNN_LIGHT/LABEL.npy with a label 0..10; rename or remove it.")
-    from tonic.datasets import DVSGesture
-
-    class Here(offline(DVSGesture)):
-        """tonic looks in a folder of its own name, which may be ``place`` itself.
-
-        It also casts whatever the columns hold (tonic 1.7: an x of 65539 becomes 3): ours are checked first.
-        """
-
-        location_on_system = property(lambda self: str(place), lambda self, path: None)
-
-        def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
-            return _read_npy(Path(self.data[index])), self.targets[index]
-
-    Here.__name__ = Here.__qualname__ = "DVSGesture"
-    return Here(str(place), train=part == "train")
-
-
-# --- recordings cut from other files
+# --- recordings of each layout
 
 
 @dataclass(frozen=True)
@@ -148,21 +124,34 @@ class Recordings:
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
         path, label = self.data[index], self.targets[index]
         if not self.spans:
-            return _read_npz(path), label
+            return {".npy": _read_npy, ".npz": _read_npz}[path.suffix](path), label
         events = _read_aedat(path, path.stat().st_mtime_ns)
         start, end = self.spans[index]
         return events[(events["t"] >= start) & (events["t"] < end)], label
 
 
+def _tonic(place: Path, part: str) -> Recordings:
+    folder = place / f"ibmGesture{part.capitalize()}"
+    paths, labels = visible(folder, ".npy"), []
+    for path in paths:
+        match = re.fullmatch(r"user\d+_[^/]+/(\d{1,9})\.npy", path.relative_to(folder).as_posix())
+        if not match or int(match[1]) >= len(CLASSES):
+            raise ValueError(f"{path} should be named userNN_LIGHT/LABEL.npy with a label 0..10; rename or remove it.")
+        labels.append(int(match[1]))
+    if not paths:
+        name = f"{folder.name}.tar.gz (md5 {_TONIC_MD5[part.capitalize()]})"
+        raise FileNotFoundError(f"no files in {folder}; get {name} from figshare and unpack it in {place}.")
+    return Recordings(tuple(paths), tuple(labels), tuple(_user(path.parent) for path in paths))
+
+
 def _spikingjelly(place: Path, part: str) -> Recordings:
     if (marker := place.with_name(f"{place.name}.building")).exists():
         raise ValueError(f"{marker} says that spikingjelly did not finish cutting the recordings; let it do so first.")
-    paths, labels = [], []
-    for path in sorted((place / part).rglob("*.np[yz]")):
+    paths, labels = [*visible(place / part, ".npz"), *visible(place / part, ".npy")], []
+    for path in paths:
         name = path.relative_to(place / part).parts[0]
-        if not name.isdecimal() or int(name) >= len(CLASSES) or path.suffix != ".npz":
+        if not re.fullmatch(r"\d{1,9}", name) or int(name) >= len(CLASSES) or path.suffix != ".npz":
             raise ValueError(f"{path} should be an .npz file in a folder 0..10, its label; move or remove it.")
-        paths.append(path)
         labels.append(int(name))
     if not paths:
         raise FileNotFoundError(f"no files {place / part}/LABEL/*.npz.")
@@ -173,11 +162,14 @@ def _aedat(place: Path, part: str) -> Recordings:
     listed = place / f"trials_to_{part}.txt"
     if not listed.is_file():
         raise FileNotFoundError(f"no {listed}, which names the recordings for {part}.")
+    names = [name for line in read_text(listed).split("\n") if (name := line.strip(' \t;,"'))]
+    names = [name for name in names if not Path(name).name.startswith(".")]
+    if doubled := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"{listed} names {doubled} twice; remove one of the lines, else it counts twice.")
     rows = []  # path, label, start, end
-    for name in filter(None, map(str.strip, listed.read_text().splitlines())):
-        path = place / name
-        if not path.is_file():
-            raise FileNotFoundError(f"no {path}, which {listed.name} names; unpack DvsGesture.tar.gz again.")
+    for path in (place / name for name in names):
+        if not os.path.isfile(path):  # False for names that no file can have, too
+            raise FileNotFoundError(f"no {str(path)[:300]}, which {listed.name} names; unpack DvsGesture.tar.gz again.")
         rows += [(path, *row) for row in _read_table(path.with_name(f"{path.stem}_labels.csv"))]
     if not rows:
         raise ValueError(f"{listed} names no recordings with gestures.")
@@ -189,59 +181,50 @@ _READERS = {"tonic": _tonic, "aedat": _aedat, "spikingjelly": _spikingjelly}
 
 
 def _user(path: Path) -> int:
-    if not (match := re.match(r"user(\d+)_", path.name)):
+    if not (match := re.match(r"user(\d{1,9})_", path.name)):
         raise ValueError(f"{path} should be named userNN_...; rename it, its number tells users apart.")
     return int(match[1])
 
 
 def _read_table(path: Path) -> list[tuple[int, int, int]]:
-    """Label (class - 1), start and end in microseconds of each gesture of a recording."""
-    if not path.is_file():
+    """Label (class - 1), start and end in microseconds of each gesture of a recording; names of columns may lack."""
+    if not os.path.isfile(path):
         raise FileNotFoundError(f"no {path}, the classes and times of a recording; unpack DvsGesture.tar.gz again.")
     rows = []
-    for number, line in enumerate(path.read_text().splitlines()[1:], start=2):  # after the names of the columns
-        if not line.strip():
-            continue
-        try:
-            label, start, end = (int(value) for value in line.split(","))
-            ok = 1 <= label <= len(CLASSES) and 0 <= start < end
-        except ValueError:
-            ok = False
-        if not ok:
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        fields = [field.strip(' "') for field in re.split("[,;\t]", line)]
+        if not any(fields) or (number == 1 and not any(re.search(r"^\s*[-+]?\d", field) for field in fields)):
+            continue  # an empty line; the names of the columns
+        values = [int(field) for field in fields if re.fullmatch(r"[0-9]{1,18}", field)]
+        if len(values) != 3 or len(fields) != 3 or not (1 <= values[0] <= len(CLASSES) and values[1] < values[2]):
             raise ValueError(
-                f"{path}, line {number}: {line!r} should be CLASS,START,END with a class 1..11, START < END."
+                f"{path}, line {number}: {line[:80]!r} should be CLASS,START,END with a class 1..11, START < END."
             )
-        rows.append((label - 1, start, end))
+        rows.append((values[0] - 1, values[1], values[2]))
     return rows
 
 
 def _read_npy(path: Path) -> np.ndarray:
     """Rows of x, y, p and the time in milliseconds, of which tonic keeps whole microseconds."""
     rows = np.load(path)
-    if rows.ndim != 2 or rows.shape[1] != 4:
-        raise ValueError(f"the array must be [events, 4] (x, y, p, t in ms), got {rows.shape}.")
-    t = rows[:, 3] * 1000
-    if not (np.isfinite(t) & (abs(t) < 2**62)).all():
-        raise ValueError("t has values that are no times.")
+    if rows.ndim != 2 or rows.shape[1] != 4 or rows.dtype.kind not in "iuf":
+        raise EventsError(f"the array must be [events, 4] numbers (x, y, p, t in ms), got {rows.dtype} {rows.shape}.")
+    with np.errstate(over="ignore"):  # infinite: refused below
+        t = (
+            rows[:, 3] * 1000.0 if rows.dtype.kind == "f" else rows[:, 3].astype(np.float64) * 1000
+        )  # small integers wrap
+    if not (np.isfinite(t) & (abs(t.astype(np.float64)) < 2**53)).all():
+        raise EventsError("t has values that are no times in milliseconds.")
     return structured(rows[:, 0], rows[:, 1], rows[:, 2], np.trunc(t))
 
 
 def _read_npz(path: Path) -> np.ndarray:
+    with zipfile.ZipFile(path) as archive:  # a small file may hold very much
+        check_memory(f"the columns of {path}", sum(one.file_size for one in archive.infolist()), "cut it")
     with np.load(path) as content:
+        if missing := {"x", "y", "p", "t"} - set(content.files):
+            raise EventsError(f"it must hold the columns x, y, p and t, {', '.join(sorted(missing))} is missing.")
         return structured(content["x"], content["y"], content["p"], content["t"])
-
-
-def structured(x: np.ndarray, y: np.ndarray, p: np.ndarray, t: np.ndarray) -> np.ndarray:
-    """Events as one structured array; ``ValueError`` for columns that do not fit it."""
-    if not len(x) == len(y) == len(p) == len(t):
-        raise ValueError(f"x, y, p and t have {len(x)}, {len(y)}, {len(p)} and {len(t)} values.")
-    events = np.empty(len(t), EVENT)
-    for name, values in (("x", x), ("y", y), ("p", p), ("t", t)):
-        with np.errstate(invalid="ignore"):  # NaN: refused below
-            events[name] = values
-        if not np.array_equal(events[name], values):
-            raise ValueError(f"{name} has values that do not fit {EVENT[name]}.")
-    return events
 
 
 @lru_cache(maxsize=1)

@@ -15,7 +15,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from .events import frames_from_events
+from .events import check_recipe, frames_from_events
+from .files import check_memory
 from .splits import Splits
 
 EVENT = np.dtype([("x", "<i2"), ("y", "<i2"), ("t", "<i8"), ("p", "?")])
@@ -152,21 +153,23 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
 
 def load_digits_dvs(seed: int, *, num_steps: int = 6, by: str = "time") -> Splits:
     """scikit-learn's 1,797 digits as saccade recordings in frames; parts as those of ``digits``."""
-    digits, classes = _digits()
+    digits, classes = _digits("digits-dvs", check_recipe(num_steps, by))
     return _splits("digits-dvs", digits_recordings(digits), (classes, classes, ()), (num_steps, by, seed))
 
 
 def load_motion_dvs(seed: int, *, num_steps: int = 8, by: str = "time") -> Splits:
     """Each of the 1,797 digits in one of four motions, in frames; parts as those of ``digits``."""
-    digits, classes = _digits()
+    digits, classes = _digits("motion-dvs", check_recipe(num_steps, by))
     recordings, labels = motion_recordings(digits)
     return _splits("motion-dvs", recordings, (labels, classes, tuple(MOTIONS)), (num_steps, by, seed))
 
 
-def _digits() -> tuple[np.ndarray, np.ndarray]:
+def _digits(name: str = "", num_steps: int = 1) -> tuple[np.ndarray, np.ndarray]:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
+    needed = 2 * len(bunch.target) * num_steps * 2 * SIDE**2  # a list of frames, then one array
+    check_memory(f"{name}: {num_steps:,} frames of each recording", needed, "take fewer frames")
     return bunch.images.astype(np.int32), bunch.target
 
 

@@ -12,14 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..checks import real, whole
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
     """Samples with their labels: images ``x`` [n, C, H, W] or event frames [n, T, 2, H, W], ``y`` int64 [n].
 
     ``x`` is uint8, int16 (event counts over 255) or floating point, as tensor or array (shared, not copied).
-    ``ValueError`` for another shape or type, other labels than integers from 0, unequal lengths, no samples, NaN or
-    infinity.
+    ``ValueError`` for another shape or type, channels that come last, other labels than integers from 0, unequal
+    lengths, no samples, NaN or infinity.
 
     >>> Split(np.zeros((3, 1, 8, 8), np.uint8), [0, 1, 1])
     Split(x=uint8[3, 1, 8, 8], y=int64[3])
@@ -29,8 +31,8 @@ class Split:
     y: torch.Tensor
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "x", _check_samples(torch.as_tensor(self.x)))
-        object.__setattr__(self, "y", _check_labels(torch.as_tensor(self.y), len(self.x)))
+        object.__setattr__(self, "x", _check_samples(_tensor("x", self.x)))
+        object.__setattr__(self, "y", _check_labels(_tensor("y", self.y), len(self.x)))
 
     def __len__(self) -> int:
         return len(self.y)
@@ -73,6 +75,10 @@ class Splits:
     stand_in: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "num_classes", whole("num_classes", self.num_classes))
+        object.__setattr__(self, "class_names", tuple(map(str, self.class_names)))
+        object.__setattr__(self, "centre", tuple(whole("centre", value, low=-math.inf) for value in self.centre))
+        object.__setattr__(self, "scale", real("scale", self.scale))
         num_classes, sample = len(self.train.y.unique()), (self.train.x.shape[1:], self.train.x.dtype)
         for part, split in (("train", self.train), ("val", self.val), ("test", self.test)):
             if (split.x.shape[1:], split.x.dtype) != sample:
@@ -80,14 +86,20 @@ class Splits:
             if (top := int(split.y.max())) >= num_classes:
                 raise ValueError(
                     f"{self.name}: {part} has label {top}, but train holds {num_classes} classes, so labels must be "
-                    f"0..{num_classes - 1}; number the classes without gaps, each with a sample in train."
+                    f"0..{num_classes - 1}; number the classes without gaps, each with a sample in train: "
+                    f"np.unique(y, return_inverse=True) does it."
                 )
+        if num_classes < 2:
+            raise ValueError(
+                f"{self.name}: every sample of train has the label {int(self.train.y[0])}, and there is nothing to "
+                f"tell apart: give samples of at least 2 classes, labelled 0, 1, ..."
+            )
         fits = (num_classes, num_classes, self.train.x.shape[-3], self.train.events)
         given = (self.num_classes, len(self.class_names), len(self.centre), self.events)
-        if given != fits or num_classes < 2:
+        if given != fits:
             raise ValueError(
                 f"{self.name}: (classes, class names, channels of centre, events) are {given}, expected {fits} from "
-                f"train, with at least 2 classes."
+                f"train."
             )
 
     @classmethod
@@ -112,7 +124,7 @@ class Splits:
         else:
             val = _named_split(name, "val", val)
         num_classes = len(train.y.unique())
-        class_names = tuple(class_names or map(str, range(num_classes)))
+        class_names = tuple(class_names) if len(class_names) else tuple(map(str, range(num_classes)))
         return cls(name, train, val, test, num_classes, class_names, *_normalisation(name, train), train.events)
 
     def network_settings(self) -> dict:
@@ -128,31 +140,72 @@ class Splits:
 
 def make_rng(seed: int) -> np.random.RandomState:
     """NumPy's frozen generator: only its stream is promised to stay the same, so a seed means one split for good."""
-    if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or not 0 <= seed < 2**32:
-        raise ValueError(f"seed must be an integer in 0..2**32-1, got {seed!r}.")
-    return np.random.RandomState(seed)
+    seed = whole("seed", seed, low=0)
+    words = [seed >> shift & 0xFFFFFFFF for shift in range(0, seed.bit_length(), 32)]
+    return np.random.RandomState(words if len(words) > 1 else seed)
+
+
+def _tensor(name: str, values: object) -> torch.Tensor:
+    """A tensor of an array, of lists or of tensors, whose memory is shared where it can be; without gradients."""
+    if isinstance(values, list | tuple) and values and all(isinstance(value, torch.Tensor) for value in values):
+        values = torch.stack([value.detach() for value in values]) if len({v.shape for v in values}) == 1 else None
+    if isinstance(values, torch.Tensor):
+        return values.detach()
+    try:
+        array = np.asarray(values)
+    except ValueError:  # ragged
+        array = np.asarray(None)
+    if array.dtype.kind in "US" or (array.dtype.kind == "O" and array.size and isinstance(array.flat[0], str)):
+        raise ValueError(
+            f"{name} must be numbers, got texts such as {str(next(array.flat, ''))[:40]!r}. Number the classes: "
+            f"class_names, y = np.unique(labels, return_inverse=True), of all parts together."
+        )
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must be one array of numbers, got {type(values).__name__} of {array.dtype}.")
+    try:
+        return torch.from_numpy(array)
+    except (TypeError, ValueError):  # numbers of 80 bits, another order of bytes, strides below 0
+        plain = np.float64 if array.dtype.kind == "f" and array.itemsize > 8 else array.dtype.newbyteorder("=")
+        return torch.from_numpy(array.astype(plain, order="C"))
 
 
 def _check_samples(x: torch.Tensor) -> torch.Tensor:
     """Samples, after a check of shape, type and finite values."""
-    if x.ndim not in (4, 5) or (x.ndim == 5 and x.shape[2] != 2) or 0 in x.shape:
-        raise ValueError(
-            f"x must be images [n, C, H, W] or event frames [n, T, 2, H, W] with at least one sample, got shape "
-            f"{list(x.shape)}; grey images [n, H, W] need an axis: x[:, None]."
-        )
+    _check_layout(x.shape)
     if x.dtype not in (torch.uint8, torch.int16) and not x.is_floating_point():
-        raise ValueError(f"x must be uint8, int16 or floating point, got {x.dtype}; use .to(torch.uint8) or .float().")
+        values = x.numpy(force=True)
+        fits = not x.is_complex() and values.min() >= 0 and values.max() <= 255
+        advice = "uint8 holds these values" if fits else "use float32 (exact up to 2**24); uint8 would cut these values"
+        raise ValueError(f"x must be uint8, int16 or floating point, got {x.dtype}; {advice}.")
     if x.is_floating_point() and len(bad := (~x.isfinite()).flatten(1).any(1).nonzero()):
         raise ValueError(f"x has NaN or infinity in sample {int(bad[0])} ({len(bad)} of {len(x)} samples).")
     return x
 
 
+def _check_layout(shape: torch.Size) -> None:
+    """``ValueError`` for other than images and event frames, and for those whose channels come last."""
+    shape = list(shape)
+    if len(shape) in (4, 5) and 0 not in shape:
+        *_, height, width, last = shape
+        lone = min(height, width) > 4 or height == width > last  # else it may be a small image, or have few channels
+        if last in (1, 2, 3, 4) and lone and (len(shape) == 4 or shape[2] != 2):
+            looks, axes = {4: ("[n, H, W, C]", "(0, 3, 1, 2)"), 5: ("[n, T, H, W, C]", "(0, 1, 4, 2, 3)")}[len(shape)]
+            raise ValueError(f"x {shape} looks like {looks}; use transpose{axes}, of a tensor permute{axes}.")
+    if len(shape) not in (4, 5) or (len(shape) == 5 and shape[2] != 2) or 0 in shape:
+        raise ValueError(
+            f"x must be images [n, C, H, W] or event frames [n, T, 2, H, W] with at least one sample, got shape "
+            f"{shape}; grey images [n, H, W] need an axis: x[:, None]."
+        )
+
+
 def _check_labels(y: torch.Tensor, num_samples: int) -> torch.Tensor:
     """Labels as int64, after a check of type, length and sign."""
     if y.shape != (num_samples,) or y.is_floating_point() or y.is_complex() or y.dtype is torch.bool:
+        advice = "for one-hot rows use y.argmax(1)" if y.ndim == 2 and y.shape[1] > 1 else "use y.ravel()"
+        advice = "for whole numbers use y.astype(np.int64), of a tensor y.long()" if y.ndim == 1 else advice
         raise ValueError(
             f"y must be one integer label for each of the {num_samples} samples (shape [{num_samples}], int64), got "
-            f"shape {list(y.shape)}, {y.dtype}."
+            f"shape {list(y.shape)}, {y.dtype}" + (f"; {advice}." if y.numel() >= num_samples else ".")
         )
     if (y := y.long()).min() < 0:
         raise ValueError(f"y must be labels 0..K-1, got {int(y.min())} for sample {int(y.argmin())}.")
@@ -187,6 +240,8 @@ def _normalisation(name: str, split: Split) -> tuple[tuple[int, ...], float]:
     std = math.sqrt(var.mean() + mean.var(correction=0))
     if std == 0:
         raise ValueError(f"{name}: every value of train is {float(mean[0]):g}; there is nothing to tell samples apart.")
+    if not 1e-30 < std < 1e30:
+        raise ValueError(f"{name}: the values of train spread by {std:g}; bring them to a range such as 0..1.")
     return tuple(round(value) for value in mean.tolist()), float(f"{1 / std:.6g}")
 
 

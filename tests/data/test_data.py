@@ -259,7 +259,7 @@ BAD_TENSORS = {
     ),
     "int64 pixels": (
         {"train": (checkerboard()[0].long(), [0] * 20)},
-        r"uint8, int16 or floating point, got torch.int64; use .to",
+        r"uint8, int16 or floating point, got torch.int64; uint8 holds these values",
     ),
     "float labels": (
         {"train": (checkerboard()[0], torch.zeros(20))},
@@ -281,7 +281,10 @@ BAD_TENSORS = {
         {"test": checkerboard(20, 3)},
         r"test has label 2, but train holds 2 classes, so labels must be 0..1",
     ),
-    "one class": ({"train": checkerboard(20, 1), "test": checkerboard(20, 1)}, r"at least 2 classes"),
+    "one class": (
+        {"train": checkerboard(20, 1), "test": checkerboard(20, 1)},
+        r"has the label 0, .* 2 classes",
+    ),
     "class names": ({"class_names": ("a", "b", "c")}, r"\(2, 3, 1, False\), expected \(2, 2, 1, False\)"),
     "other size": (
         {"test": checkerboard(shape=(1, 6, 6))},
@@ -299,7 +302,7 @@ BAD_TENSORS = {
         {"train": (torch.full((20, 1, 4, 4), 7.0), [0, 1] * 10), "test": (torch.ones(2, 1, 4, 4), [0, 1])},
         r"every value of train is 7;",
     ),
-    "seed": ({"seed": -1}, r"seed must be an integer in 0..2\*\*32-1, got -1"),
+    "seed": ({"seed": -1}, r"seed must be a whole number of 0 or more, got -1"),
 }
 
 
@@ -343,8 +346,8 @@ def test_unknown_name_and_bad_seed():
     with pytest.raises(ValueError, match=r"unknown data set \['digits'\]"):
         load(["digits"])
     register("mine", lambda seed: pytest.fail("the loader ran in spite of a bad seed"))
-    for seed in (-1, 2**32, 1.0, True, "7"):
-        with pytest.raises(ValueError, match=r"seed must be an integer in 0\.\.2\*\*32-1, got"):
+    for seed in (-1, 1.0, True, "7"):
+        with pytest.raises(ValueError, match=r"seed must be a whole number of 0 or more, got"):
             load("mine", seed=seed)
 
 
@@ -378,5 +381,7 @@ def test_scoring_batches_never_repeat_a_sample_needlessly(n, size, batches, seed
 
 @pytest.mark.parametrize("options", [{"batch_size": 0}, {"batch_size": 2.0}, {"batch_size": 2, "num_batches": -1}])
 def test_scoring_batches_need_positive_integers(options):
-    with pytest.raises(ValueError, match=r"(batch_size|num_batches) must be a positive integer, got (0|2.0|-1)\."):
+    with pytest.raises(
+        ValueError, match=r"(batch_size|num_batches) must be a whole number of 1 or more, got (0|2.0|-1)\."
+    ):
         scoring_batches(tiny().train, seed=0, **options)
