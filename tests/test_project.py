@@ -90,7 +90,7 @@ def test_ci_is_executable_and_runs_the_test_command() -> None:
 
 # ---- the import table, by door ---------------------------------------------------------------------------------------
 
-BASE = {"checks", "files"}  # small helpers on the standard library alone, which every door may use
+BASE = {"checks", "files", "locks"}  # small helpers on the standard library alone, which every door may use
 CORE = {"cells", "spaces", "kernels", "layers", "recording", "exact", "networks", "scoring", "search", "records"}
 CORE |= {"paths", "methods", "training", "checkpoints", "energy"}
 FOLDERS = ("fast", "data", "lab", "figures", "widgets")
