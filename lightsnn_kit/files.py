@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -18,10 +17,15 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from .locks import locked
+from .locks import remove_left_over, scratch, sync
 
 _SUM = re.compile(rb'(?:, )?"crc32": "([0-9a-f]{8})"\}')  # at the end of an object
-_GO_ON = "Restore it from a copy, or remove it to have it made again; what you changed yourself is read without 'crc32'."
+_GO_ON = (
+    "Restore it from a copy, or remove it to have it made again; what you changed yourself is read without 'crc32'."
+)
+
+
+UNREADABLE = (ValueError, RecursionError, MemoryError)  # what parsers raise, the last two for what is nested deeply
 
 
 class RunError(Exception):
@@ -63,6 +67,7 @@ def at_root(path: str | os.PathLike[str]) -> Path:
 
 def make_writable(folder: Path) -> None:
     """Make the folder if it is absent; ``RunError`` if nothing can be written there."""
+    folder = user_path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):  # permission bits may lie (network drives): try it
@@ -105,14 +110,14 @@ def plain(value: object) -> object:
 def reading(what: object) -> Iterator[None]:
     """Make a ``RunError`` of whatever odd content raises in the block; it names ``what`` was read.
 
-    >>> with reading("'x' in row 3"):
+    >>> with reading("'x' in row 3"):  # doctest: +ELLIPSIS
     ...     len(None)
     Traceback (most recent call last):
-    lightsnn_kit.files.RunError: cannot use what 'x' in row 3 holds: TypeError: object of type 'NoneType' has no len()...
+    lightsnn_kit.files.RunError: cannot use what 'x' in row 3 holds: TypeError: ...
     """
     try:
         yield
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError, MemoryError) as error:
+    except (*UNREADABLE, ArithmeticError, AttributeError, LookupError, TypeError) as error:
         why = f"{type(error).__name__}: {error}"[:300]
         raise RunError(f"cannot use what {what} holds: {why}. Restore it from a copy, or leave it out.") from None
 
@@ -124,48 +129,16 @@ def replacing(path: Path) -> Iterator[Path]:
     A reader finds the old one or the new one, never a part. What a failed block has made is removed; what a killed one
     has made, the next block in that folder removes.
     """
+    path = user_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_left_over(path.parent)
-    with _scratch(path) as scratch:
-        making = scratch / "new"
+    remove_left_over(path.parent)
+    with scratch(path) as folder:
+        making = folder / "new"
         yield making
         if making.is_file():
-            _sync(making)
+            sync(making)
         os.replace(making, path)
-        _sync(path.parent)  # the name, too, is on the disk
-
-
-@contextmanager
-def _scratch(path: Path) -> Iterator[Path]:
-    """A folder beside ``path`` (renaming is atomic within one drive), locked as long as this process works in it."""
-    while True:
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name[:100]}.", suffix=".making", dir=path.parent))
-        lock = locked(folder)
-        if lock is not None:  # else it was taken for left over before it had its lock
-            break
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(lock)
-
-
-def _remove_left_over(folder: Path) -> None:
-    """Remove what writers have left that were killed: the operating system let go of their locks, on any machine."""
-    for scratch in folder.glob(".*.making"):
-        lock = locked(scratch, sure=True)
-        if lock is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
-            os.close(lock)
-
-
-def _sync(path: Path) -> None:
-    with suppress(PermissionError):  # Windows opens no folder
-        file = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(file)
-        finally:
-            os.close(file)
+        sync(path.parent)  # the name, too, is on the disk
 
 
 def write_text(path: Path, text: str) -> None:
@@ -237,6 +210,7 @@ def read_json(path: str | Path, *, of: str = "") -> object:
 
 def append_record(path: Path, record: Mapping[str, object], *, of: str = "") -> None:
     """Add one line to a file of records; it is on the disk when this returns, or the file is as it was."""
+    path = user_path(path)
     new, text = not path.exists(), to_json(record).encode()
     with path.open("a+b") as file:
         before = _drop_torn_line(file)
@@ -250,7 +224,7 @@ def append_record(path: Path, record: Mapping[str, object], *, of: str = "") -> 
                 os.ftruncate(file.fileno(), size)
             raise
     if new:
-        _sync(path.parent)
+        sync(path.parent)
 
 
 def read_records(path: Path, *, of: str = "", whole: bool = False) -> list[dict[str, object]]:
@@ -259,6 +233,7 @@ def read_records(path: Path, *, of: str = "", whole: bool = False) -> list[dict[
     ``RunError`` for a line that is damaged, doubled, moved, or of another file: each line's checksum covers the line
     before it.
     """
+    path = user_path(path)
     *lines, torn = path.read_bytes().split(b"\n") if path.exists() else [b""]
     found, before, summed = [], of.encode(), bool(of)
     end = _SUM.search(torn)
@@ -266,9 +241,12 @@ def read_records(path: Path, *, of: str = "", whole: bool = False) -> list[dict[
         raise RunError(f"the last line of {path} is damaged. {_GO_ON}")
     for number, line in enumerate(lines, start=1):
         where = f"line {number} of {path}"
-        record, has_sum = _parsed(line, before, where, f"Remove the lines from {number} on, and the run goes on there.")
-        if summed and not has_sum or not isinstance(record, dict):  # older lines come before those with a checksum
-            raise RunError(f"{where} is no record of this file. Remove the lines from it on, and the run goes on there.")
+        go_on = f"Remove the lines from {number} on, and the run goes on there."
+        record, has_sum = _parsed(line, before, where, go_on)
+        if (summed and not has_sum) or not isinstance(record, dict):  # older lines come before those with a checksum
+            raise RunError(
+                f"{where} is no record of this file. Remove the lines from it on, and the run goes on there."
+            )
         found.append(record)
         before, summed = line, summed or has_sum
     return found
@@ -284,11 +262,15 @@ def _summed(text: bytes, before: bytes) -> bytes:
 def _parsed(text: bytes, before: bytes, where: str, go_on: str = _GO_ON) -> tuple[object, bool]:
     """A value of JSON without its checksum, and whether it had one; ``RunError`` if it is not the one written."""
     found = _SUM.search(text, max(0, len(text) - 24))
-    if found and found.end() == len(text) and int(found[1], 16) != zlib.crc32(text[: found.start()], zlib.crc32(before)):
+    if (
+        found
+        and found.end() == len(text)
+        and int(found[1], 16) != zlib.crc32(text[: found.start()], zlib.crc32(before))
+    ):
         raise RunError(f"{where} was changed since it was written, or belongs to another stage (checksum). {go_on}")
     try:
         value = json.loads(text)
-    except (ValueError, RecursionError, MemoryError) as error:
+    except UNREADABLE as error:
         raise RunError(f"{where} is not JSON ({error or type(error).__name__}). {go_on}") from None
     summed = isinstance(value, dict) and value.pop("crc32", None) is not None
     *_, last = value if isinstance(value, dict) and value else [""]

@@ -1,9 +1,13 @@
-"""Locks of the operating system on files and folders: a process that ends lets go of its own, however it ends."""
+"""Locks of the operating system: a process that ends lets go of its own, however it ends; and what it was making."""
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 try:
@@ -48,3 +52,37 @@ def _lock(file: int, sure: bool) -> bool:
             return False
         raise
     return True
+
+
+@contextmanager
+def scratch(path: Path) -> Iterator[Path]:
+    """A folder beside ``path`` (renaming is atomic within one drive), locked as long as this process works in it."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name[:100]}.", suffix=".making", dir=path.parent))
+        lock = locked(folder)
+        if lock is not None:  # else it was taken for left over before it had its lock
+            break
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def remove_left_over(folder: Path) -> None:
+    """Remove what writers have left that were killed: the operating system let go of their locks, on any machine."""
+    for left in folder.glob(".*.making"):
+        lock = locked(left, sure=True)
+        if lock is not None:
+            shutil.rmtree(left, ignore_errors=True)
+            os.close(lock)
+
+
+def sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk."""
+    with suppress(PermissionError):  # Windows opens no folder
+        file = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)

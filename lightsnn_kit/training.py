@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from .checkpoints import read_checkpoint, write_checkpoint
 from .data import Split, Splits
 from .data.augmentation import augment
-from .files import differences
-from .networks import SpikingCell, SpikingNetwork, reset_state
+from .files import defaults_of, differences
+from .networks import NetworkConfig, SpikingCell, SpikingNetwork, reset_state
 from .recording import kept_modes
 
 _LOSSES = ("cross_entropy", "mse")
@@ -107,6 +107,9 @@ class Evaluation:
     loss: float
     num_correct: int
     num_samples: int
+
+
+_DEFAULTS = {"network_config": defaults_of(NetworkConfig), "train_config": defaults_of(TrainConfig)}
 
 
 def fit(
@@ -226,7 +229,7 @@ class _Training:
             self._save("last.pt")  # epoch 0: a training stopped in its first epoch resumes exactly, too
             return
         stored = read_checkpoint(self.folder / "last.pt")
-        if other := differences({key: stored.get(key) for key in self.identity}, self.identity):
+        if other := differences({key: stored.get(key) for key in self.identity}, self.identity, defaults=_DEFAULTS):
             raise ValueError(
                 f"{self.folder} holds another training: {'; '.join(other)}. Choose another folder, or the earlier "
                 f"settings to resume it."

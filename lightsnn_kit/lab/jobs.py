@@ -22,7 +22,8 @@ from .machine import living, process_identity
 from .notebooks import plan_notebooks
 from .progress import Progress, Status, records, status, time_words
 from .runs import CANCEL_FILE, RunFolder
-from .writers import acquire, now as _now, sign
+from .writers import acquire, sign
+from .writers import now as _now
 
 __all__ = ["Progress", "Status", "cancel", "log", "records", "start", "status", "stop_if_cancelled", "time_words"]
 __all__ += ["wait", "working"]
@@ -73,7 +74,7 @@ def working(run: Path, notebooks: Sequence[Path]) -> Iterator[Callable[[str], No
 
     ``RunError`` if another process works on it. ``RunCancelledError`` instead of what a cancelled notebook raises.
     """
-    cancel = run / "job" / "cancel"
+    cancel = (run := at_root(run)) / "job" / "cancel"
     inherited = os.environ.get(CANCEL_FILE) == str(cancel)  # `start` holds the lock for us
     with contextlib.nullcontext() if inherited else _lock(run):
         if not inherited:
@@ -90,7 +91,7 @@ def working(run: Path, notebooks: Sequence[Path]) -> Iterator[Callable[[str], No
 
 def stop_if_cancelled(run: Path) -> None:
     """Raise ``RunCancelledError`` if the job was asked to stop: between two notebooks."""
-    if (run / "job" / "cancel").exists():
+    if (at_root(run) / "job" / "cancel").exists():
         raise RunCancelledError(f"cancelled; run it again with --run {run} to go on.")
 
 
@@ -104,11 +105,10 @@ def cancel(run: str | Path, *, now: bool = False) -> None:
     if not found.alive:
         raise RunError(f"no job works on {folder} (it is {found.state}), so there is nothing to cancel.")
     (folder / "job" / "cancel").write_text("now" if now else "", encoding="utf-8")
-    if now:
-        # No other process that has got its number since, and none of another machine or container: there the job reads
-        # the file, and ends itself.
-        if process := living(read_json(folder / "job" / "job.json")):
-            process.send_signal(signal.SIGINT)
+    # No other process that has got its number since, and none of another machine or container: there the job reads the
+    # file, and ends itself.
+    if now and (process := living(read_json(folder / "job" / "job.json"))):
+        process.send_signal(signal.SIGINT)
 
 
 def wait(run: str | Path, *, timeout: float | None = None) -> Status:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ..checks import real, whole
-from ..files import RunError, at_root, read_json, reading
+from ..files import RunError, at_root, read_json, reading, user_path
 from .machine import living, same_machine
 from .runs import Stage
 
@@ -65,7 +65,7 @@ def status(run: str | Path) -> Status:
 
 def records(path: Path, name: str) -> tuple[dict[str, object], ...]:
     """The records ``<name>.jsonl`` of a stage's folder, read again only when they have grown."""
-    file = path / f"{name}.jsonl"
+    file = (path := user_path(path)) / f"{name}.jsonl"
     if not file.exists():
         return ()
     stat = file.stat()
@@ -117,7 +117,7 @@ def _state(folder: Path, stages: Sequence[Progress]) -> tuple[str, str]:
 
 
 def _progress(folder: Path) -> tuple[Progress, ...]:
-    found = sorted(folder.rglob("settings.json"), key=lambda path: path.stat().st_mtime_ns)
+X.sort(key=lambda path: path.stat().st_mtime_ns)
     counted = [(path.parent, *_counted(path.parent)) for path in found]
     recent: dict[str | None, list[float]] = {}
     for _, name, _, seconds in counted:

@@ -15,13 +15,13 @@ from ..cells import Cell
 from ..checkpoints import load_network
 from ..data import Splits
 from ..energy import EnergyReport, measure_energy
-from ..files import RunError
+from ..files import RunError, defaults_of, differences, reading
 from ..methods import Chosen, choose, method_of
 from ..networks import SpikingNetwork, build_network
 from ..records import step_record
 from ..scoring import Measures, Scorer, measure
 from ..spaces import CellSpace, OpMask
-from ..training import EpochRecord, TrainingDivergedError, evaluate, fit
+from ..training import EpochRecord, TrainConfig, TrainingDivergedError, evaluate, fit
 from .presets import Preset
 from .recorded import RecordedScore
 from .results import provenance_of
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 ENERGY_SAMPLES = 256  # test samples on which spikes and operations are counted
 SEARCHED = ("search_seconds", "build_seconds", "first_score_seconds", "score_seconds_median")
+_DEFAULTS = {"train": defaults_of(TrainConfig)}  # of settings that runs of earlier versions lack
 COUNTED = ("firing_rate", "spikes", "synops", "macs", "energy_pj", "spikingjelly_energy_pj", "assumptions")
 
 
@@ -72,20 +73,22 @@ class Row:
         With ``feedback=False`` that is the chosen one without its backward edges: they are never read, in training
         neither, and what computing them would cost is not counted.
         """
-        chosen = Cell.parse(self.stage.read_json("chosen")["cell"])
+        with reading(self.stage.path / "chosen.json"):
+            chosen = Cell.parse(self.stage.read_json("chosen")["cell"])
         return chosen if self.preset.scoring.feedback else chosen.forward_part()
 
     # ---- the steps
 
     def choose(self) -> Chosen:
         """Choose the cell, score by score; what earlier runs have scored is read back."""
-        stage = self.open()
-        if not stage.has("chosen"):
-            chosen = self._choose(stage)
-            figures = {name: getattr(chosen, name) for name in ("score", "evaluations", "seconds")}
-            stage.write_json("chosen", {"cell": str(chosen.cell)} | figures | search_figures(stage))
-        kept = stage.read_json("chosen")
-        return Chosen(Cell.parse(kept["cell"]), kept["score"], kept["evaluations"], kept["seconds"])
+        with self.open() as stage:
+            if not stage.has("chosen"):
+                chosen = self._choose(stage)
+                figures = {name: getattr(chosen, name) for name in ("score", "evaluations", "seconds")}
+                stage.write_json("chosen", {"cell": str(chosen.cell)} | figures | search_figures(stage))
+            kept = stage.read_json("chosen")
+            with reading(stage.path / "chosen.json"):
+                return Chosen(Cell.parse(kept["cell"]), kept["score"], kept["evaluations"], kept["seconds"])
 
     def _choose(self, stage: Stage) -> Chosen:
         if self.given is not None:
@@ -138,17 +141,27 @@ class Row:
         """
         self.choose()
         config = replace(self.preset.train, seed=self.seed)
-        stage = self.experiment.folder.stage(f"{self.name}/train", {"cell": str(self.cell), "train": asdict(config)})
-        stage.expect("epochs", config.epochs)
-        if self._take_over_training(stage):
-            yield from (EpochRecord(**record) for record in stage.records("epochs"))
-            return
-        started, done, diverged = time.perf_counter(), len(stage.records("epochs")), False
+        settings = {"cell": str(self.cell), "train": asdict(config)}
+        with self.experiment.folder.stage(f"{self.name}/train", settings, defaults=_DEFAULTS) as stage:
+            stage.expect("epochs", config.epochs)
+            if self._take_over_training(stage):
+                with reading(stage.path / "epochs.jsonl"):
+                    yield from (EpochRecord(**record) for record in stage.records("epochs"))
+            else:
+                yield from self._train(stage, config)
+
+    def _train(self, stage: Stage, config: TrainConfig) -> Iterator[EpochRecord]:
+        started, kept, diverged = time.perf_counter(), stage.records("epochs"), False
         network = self.untrained().to(self.experiment.device)
         try:
             for record in fit(network, self.splits, config, folder=stage.path / "checkpoints"):
-                if record.epoch > done:
+                if record.epoch > len(kept):
                     stage.append("epochs", asdict(record))
+                elif {**kept[record.epoch - 1], "seconds": record.seconds} != asdict(record):
+                    raise RunError(
+                        f"epoch {record.epoch} in {stage.path} is another in its records than in its checkpoint: files "
+                        "of two trainings. Remove that folder to train again, or choose another run folder."
+                    )
                 yield record
         except TrainingDivergedError:
             diverged = True
@@ -167,7 +180,7 @@ class Row:
         for row in self.experiment.rows():
             twin = row.training
             same = twin.finished and row.stage.finished and row.seed == self.seed and row.name != self.name
-            if same and twin.settings == stage.settings:
+            if same and not differences(twin.settings, stage.settings, defaults=_DEFAULTS):
                 for name, records in (("epochs", twin.records("epochs")), ("resumed", provenance_of(row.stage))):
                     for record in records:
                         stage.append(name, record)
@@ -194,15 +207,15 @@ class Row:
 
     def test(self) -> dict[str, object]:
         """Test the trained network once, count its spikes and operations, and finish the row, which is returned."""
-        stage = self.open()
-        if not stage.finished:
-            started, trained = time.perf_counter(), self.training.result
-            network = self.trained()
-            figures, energy = test_figures(network, self.splits, self.preset)
-            stage.write_json("layers", [asdict(layer) for layer in energy.layers])
-            seconds = trained["seconds"] | {"evaluate": time.perf_counter() - started}
-            stage.finish(self._figures() | figures | trained | {"seconds": seconds | self._seconds()})
-        return stage.result
+        with self.open() as stage:
+            if not stage.finished:
+                started, trained = time.perf_counter(), self.training.result
+                network = self.trained()
+                figures, energy = test_figures(network, self.splits, self.preset)
+                stage.write_json("layers", [asdict(layer) for layer in energy.layers])
+                seconds = trained["seconds"] | {"evaluate": time.perf_counter() - started}
+                stage.finish(self._figures() | figures | trained | {"seconds": seconds | self._seconds()})
+            return stage.result
 
     def run(self) -> dict[str, object]:
         """All steps, and the row."""
