@@ -58,7 +58,7 @@ def _host() -> str:
 
 def same_machine(identity: Mapping[str, object]) -> bool:
     """True if that process runs, or ran, where this one does."""
-    return identity.get("host") == _host()
+    return identity.get("host", _host()) == _host()
 
 
 def living(identity: Mapping[str, object]) -> psutil.Process | None:

@@ -117,7 +117,8 @@ def _state(folder: Path, stages: Sequence[Progress]) -> tuple[str, str]:
 
 
 def _progress(folder: Path) -> tuple[Progress, ...]:
-X.sort(key=lambda path: path.stat().st_mtime_ns)
+    found = [path for path in folder.rglob("settings.json") if "/." not in f"/{path.relative_to(folder).as_posix()}"]
+    found.sort(key=lambda path: path.stat().st_mtime_ns)
     counted = [(path.parent, *_counted(path.parent)) for path in found]
     recent: dict[str | None, list[float]] = {}
     for _, name, _, seconds in counted:

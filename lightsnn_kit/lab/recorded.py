@@ -46,7 +46,7 @@ class RecordedScore:
             if (earlier.get("index", index), earlier.get("mask")) != (index, mask_key(mask)):
                 raise RunError(
                     f"score {index} in {self.stage.path} is of the mask {earlier.get('mask')!r:.80}, but the search "
-                    f"now asks for {mask_key(mask)!r}: the code, or the file, has changed since. Choose another run folder."
+                    f"now asks for {mask_key(mask)!r}: code or file has changed since. Choose another run folder."
                 )
             if not self.preset.scoring.reset:
                 self._replayed.append(mask)
