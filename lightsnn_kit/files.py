@@ -20,9 +20,7 @@ from typing import BinaryIO
 from .locks import remove_left_over, scratch, sync
 
 _SUM = re.compile(rb'(?:, )?"crc32": "([0-9a-f]{8})"\}')  # at the end of an object
-_GO_ON = (
-    "Restore it from a copy, or remove it to have it made again; what you changed yourself is read without 'crc32'."
-)
+_GO_ON = "Restore it from a copy, or remove it to have it made again; a file edited by hand is read without 'crc32'."
 
 
 UNREADABLE = (ValueError, RecursionError, MemoryError)  # what parsers raise, the last two for what is nested deeply
@@ -212,12 +210,13 @@ def append_record(path: Path, record: Mapping[str, object], *, of: str = "") -> 
     """Add one line to a file of records; it is on the disk when this returns, or the file is as it was."""
     path = user_path(path)
     new, text = not path.exists(), to_json(record).encode()
-    with path.open("a+b") as file:
+    with path.open("a+b", buffering=0) as file:  # a buffer would be written again when it is closed
         before = _drop_torn_line(file)
         size = file.seek(0, os.SEEK_END)
         try:
-            file.write(_summed(text, before or of.encode()) + b"\n")
-            file.flush()
+            rest = _summed(text, before or of.encode()) + b"\n"
+            while rest:
+                rest = rest[file.write(rest) :]
             os.fsync(file.fileno())
         except OSError:  # the disk is full: no part of a line stays
             with suppress(OSError):
@@ -262,11 +261,7 @@ def _summed(text: bytes, before: bytes) -> bytes:
 def _parsed(text: bytes, before: bytes, where: str, go_on: str = _GO_ON) -> tuple[object, bool]:
     """A value of JSON without its checksum, and whether it had one; ``RunError`` if it is not the one written."""
     found = _SUM.search(text, max(0, len(text) - 24))
-    if (
-        found
-        and found.end() == len(text)
-        and int(found[1], 16) != zlib.crc32(text[: found.start()], zlib.crc32(before))
-    ):
+    if found and int(found[1], 16) != zlib.crc32(text[: found.start()], zlib.crc32(before)):
         raise RunError(f"{where} was changed since it was written, or belongs to another stage (checksum). {go_on}")
     try:
         value = json.loads(text)

@@ -38,7 +38,7 @@ def notebook_parameters(notebook: str | Path) -> dict[str, object]:
         raise RunError(f"cannot read the notebook {notebook} ({error}); expected the path of an .ipynb file.") from None
     try:
         return dict(_literal(statement) for statement in ast.parse(source).body)
-    except (SyntaxError, *UNREADABLE) as error:
+    except (SyntaxError, TypeError, *UNREADABLE) as error:
         raise ParameterError(f"{notebook}: the parameters cell takes only lines 'name = literal' ({error}).") from None
 
 
@@ -129,7 +129,7 @@ def _keep_pictures(executed: Path) -> None:
     from .report import without_widgets
 
     if executed.is_file():  # absent if papermill could not begin
-        with contextlib.suppress(ValueError):  # half written, as the disk is full: that error is on its way
+        with contextlib.suppress(ValueError, RunError):  # half written, as the disk is full: that error is on its way
             kept = without_widgets(json.loads(executed.read_bytes()))
             write_text(executed, json.dumps(kept, ensure_ascii=False, indent=1) + "\n")
 
@@ -142,7 +142,7 @@ def literal(text: str) -> object:
     """
     try:
         return ast.literal_eval(text)
-    except (SyntaxError, *UNREADABLE) as error:
+    except (SyntaxError, TypeError, *UNREADABLE) as error:
         raise ValueError(f"expected a literal such as 8, True or 'text', got {text!r:.80} ({error})") from None
 
 

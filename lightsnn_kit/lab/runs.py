@@ -29,6 +29,7 @@ from ..files import (
     reading,
     write_json,
 )
+from ..locks import remove_left_over
 from .machine import machine
 from .writers import release, take, writing
 
@@ -81,6 +82,7 @@ class RunFolder:
         one side lacks counts as its default. ``RunExistsError`` names the settings that differ.
         """
         stage = Stage(self.path / _checked_name(name))
+        remove_left_over(stage.path)
         with writing(stage.path) if not stage.finished and _made(stage.path) else nullcontext():
             if not stage.started:
                 stage.begin(name, settings)
