@@ -83,10 +83,10 @@ def _live_axes(
 def _numbers(rows: Iterable[object], key: str) -> np.ndarray:
     """An entry of all rows; ``ValueError`` if one is no number, as in a file that another program has written."""
     values = [style.field(row, key) for row in rows]
-    if wrong := [value for value in values if not isinstance(value, int | float | np.number) or abs(value) > 1e300]:
-        if not all(isinstance(value, float) and np.isinf(value) for value in wrong):
-            raise ValueError(f"{key} must be numbers, got {wrong[0]!r:.80}.")
-    return np.array(values, float)
+    try:
+        return np.array([float(value + 0) for value in values])  # no text, which float would read
+    except (TypeError, OverflowError):
+        raise ValueError(f"{key} must be numbers, got {values!r:.80}.") from None
 
 
 def _score_curve(

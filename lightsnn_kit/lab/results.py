@@ -107,12 +107,12 @@ def checked_row(row: Row) -> dict[str, object]:
 def markdown(text: str) -> Markdown:
     """Markdown to show, in which no tag, link or picture is live: values in it may come from foreign files.
 
-    >>> markdown("- made on <b>my</b> machine ![](x)").data
-    '- made on &lt;b>my&lt;/b> machine !\\\\[](x)'
+    >>> markdown("- made on <b>my</b> machine, ![](x)").data
+    '- made on &lt;b>my&lt;/b> machine, !&#91;](x)'
     """
     from IPython.display import Markdown
 
-    return Markdown(text.replace("<", "&lt;").replace("[", "\\["))
+    return Markdown(text.replace("<", "&lt;").replace("[", "&#91;"))
 
 
 def row_stages(folder: str | Path) -> list[Stage]:
