@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 from contextlib import closing
 from pathlib import Path
 
@@ -10,8 +11,7 @@ import pytest
 
 from lightsnn_kit.lab.notebooks import run_notebook
 from lightsnn_kit.widgets import CompareRuns, RunMonitor
-
-from .hostile import HOSTILE, TAG, live, make
+from tests.lab.hostile import HOSTILE, TAG, live, make
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,7 +42,7 @@ def test_monitors_of_a_foreign_run_obey_nothing(foreign: Path) -> None:
     (foreign / "job").mkdir()
     (foreign / "job" / "job.json").write_text("{}")
     (foreign / "job" / "log.txt").write_text(HOSTILE)
-    (foreign / "job" / "end.json").write_text('{"state": "%s", "message": "%s"}' % (TAG, TAG))
+    (foreign / "job" / "end.json").write_text(json.dumps({"state": TAG, "message": TAG}))
     with closing(RunMonitor(foreign)) as monitor, closing(CompareRuns(foreign)) as compared:
         texts = [part.value for part in (monitor.state, monitor.stages, monitor.last, monitor.printed, monitor.message)]
         texts += [compared.table.value, compared.message.value]

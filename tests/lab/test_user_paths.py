@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import lightsnn_kit
-from lightsnn_kit import checkpoints, data, files, training, widgets
 from lightsnn_kit import __main__ as command_line
+from lightsnn_kit import checkpoints, data, files, training, widgets
 from lightsnn_kit.cells import Cell
 from lightsnn_kit.data import load
 from lightsnn_kit.files import RunError
