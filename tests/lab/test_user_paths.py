@@ -24,14 +24,8 @@ from lightsnn_kit.widgets.compare_runs import read_runs
 
 CELL = Cell.parse("03 00")
 # Takes a `Path` alone: handed one by the kit, of a folder that a function above has made of what the user gave.
-INTERNAL = {
-    "locks.",
-    "lab.writers.",
-    "lab.runs.RunFolder.path",
-    "lab.runs.Stage.path",
-    "data.files.",
-    "data.gestures.R",
-}
+INTERNAL = {"locks.", "lab.writers.", "lab.runs.RunFolder.path", "lab.runs.Stage.path", "data.files."}
+INTERNAL |= {"data.gestures.Recordings."}
 
 
 def public() -> Iterator[tuple[str, Callable]]:
@@ -124,7 +118,7 @@ CALLS: dict[str, Callable[[str], object]] = {
     "lab.results.gather.places": results.gather,
     "lab.results.row_stages.folder": results.row_stages,
     "lab.results.export.folder": lambda path: results.export(path, "out.json"),
-    "lab.results.export.path": lambda path: results.write_json(path, {}),
+    "lab.results.export.path": lambda path: results.export("../home/x", f"{path}.json"),
     "lab.runs.RunFolder.open.path": RunFolder.open,
     "lab.saved_cells.saved_cells.folder": lambda path: saved_cells.saved_cells(Path(path) / "a" / "seed0"),
     "lab.saved_cells.save_cell.folder": lambda path: saved_cells.save_cell(CELL, path, "mine"),
@@ -158,9 +152,11 @@ def outcome(call: Callable[[str], object], text: str, place: Path, write_noteboo
     work.mkdir()
     (work / "pyproject.toml").touch()
     write_notebook(work / "n.ipynb", "a = 1")
-    stage = RunFolder.open(home / "x").stage("a/seed0", {"method": "a", "seed": 0})
-    stage.append("scores", {"score": 1.0})
-    stage.finish({"score": 1.0})
+    run = RunFolder.open(home / "x")
+    for name in ("experiment", "a/seed0/train", "a/seed0"):
+        stage = run.stage(name, {"method": "a", "seed": 0, "preset": {}, "train": {}})
+        stage.append("scores", {"score": 1.0})
+        stage.finish({"score": 1.0})
     (home / "x" / "job").mkdir()
     (home / "x" / "job" / "log.txt").write_text("said")
     (home / "x" / "file").touch()
