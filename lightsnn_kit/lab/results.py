@@ -91,11 +91,11 @@ def gather(*places: str | Path) -> list[dict[str, object]]:
 
 
 def checked_row(row: Row) -> dict[str, object]:
-    """The row, if what others compute with is what it should be, as far as the row has it; ``ValueError`` else."""
+    """The row, if it tells what it is of, and what others compute with is in range; ``ValueError`` else."""
     for name, (low, high) in _LIMITS.items():
-        if row.get(name) is not None:
+        if name in row:
             real(name, row[name], low=low, high=high)
-    if wrong := [name for name in ("preset", "method", "cell") if name in row and not isinstance(row[name], str)]:
+    if wrong := [name for name in ("preset", "method") if not isinstance(row[name], str)]:
         raise ValueError(f"{wrong[0]} must be a text, got {row[wrong[0]]!r:.80}.")
     if "cell" in row:
         Cell.parse(row["cell"])

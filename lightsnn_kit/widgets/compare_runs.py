@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from ..cells import Cell
 from ..figures.runs import runs_scatter
 from ..figures.style import field, has_field, with_unit
-from ..files import RunError, at_root
+from ..files import RunError, at_root, reading
 from ..lab.results import Estimate, gather
 from ..spaces import CellSpace
 from .base import View
@@ -20,6 +20,7 @@ from .cell_graph import CellGraph
 from .parts import control, flow
 
 _COSTS = {"SynOps": "synops", "energy": "energy_pj", "parameters": "parameters"}
+_NEEDED = ("cell", "test_accuracy", *_COSTS.values())
 _COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {  # heading: field of a row, how its mean is written
     "SynOps per sample": ("synops", lambda value: with_unit(value, "")),
     "energy per sample": ("energy_pj", lambda value: with_unit(1e-12 * value, "J")),
@@ -63,7 +64,8 @@ class CompareRuns(View):
         paths, problems = [run for run in runs if isinstance(run, str | Path)], []
         for path in list(paths):
             try:
-                gather(path)
+                with reading(path):
+                    [row[name] for row in gather(path) for name in _NEEDED]
             except RunError as error:
                 problems.append(error)
                 paths.remove(path)

@@ -18,7 +18,7 @@ from lightsnn_kit.files import RunError, differences, read_json, read_records, t
 from lightsnn_kit.lab import jobs, machine, presets, results
 from lightsnn_kit.lab.experiments import Experiment
 from lightsnn_kit.lab.notebooks import ParameterError, check_parameters, literal, notebook_parameters
-from lightsnn_kit.lab.report import html_report, without_widgets
+from lightsnn_kit.lab.report import without_widgets
 from lightsnn_kit.lab.results import gather
 from lightsnn_kit.lab.runs import RunFolder, Stage
 from lightsnn_kit.lab.saved_cells import load_cell, read_cell
@@ -245,9 +245,8 @@ def test_fuzz_compare_runs(content: bytes, place: Path) -> None:
     good = write(place / "good.json", {"rows": [ROW | {"preset": "q"}]})
     other = write(place / "other.json", content)
     with contextlib.closing(CompareRuns([good, other])) as view:
-        if refused(lambda: gather(other)):
-            assert "other.json" in view.message.value
-            assert len(view.rows) == 1
+        assert "other.json" in view.message.value if len(view.rows) == 1 else view.message.value == ""
+        assert len(view.rows) == 1 or not refused(lambda: gather(other))
 
 
 @given(rows=st.lists(changed(EPOCH | {"score": -1.0}), min_size=1, max_size=3))
@@ -266,15 +265,6 @@ def test_fuzz_identity_of_a_process(identity: object) -> None:
     own = machine.process_identity()
     found = machine.living(identity)
     assert found is None or {name: identity[name] for name in own} == own
-
-
-@pytest.mark.fault
-@settings(max_examples=20)
-@given(notebook=changed(NOTEBOOK))
-def test_fuzz_html_report(notebook: object) -> None:
-    pages: list[str] = []
-    said = refused(lambda: pages.append(html_report(notebook, title="a")))
-    assert said or pages[0].rstrip().endswith("</html>")
 
 
 def test_a_stage_without_a_folder_has_no_records(tmp_path: Path) -> None:
