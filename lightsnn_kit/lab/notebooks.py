@@ -29,9 +29,10 @@ def notebook_parameters(notebook: str | Path) -> dict[str, object]:
     The cell is parsed here because ``papermill.inspect_notebook`` 2.7 loses a line whose comment has a ``=`` and cuts
     text at a ``#``. ``ParameterError`` if the cell holds anything but ``name = literal``.
     """
+    notebook = user_path(notebook)
     try:
         with reading(notebook):
-            cells = json.loads(user_path(notebook).read_bytes())["cells"]
+            cells = json.loads(notebook.read_bytes())["cells"]
             tagged = ("".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", ()))
             source = next(tagged, "")
     except (OSError, RunError) as error:

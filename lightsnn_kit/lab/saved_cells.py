@@ -29,7 +29,9 @@ def load_cell(folder: Path, name: str) -> Cell:
     """Read what ``save_cell`` wrote; ``RunError`` or ``ValueError`` if it is missing or holds something else."""
     path = _path(folder, name)
     if not path.is_file():
-        raise RunError(f"no cell {name!r} is saved in {folder}; there are: {', '.join(saved_cells(folder)) or 'none'}.")
+        raise RunError(
+            f"no cell {name!r} is saved in {path.parent}; there are: {', '.join(saved_cells(folder)) or 'none'}."
+        )
     return _read(path)
 
 

@@ -57,4 +57,4 @@ def spoilt(value: object, name: str = "") -> object:
 
 def live(page: str) -> list[str]:
     """What a browser would obey in a page: tags of the hostile text, and links that are scripts."""
-    return re.findall(r"<img src=x|<script>window|href=[\"']?javascript:|src=[\"']?javascript:", page)
+    return re.findall(r"<img src=x|<script>window\.obeyed|href=[\"']?javascript:|src=[\"']?javascript:", page)
