@@ -25,7 +25,7 @@ def locked(path: Path, flags: int = os.O_RDONLY, *, sure: bool = False) -> int |
     must be ``sure``.
     """
     if fcntl is None:
-        return None if sure else os.open(os.devnull, os.O_RDWR)
+        return None if sure else os.open(os.devnull if path.is_dir() else path, flags)
     try:
         file = os.open(path, flags, 0o644)
     except FileNotFoundError:

@@ -6,13 +6,14 @@ import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from ..cells import Cell
-from ..checkpoints import load_network
+from ..checkpoints import load_network, read_checkpoint
 from ..data import Splits
 from ..energy import EnergyReport, measure_energy
 from ..files import RunError, defaults_of, differences, reading
@@ -200,10 +201,24 @@ class Row:
         """
         if not self.training.finished:
             raise RunError(f"the training in {self.training.path} has not ended; go on with it first.")
-        whose = self.training.result.get("same_network_as", self.method)
-        best = self.experiment.folder.path / whose / f"seed{self.seed}" / "train" / "checkpoints" / "best.pt"
-        network = self.untrained() if "epoch" not in self.training.result else load_network(best)
-        return network.to(self.experiment.device)
+        result = self.training.result
+        place = self.experiment.folder.path / str(result.get("same_network_as", self.method)) / f"seed{self.seed}"
+        if "epoch" not in result:
+            return self.untrained().to(self.experiment.device)
+        best = place / "train" / "checkpoints" / "best.pt"
+        self._check_is_own(best)
+        return load_network(best).to(self.experiment.device)
+
+    def _check_is_own(self, best: Path) -> None:
+        """``RunError`` for the weights of another cell, seed or training than the one whose epochs were recorded."""
+        with reading(best):
+            stored, epochs = read_checkpoint(best), self.training.records("epochs")[: self.training.result["epoch"]]
+            told, kept = ([{**one, "seconds": 0} for one in part] for part in (epochs, stored["history"]))
+            if (stored["cell"], kept) != (str(self.cell), told):
+                raise RunError(
+                    f"{best} is not of the training whose epochs are recorded in {self.training.path}: of another cell "
+                    f"or seed. Restore it from a copy, or remove {best.parents[1]} to train again."
+                )
 
     def test(self) -> dict[str, object]:
         """Test the trained network once, count its spikes and operations, and finish the row, which is returned."""

@@ -80,7 +80,8 @@ def sign(file: int, pid: int | None = None) -> None:
     """Note in a lock file which process has it (this one)."""
     text = to_json(process_identity(pid) | {"since": now()}).encode()
     os.ftruncate(file, 0)
-    os.pwrite(file, text, 0)
+    os.lseek(file, 0, os.SEEK_SET)
+    os.write(file, text)
 
 
 def _holder(path: Path) -> str:
