@@ -103,7 +103,7 @@ DOORS = {
     "fast": ("core", "numpy torch numba llvmlite", ""),
     "data": ("base", "numpy torch", "sklearn tonic pooch"),
     "figures": ("base core: cells spaces lab: lab.results", "numpy plotly", ""),
-    "lab": ("base core data", "numpy torch scipy psutil nbconvert plotly", "papermill nbclient IPython"),
+    "lab": ("base core data", "numpy torch scipy psutil nbconvert plotly", "papermill IPython"),
     "widgets": ("base core figures lab", "numpy plotly traitlets ipywidgets anywidget", "torch spikingjelly"),
     "top": ("base lab", "", ""),
 }
@@ -120,7 +120,7 @@ LIGHT = {
     "lab.jobs": "",
     "lab.progress": "",
     "lab.machine": "psutil",
-    "lab.notebooks": "papermill nbclient",
+    "lab.notebooks": "papermill",
 }
 
 

@@ -30,8 +30,9 @@ __all__ += ["wait", "working"]
 
 _BEAT = 1.0  # seconds between two heartbeats
 _PATIENCE = 15.0  # seconds that an interrupted job may take to end
-_RESERVE = 1 << 16  # bytes kept for the last word of a job, should the disk be full then; and files, likewise
+_RESERVE = 1 << 13  # bytes kept for the last word of a job, should the disk be full then; and open files, likewise
 _RESERVED_FILES = 8
+_NEEDED_FILES = 64  # at the start: libzmq aborts the process where it gets none for a kernel's sockets
 _CANCELLED = "stopped when it was asked to; start it again to go on"
 
 
@@ -199,8 +200,12 @@ def _end(run: Path, state: str, message: str) -> None:
 @contextlib.contextmanager
 def _ending(run: Path) -> Iterator[None]:
     state, message = "failed", ""
-    reserve = [os.open(os.devnull, os.O_RDONLY) for _ in range(_RESERVED_FILES)]
+    reserve: list[int] = []
     try:
+        while len(reserve) < _NEEDED_FILES:
+            reserve.append(os.open(os.devnull, os.O_RDONLY))
+        while len(reserve) > _RESERVED_FILES:
+            os.close(reserve.pop())
         yield
         state = "finished"
     except BaseException as error:

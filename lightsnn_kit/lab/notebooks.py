@@ -91,7 +91,6 @@ def run_notebook(
     output = unused_path(at_root(output).with_suffix(".ipynb"))
     make_writable(output.parent)
     import papermill
-    from nbclient.exceptions import DeadKernelError
 
     logging.getLogger("papermill").setLevel(logging.ERROR)  # its own parameter check warns about names it cannot read
     options = {"kernel_name": "python3", "store_widget_state": False, "progress_bar": {"desc": notebook.stem}}
@@ -107,8 +106,9 @@ def run_notebook(
             f"{notebook.name} failed in {where}, with {error.ename}: {error.evalue}\n"
             f"The executed copy with the traceback is {output}"
         ) from None
-    except DeadKernelError:
-        raise NotebookError(f"{notebook.name}: the kernel died, perhaps out of memory; see {output}") from None
+    except RuntimeError as error:  # nbclient's DeadKernelError, and jupyter_client's for a kernel that does not start
+        why = f"the kernel died, perhaps out of memory or of files that may be open ({error})"
+        raise NotebookError(f"{notebook.name}: {why}; see {output}") from None
     finally:
         _keep_pictures(output)
     if html:

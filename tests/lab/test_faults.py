@@ -303,7 +303,7 @@ def test_a_job_without_files_left_writes_its_last_word(run: RunFolder) -> None:
     used = len(os.listdir("/proc/self/fd"))
     try:
         with (
-            limit(resource.RLIMIT_NOFILE, used + 40),
+            limit(resource.RLIMIT_NOFILE, used + 200),
             pytest.raises(OSError, match="Too many open files"),
             jobs.working(run.path, []),
         ):
