@@ -22,6 +22,7 @@ from ..methods import METHODS, method_of
 from ..networks import NetworkConfig
 from ..scoring import ScoringConfig
 from .presets import Preset
+from .results import row_settings
 from .rows import Row
 from .runs import RunFolder, Stage
 from .saved_cells import read_cell
@@ -103,7 +104,7 @@ class Experiment:
         rows = []
         for stage in (Stage(path.parent) for path in found):
             with reading(stage.path):
-                row = stage.settings
+                row = row_settings(stage, self.folder.path)
                 given = Cell.parse(row["cell"]) if "cell" in row else None
                 rows.append(Row(self, str(row["method"]), whole("seed", row["seed"], low=0), given=given))
         return [row for row in rows if seed in (None, row.seed)]

@@ -122,8 +122,22 @@ def row_stages(folder: str | Path) -> list[Stage]:
     if not stages:
         raise RunError(f"no finished rows in {path}; run notebooks/reproduce/run.ipynb or evaluate.ipynb on it first.")
     for stage in stages:
-        stage.settings  # noqa: B018  (refuses the files of another stage)
+        row_settings(stage, path)
     return sorted(stages, key=lambda stage: (stage.path / "settings.json").stat().st_mtime)
+
+
+def experiment_id(folder: Path) -> str:
+    """What tells the experiment in a run folder from all others ("": none, or one of an earlier version)."""
+    stage = Stage(folder / "experiment")
+    return str(stage.begun.get("id", "")) if stage.started else ""
+
+
+def row_settings(stage: Stage, folder: Path) -> dict[str, object]:
+    """The settings of a row; ``RunError`` for the row of another run, whose folder was copied into this one."""
+    settings, own = stage.settings, experiment_id(folder)
+    if settings.get("experiment", own) != own:
+        raise RunError(f"{stage.path} was made in another run. Move it back to its run folder, or remove it.")
+    return settings
 
 
 def provenance_of(stage: Stage) -> list[dict[str, object]]:

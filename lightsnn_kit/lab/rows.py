@@ -25,7 +25,7 @@ from ..spaces import CellSpace, OpMask
 from ..training import EpochRecord, TrainConfig, TrainingDivergedError, evaluate, fit
 from .presets import Preset
 from .recorded import RecordedScore
-from .results import provenance_of
+from .results import experiment_id, provenance_of
 from .runs import Stage
 
 if TYPE_CHECKING:
@@ -49,8 +49,14 @@ class Row:
     def open(self) -> Stage:
         """The row's stage, begun now or before; ``RunExistsError`` if it is of another cell or experiment."""
         self.splits  # noqa: B018  (the experiment's own stage comes first)
-        settings = {"method": self.method, "seed": self.seed}
-        return self.experiment.folder.stage(self.name, settings | ({"cell": str(self.given)} if self.given else {}))
+        settings = {"method": self.method, "seed": self.seed} | ({"cell": str(self.given)} if self.given else {})
+        return self._begin(self.name, settings)
+
+    def _begin(self, name: str, settings: dict[str, object]) -> Stage:
+        """A stage that bears the name of this experiment: that of another, copied into this run, is refused."""
+        folder = self.experiment.folder
+        own = {"experiment": experiment_id(folder.path)}
+        return folder.stage(name, settings | own, defaults=_DEFAULTS | own)
 
     @property
     def stage(self) -> Stage:
@@ -143,7 +149,7 @@ class Row:
         self.choose()
         config = replace(self.preset.train, seed=self.seed)
         settings = {"cell": str(self.cell), "train": asdict(config)}
-        with self.experiment.folder.stage(f"{self.name}/train", settings, defaults=_DEFAULTS) as stage:
+        with self._begin(f"{self.name}/train", settings) as stage:
             stage.expect("epochs", config.epochs)
             if self._take_over_training(stage):
                 with reading(stage.path / "epochs.jsonl"):

@@ -43,6 +43,7 @@ def unsigned(line: str) -> object:
         value.pop("crc32", None)
         value.pop("stage", None)
         value.pop("id", None)
+        value.get("settings", {}).pop("experiment", None)
     return value
 
 

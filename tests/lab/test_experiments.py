@@ -177,6 +177,17 @@ def test_a_setting_that_came_later_is_its_default(stage: str, way: tuple, copied
             list(copied.row("lightsnn", 0).train())
 
 
+def test_a_row_of_another_run_is_refused(copied: Experiment, tiny: presets.Preset, tmp_path: Path) -> None:
+    other = Experiment.open(tmp_path / "other", tiny.changed(budget=4))
+    other.load(0)
+    shutil.copytree(copied.folder.path / "residual", other.folder.path / "residual")
+    for read in (other.rows, lambda: results.gather(other.folder.path), lambda: other.row("residual", 0).choose()):
+        with pytest.raises(RunError, match=r"made in another run\. Move it back|experiment was '\w+', now '\w+'"):
+            read()
+    shutil.rmtree(other.folder.path / "residual")
+    assert other.row("residual", 0).choose().cell == copied.row("residual", 0).cell
+
+
 def test_the_records_of_another_training_are_refused(copied: Experiment) -> None:
     """Its epochs, while it goes on; its weights, when they are tested."""
     row, other = copied.row("lightsnn", 0), copied.row("lightsnn", 1)
