@@ -6,13 +6,14 @@ import hashlib
 import math
 import zipfile
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from .checks import unknown
-from .files import differences, replacing, user_path
+from .files import defaults_of, differences, plain, replacing, user_path
 from .networks import NetworkConfig, SpikingNetwork, build_network
 
 FORMAT = 2
@@ -141,7 +142,8 @@ def resume_from(folder: Path, identity: Mapping[str, object], *, damaged: str) -
 
 
 def _others(stored: Mapping[str, object], identity: Mapping[str, object]) -> list[str]:
-    return differences({key: stored.get(key, "absent") for key in identity}, identity)
+    defaults = {name: defaults_of(type(value)) for name, value in identity.items() if is_dataclass(value)}
+    return differences({key: stored.get(key, "absent") for key in identity}, plain(identity), defaults=defaults)
 
 
 def _best_epoch(stored: Mapping) -> int:

@@ -7,10 +7,12 @@ papers describe it; its fast engine gives the same integers sooner (see ``exact`
 from __future__ import annotations
 
 import multiprocessing
+import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -21,6 +23,7 @@ from torch import Tensor
 
 from .checks import make_plain, unknown, whole
 from .exact import LatticeConv2d, check_exact
+from .files import RunError
 from .kernels import MAX_NEURONS, SpikeStatistics, log_det, pattern_distances
 from .networks import SpikingNetwork, reset_state
 from .recording import as_network, own_state, record_spikes, scoring_mode
@@ -251,19 +254,56 @@ _worker_scorer: Scorer | None = None  # one per worker process
 
 def _start_worker(scorer: Scorer, threads: int) -> None:
     global _worker_scorer
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     _worker_scorer = scorer
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _worker_score(mask: OpMask) -> float:
     return _worker_scorer(mask)
 
 
+class _Workers(Executor):
+    """Processes that score. If one is killed, others take their place and score again what was lost, twice at most."""
+
+    def __init__(self, start: Callable[[], ProcessPoolExecutor]) -> None:
+        self._start, self._pool = start, start()
+
+    def map(self, score: Callable[[OpMask], float], masks: Iterable[OpMask]) -> Iterator[float]:
+        masks, values = list(masks), {}
+        for _ in range(3):
+            with suppress(BrokenProcessPool):
+                missing = [index for index in range(len(masks)) if index not in values]
+                futures = {index: self._pool.submit(score, masks[index]) for index in missing}
+                for index, future in futures.items():
+                    values[index] = future.result()
+                return iter([values[index] for index in range(len(masks))])
+            self.shutdown()
+            self._pool = self._start()
+        raise RunError(
+            "worker processes were killed three times in one round, perhaps for lack of memory. Use fewer workers, or "
+            "score in one process; what earlier rounds have found is kept."
+        )
+
+    def submit(self, score: Callable, *args: object, **options: object) -> Future:
+        return self._pool.submit(score, *args, **options)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self._pool.shutdown(wait, cancel_futures=cancel_futures)
+
+
 @contextmanager
 def score_in_processes(scorer: Scorer, *, workers: int) -> Iterator[tuple[Callable[[OpMask], float], Executor]]:
     """A (score, executor) pair for ``prune_search`` that scores in worker processes, with the same bits.
 
-    The weights travel once per worker. The processor's threads are shared out among the workers. ``ValueError`` with
+    The weights travel once per worker. The processor's threads are shared out among the workers. A worker that is
+    killed is replaced, and what it had is scored again; ``RunError`` at the third time in a round. ``ValueError`` with
     ``reset=False``: each worker would have membranes of its own.
     """
     if not scorer.config.reset:
@@ -272,5 +312,5 @@ def score_in_processes(scorer: Scorer, *, workers: int) -> Iterator[tuple[Callab
     reset_state(scorer.supernet)  # what an earlier pass left does not travel
     threads = max(1, torch.get_num_threads() // workers)
     context = multiprocessing.get_context("spawn")  # a forked torch may hang on its threads
-    with ProcessPoolExecutor(workers, context, _start_worker, (scorer, threads)) as executor:
+    with _Workers(partial(ProcessPoolExecutor, workers, context, _start_worker, (scorer, threads))) as executor:
         yield _worker_score, executor

@@ -23,7 +23,7 @@ from .checkpoints import DAMAGED, digest, resume_from, write_checkpoint
 from .checks import make_plain, unknown, whole
 from .data import Split, Splits
 from .data.augmentation import augment
-from .files import user_path
+from .files import plain, user_path
 from .networks import SpikingCell, SpikingNetwork, reset_state
 from .recording import as_network, kept_modes, own_state
 
@@ -157,8 +157,8 @@ def identity_of(network: SpikingNetwork, splits: Splits, config: TrainConfig) ->
     network = as_network(network)
     return {
         "cell": str(network.design),
-        "network_config": asdict(network.config),
-        "train_config": asdict(config),
+        "network_config": network.config,
+        "train_config": config,
         "first_weights": network.first_weights,
         # Of other splits, the resumed training would have seen samples that are now held out.
         "data": {"name": splits.name, "sha256": digest([(s.x, s.y) for s in (splits.train, splits.val)])},
@@ -258,7 +258,9 @@ class _Training:
             return
         history = [asdict(record) for record in self.history]
         state = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
-        write_checkpoint(self.folder / name, {**self.identity, "epoch": len(history), "history": history, **state})
+        write_checkpoint(
+            self.folder / name, {**plain(self.identity), "epoch": len(history), "history": history, **state}
+        )
 
 
 def evaluate(network: SpikingNetwork, split: Split, *, batch_size: int = 256, loss: str = _LOSSES[0]) -> Evaluation:

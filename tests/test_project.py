@@ -90,7 +90,7 @@ def test_ci_is_executable_and_runs_the_test_command() -> None:
 
 # ---- the import table, by door ---------------------------------------------------------------------------------------
 
-BASE = {"checks", "files"}  # small helpers on the standard library alone, which every door may use
+BASE = {"checks", "files", "locks"}  # small helpers on the standard library alone, which every door may use
 CORE = {"cells", "spaces", "kernels", "layers", "recording", "exact", "networks", "scoring", "search", "records"}
 CORE |= {"paths", "methods", "training", "checkpoints", "energy", "notation"}
 FOLDERS = ("fast", "data", "lab", "figures", "widgets")
@@ -103,7 +103,7 @@ DOORS = {
     "fast": ("core", "numpy torch numba llvmlite", ""),
     "data": ("base", "numpy torch", "sklearn tonic pooch psutil platformdirs"),
     "figures": ("base core: cells spaces lab: lab.results", "numpy plotly", ""),
-    "lab": ("base core data", "numpy torch scipy psutil nbconvert plotly", "papermill nbclient"),
+    "lab": ("base core data", "numpy torch scipy psutil nbconvert plotly", "papermill IPython"),
     "widgets": ("base core figures lab", "numpy plotly traitlets ipywidgets anywidget", "torch spikingjelly"),
     "top": ("base lab", "", ""),
 }
@@ -121,7 +121,7 @@ LIGHT = {
     "lab.jobs": "",
     "lab.progress": "",
     "lab.machine": "psutil",
-    "lab.notebooks": "papermill nbclient",
+    "lab.notebooks": "papermill",
 }
 
 

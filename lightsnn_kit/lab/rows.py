@@ -16,7 +16,7 @@ from ..checkpoints import DAMAGED, network_of, read_checkpoint
 from ..checks import shown
 from ..data import Splits
 from ..energy import EnergyReport, measure_energy
-from ..files import RunError, differences, to_json, write_text
+from ..files import RunError, defaults_of, differences, reading
 from ..methods import Chosen, choose, method_of
 from ..networks import SpikingNetwork, build_network
 from ..records import step_record
@@ -25,7 +25,7 @@ from ..spaces import CellSpace, OpMask
 from ..training import EpochRecord, TrainConfig, TrainingDivergedError, evaluate, fit, identity_of
 from .presets import Preset
 from .recorded import RecordedScore
-from .results import provenance_of
+from .results import experiment_id, provenance_of
 from .runs import Stage
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 ENERGY_SAMPLES = 256  # test samples on which spikes and operations are counted
 SEARCHED = ("search_seconds", "build_seconds", "first_score_seconds", "score_seconds_median")
+_DEFAULTS = {"train": defaults_of(TrainConfig)}  # of settings that runs of earlier versions lack
 COUNTED = ("firing_rate", "spikes", "synops", "macs", "energy_pj", "spikingjelly_energy_pj", "assumptions")
 
 
@@ -48,8 +49,14 @@ class Row:
     def open(self) -> Stage:
         """The row's stage, begun now or before; ``RunExistsError`` if it is of another cell or experiment."""
         self.splits  # noqa: B018  (the experiment's own stage comes first)
-        settings = {"method": self.method, "seed": self.seed}
-        return self.experiment.folder.stage(self.name, settings | ({"cell": str(self.given)} if self.given else {}))
+        settings = {"method": self.method, "seed": self.seed} | ({"cell": str(self.given)} if self.given else {})
+        return self._begin(self.name, settings)
+
+    def _begin(self, name: str, settings: dict[str, object]) -> Stage:
+        """A stage that bears the name of this experiment: that of another, copied into this run, is refused."""
+        folder = self.experiment.folder
+        own = {"experiment": experiment_id(folder.path)}
+        return folder.stage(name, settings | own, defaults=_DEFAULTS | own)
 
     @property
     def stage(self) -> Stage:
@@ -73,20 +80,22 @@ class Row:
         With ``feedback=False`` that is the chosen one without its backward edges: they are never read, in training
         neither, and what computing them would cost is not counted.
         """
-        chosen = Cell.parse(self.stage.read_json("chosen")["cell"])
+        with reading(self.stage.path / "chosen.json"):
+            chosen = Cell.parse(self.stage.read_json("chosen")["cell"])
         return chosen if self.preset.scoring.feedback else chosen.forward_part()
 
     # ---- the steps
 
     def choose(self) -> Chosen:
         """Choose the cell, score by score; what earlier runs have scored is read back."""
-        stage = self.open()
-        if not stage.has("chosen"):
-            chosen = self._choose(stage)
-            figures = {name: getattr(chosen, name) for name in ("score", "evaluations", "seconds")}
-            stage.write_json("chosen", {"cell": str(chosen.cell)} | figures | search_figures(stage))
-        kept = stage.read_json("chosen")
-        return Chosen(Cell.parse(kept["cell"]), kept["score"], kept["evaluations"], kept["seconds"])
+        with self.open() as stage:
+            if not stage.has("chosen"):
+                chosen = self._choose(stage)
+                figures = {name: getattr(chosen, name) for name in ("score", "evaluations", "seconds")}
+                stage.write_json("chosen", {"cell": str(chosen.cell)} | figures | search_figures(stage))
+            kept = stage.read_json("chosen")
+            with reading(stage.path / "chosen.json"):
+                return Chosen(Cell.parse(kept["cell"]), kept["score"], kept["evaluations"], kept["seconds"])
 
     def _choose(self, stage: Stage) -> Chosen:
         if self.given is not None:
@@ -139,11 +148,16 @@ class Row:
         """
         self.choose()
         config = replace(self.preset.train, seed=self.seed)
-        stage = self.experiment.folder.stage(f"{self.name}/train", {"cell": str(self.cell), "train": asdict(config)})
-        stage.expect("epochs", config.epochs)
-        if self._take_over_training(stage):
-            yield from (EpochRecord(**record) for record in stage.records("epochs"))
-            return
+        settings = {"cell": str(self.cell), "train": asdict(config)}
+        with self._begin(f"{self.name}/train", settings) as stage:
+            stage.expect("epochs", config.epochs)
+            if self._take_over_training(stage):
+                with reading(stage.path / "epochs.jsonl"):
+                    yield from (EpochRecord(**record) for record in stage.records("epochs"))
+            else:
+                yield from self._train(stage, config, damaged)
+
+    def _train(self, stage: Stage, config: TrainConfig, damaged: str) -> Iterator[EpochRecord]:
         started, done, diverged = time.perf_counter(), 0, False
         network = self.untrained().to(self.experiment.device)
         try:
@@ -180,7 +194,7 @@ class Row:
                 f"the epochs in {file} are not those of the checkpoints: {'; '.join(other)}. Restore the file, or pass "
                 f"damaged='best' to write it anew from there on."
             )
-        write_text(file, "".join(to_json(epoch) + "\n" for epoch in stage.records("epochs")[:index]))
+        stage.cut("epochs", index)
 
     def _take_over_training(self, stage: Stage) -> bool:
         """Copy the epochs of a finished row of the same cell, training and seed: they would be repeated bit for bit."""
@@ -189,7 +203,7 @@ class Row:
         for row in self.experiment.rows():
             twin = row.training
             same = twin.finished and row.stage.finished and row.seed == self.seed and row.name != self.name
-            if same and twin.settings == stage.settings:
+            if same and not differences(twin.settings, stage.settings, defaults=_DEFAULTS):
                 for name, records in (("epochs", twin.records("epochs")), ("resumed", provenance_of(row.stage))):
                     for record in records:
                         stage.append(name, record)
@@ -227,15 +241,15 @@ class Row:
 
     def test(self) -> dict[str, object]:
         """Test the trained network once, count its spikes and operations, and finish the row, which is returned."""
-        stage = self.open()
-        if not stage.finished:
-            started, trained = time.perf_counter(), self.training.result
-            network = self.trained()
-            figures, energy = test_figures(network, self.splits, self.preset)
-            stage.write_json("layers", [asdict(layer) for layer in energy.layers])
-            seconds = trained["seconds"] | {"evaluate": time.perf_counter() - started}
-            stage.finish(self._figures() | figures | trained | {"seconds": seconds | self._seconds()})
-        return stage.result
+        with self.open() as stage:
+            if not stage.finished:
+                started, trained = time.perf_counter(), self.training.result
+                network = self.trained()
+                figures, energy = test_figures(network, self.splits, self.preset)
+                stage.write_json("layers", [asdict(layer) for layer in energy.layers])
+                seconds = trained["seconds"] | {"evaluate": time.perf_counter() - started}
+                stage.finish(self._figures() | figures | trained | {"seconds": seconds | self._seconds()})
+            return stage.result
 
     def run(self) -> dict[str, object]:
         """All steps, and the row."""
