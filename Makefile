@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup lab demo reproduce test test-browser test-loaders lint notebooks bench mutants faults fuzz
+.PHONY: help setup lab demo reproduce test faults fuzz test-browser test-loaders lint notebooks bench mutants
 
 PYTHON ?= python3
 VENV := .venv

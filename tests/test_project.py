@@ -84,8 +84,13 @@ def test_make_help_lists_every_target() -> None:
 def test_ci_is_executable_and_runs_the_test_command() -> None:
     script = ROOT / ".ci" / "run"
     assert script.stat().st_mode & 0o111
-    last = ["make lint", "make test", "LIGHTSNN_REQUIRE_BROWSER=1 make test-browser"]  # 1: none is skipped for its lack
-    assert script.read_text().splitlines()[-3:] == last
+    last = [
+        "make lint",
+        "make test",
+        "make faults",
+        "LIGHTSNN_REQUIRE_BROWSER=1 make test-browser",
+    ]  # 1: none is skipped for its lack
+    assert script.read_text().splitlines()[-4:] == last
 
 
 # ---- the import table, by door ---------------------------------------------------------------------------------------

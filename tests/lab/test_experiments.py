@@ -191,16 +191,21 @@ def test_a_row_of_another_run_is_refused(copied: Experiment, tiny: presets.Prese
 def test_the_records_of_another_training_are_refused(copied: Experiment) -> None:
     """Its epochs, while it goes on; its weights, when they are tested."""
     row, other = copied.row("lightsnn", 0), copied.row("lightsnn", 1)
-    shutil.copy(other.training.path / "checkpoints" / "best.pt", row.training.path / "checkpoints" / "best.pt")
-    with pytest.raises(RunError, match=r"best\.pt is not of the training .* remove .*train to train again"):
+    best = row.training.path / "checkpoints" / "best.pt"
+    own = best.read_bytes()
+    shutil.copy(other.training.path / "checkpoints" / "best.pt", best)
+    with pytest.raises(
+        RunError, match=r"best\.pt is of another training: .* remove the folder .*train and train again"
+    ):
         row.trained()
+    best.write_bytes(own)
     (row.training.path / "result.json").unlink()
     epoch = row.training.records("epochs")[0]
     (row.training.path / "epochs.jsonl").unlink()
     row.training.append("epochs", epoch | {"val_loss": 0.125})
-    with pytest.raises(RunError, match=r"epoch 1 in .* is another in its records than in its checkpoint.* Remove that"):
+    with pytest.raises(RunError, match=r"epochs in .* are not those of the checkpoints: epoch 1\.val_loss was 0\.125"):
         list(row.train())
-    shutil.rmtree(row.training.path)  # the way on that both name
+    shutil.rmtree(row.training.path)  # the way on that the first names
     before = other.training.result
     assert [record.epoch for record in row.train()] == [1]
     assert row.trained().design == row.cell

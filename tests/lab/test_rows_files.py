@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from lightsnn_kit.files import RunError
+from lightsnn_kit.files import RunError, append_record, write_json
 from lightsnn_kit.lab import presets
 from lightsnn_kit.lab.experiments import Experiment
 from lightsnn_kit.lab.rows import Row
@@ -65,9 +64,9 @@ def test_the_best_weights_are_the_rows_own(row: Row, source: str) -> None:
     elif source == "last.pt":
         epochs = row.training.records("epochs")
         epochs[-1]["val_accuracy"] = 0.123
-        (row.training.path / "epochs.jsonl").write_text("".join(json.dumps(epoch) + "\n" for epoch in epochs))
-        result = json.loads((row.training.path / "result.json").read_text())
-        (row.training.path / "result.json").write_text(json.dumps(result | {"epoch": 3}))
+        result, of = row.training.result | {"epoch": 3}, row.training.begun["id"]
+        write_epochs(row, epochs)
+        write_json(row.training.path / "result.json", result, of=of, replace=True)
         shutil.copy(checkpoints(row) / "last.pt", best)
         said[source] = "is not the best epoch that was recorded: epoch 3.val_accuracy was 0.123"
     elif source == "damaged":
@@ -96,18 +95,35 @@ def test_a_training_with_a_damaged_checkpoint_goes_on(row: Row, way: str) -> Non
     assert row.test()["test_samples"] > 0
 
 
-@pytest.mark.parametrize("what", ["a figure", "twice", "twice at the end", "nothing", "no figures"])
-def test_epochs_that_are_not_those_of_the_checkpoint(row: Row, what: str) -> None:
+def write_epochs(row: Row, epochs: list[dict]) -> None:
+    """Records with checksums that fit, as another training in this place would leave."""
+    (file := row.training.path / "epochs.jsonl").unlink()
+    for epoch in epochs:
+        append_record(file, epoch, of=row.training.begun["id"])
+
+
+def test_epochs_that_are_no_records(row: Row) -> None:
     epochs = row.training.records("epochs")
     file = unfinished(row).training.path / "epochs.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join([lines[0], "null\n", lines[2]]))
+    with pytest.raises(RunError, match=r"line 2 of .*epochs\.jsonl is no record .* Remove the lines from it on"):
+        list(row.train())
+    file.write_text(lines[0])  # as the message says
+    list(row.train())
+    assert row.training.records("epochs") == epochs
+
+
+@pytest.mark.parametrize("what", ["a figure", "twice", "twice at the end", "no figures"])
+def test_epochs_that_are_not_those_of_the_checkpoint(row: Row, what: str) -> None:
+    epochs = row.training.records("epochs")
     changes = {
         "a figure": [*epochs[:1], epochs[1] | {"val_accuracy": 0.99}, epochs[2]],
         "twice": [epochs[0], *epochs],
         "twice at the end": [*epochs, epochs[2]],
-        "nothing": [epochs[0], None, epochs[2]],
         "no figures": [epochs[0], {}, epochs[2]],
     }
-    file.write_text("".join(json.dumps(epoch) + "\n" for epoch in changes[what]))
+    write_epochs(unfinished(row), changes[what])
     with pytest.raises(RunError, match=r"epochs\.jsonl are not those of the checkpoints: .*epoch.* damaged='best'"):
         list(row.train())
     list(row.train(damaged="best"))
