@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup lab demo reproduce test test-browser test-loaders lint notebooks bench mutants
+.PHONY: help setup lab demo reproduce test faults fuzz test-browser test-loaders lint notebooks bench mutants
 
 PYTHON ?= python3
 VENV := .venv
@@ -42,7 +42,13 @@ reproduce: $(READY)  ## run an experiment and its report: PRESET=cifar10 (defaul
 	  --run runs/reproduce/$(PRESET)$(if $(quick),-quick) -p preset=$(PRESET) -p quick=$(if $(quick),true,false) $(ARGS)
 
 test: $(READY)  ## run the quick tests and every notebook in quick mode
-	$(PY) -m pytest -n auto --dist worksteal -m "not slow and not browser"
+	$(PY) -m pytest -n auto --dist worksteal -m "not slow and not browser and not fault"
+
+faults: $(READY)  ## kill, fill, race, flip and forge: what is promised when things go wrong (notebooks/promises.md)
+	$(PY) -m pytest -n auto --dist worksteal -m fault
+
+fuzz: $(READY)  ## 10,000 inputs to every parser (an hour); what fails is kept in .hypothesis and printed
+	HYPOTHESIS_PROFILE=nightly $(PY) -m pytest -n auto --dist worksteal -k test_fuzz
 
 test-browser: $(READY)  ## drive JupyterLab in chromium; pictures of the widgets in runs/browser
 	$(PY) -m pytest -m browser

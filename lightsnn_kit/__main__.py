@@ -6,15 +6,14 @@ While it works, ``jobs.status``, ``jobs.cancel`` and the RunMonitor widget can b
 from __future__ import annotations
 
 import argparse
-import ast
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from .files import RunCancelledError, RunError, project_root
+from .files import RunCancelledError, RunError, at_root, project_root, user_path
 from .lab import commands, jobs
-from .lab.notebooks import ParameterError, plan_notebooks, run_notebook, unused_path
+from .lab.notebooks import ParameterError, literal, plan_notebooks, run_notebook, unused_path
 from .lab.runs import RunFolder
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
@@ -36,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except (OSError, MemoryError) as error:  # the disk is full, too many files are open, ...
+        print(f"error: {error or 'out of memory'}; what is recorded is kept: run it again to go on", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("interrupted; finished stages are kept: `run` with the same --run goes on from them", file=sys.stderr)
         return 130
@@ -43,11 +45,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _demo(options: argparse.Namespace) -> None:
-    wanted = project_root() / options.run
+    wanted = at_root(options.run)
     folder = unused_path(wanted)
     if folder != wanted:
         print(f"{_shown(wanted)} exists and is kept; this run goes to {_shown(folder)}")
     notebooks = [NOTEBOOKS / f"{name}.ipynb" for name in DEMO_STAGES]
+    if not all(notebook.is_file() for notebook in notebooks):
+        raise RunError(
+            f"the demo runs the notebooks of the repository, and there are none in {NOTEBOOKS}: the kit was installed "
+            "without them. Clone the repository and install it from there (make setup), or use the commands search, "
+            "train and evaluate, which need no notebooks."
+        )
     outputs = _execute(notebooks, DEMO_PARAMETERS | dict(options.parameters), folder)
     print(f"report:  {_shown(outputs[-1].with_suffix('.html'))}\nresults: {_shown(folder / 'results.json')}")
 
@@ -60,7 +68,7 @@ def _command(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    _execute([Path(name) for name in options.notebooks], dict(options.parameters), project_root() / options.run)
+    _execute([user_path(name) for name in options.notebooks], dict(options.parameters), at_root(options.run))
 
 
 def _execute(notebooks: Sequence[Path], parameters: dict[str, object], folder: Path) -> list[Path]:
@@ -94,8 +102,8 @@ def _parameter(text: str) -> tuple[str, object]:
         raise argparse.ArgumentTypeError(f"expected name=value such as width=8, but got {text!r}")
     words = {"true": True, "false": False, "null": None}
     try:
-        return name, words[value] if value in words else ast.literal_eval(value)
-    except (SyntaxError, ValueError):
+        return name, words[value] if value in words else literal(value)
+    except ValueError:
         return name, value
 
 

@@ -6,8 +6,9 @@ A cell has ``num_nodes`` nodes in order; node 0 is its input and the last node i
 
 from __future__ import annotations
 
+import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property, lru_cache
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .checks import unknown
+from .checks import shown, unknown, whole
+from .notation import FORMS, MAX_NODES, read_matrix, read_string
 
 if TYPE_CHECKING:
     import networkx
@@ -45,13 +47,24 @@ class Op(StrEnum):
         raise unknown("op", value, cls)
 
 
-_TIE_ORDER = {op: rank for rank, op in enumerate(Op)}
 _MATRIX_OPS = (Op.ZEROIZE, Op.SKIP, Op.CONV1X1, Op.CONV3X3, Op.AVGPOOL3X3)  # SNASNet's codes 0..4
 
 
 def tie_rank(op: Op) -> int:
     """Rank of an op when scores tie: the lowest is pruned first."""
-    return _TIE_ORDER[op]
+    return list(Op).index(op)
+
+
+def as_ops(values: object) -> tuple[Op, ...]:
+    """Ops from a list, tuple or array of them or of their names; ``ValueError`` for anything else."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise ValueError(f"expected a sequence of ops such as ('zeroize', 'skip'), got {shown(values)}.")
+    return tuple(map(as_op, values))
+
+
+def as_op(value: object) -> Op:
+    """An op from itself or its name; ``ValueError`` for anything else."""
+    return Op(value if isinstance(value, str) else shown(value))
 
 
 class Edge(NamedTuple):
@@ -72,24 +85,34 @@ class Edge(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Edge:
         """Read ``'target<-source'``; ``ValueError`` if the text has another form."""
-        match = re.fullmatch(r"(\d+)<-(\d+)", text)
+        match = re.fullmatch(r"([0-9]{1,9})<-([0-9]{1,9})", text) if isinstance(text, str) else None
         if not match:
-            raise ValueError(f"malformed edge {text!r}; expected 'target<-source' such as '3<-0'.")
+            raise ValueError(f"malformed edge {shown(text)}; expected 'target<-source' such as '3<-0'.")
         return cls(int(match[1]), int(match[2]))
 
     def __str__(self) -> str:
         return f"{self.target}<-{self.source}"
 
 
-@lru_cache(None, typed=True)  # typed: 4.0 must not pass for a cached 4
+def as_edge(value: object) -> Edge:
+    """An edge from an ``Edge``, a pair of numbers or its text; ``ValueError`` for anything else."""
+    try:
+        return Edge.parse(value) if isinstance(value, str) else Edge(*(operator.index(node) for node in value))
+    except TypeError:
+        raise ValueError(f"expected an edge such as '3<-0' or (3, 0), got {shown(value)}.") from None
+
+
 def cell_edges(num_nodes: int, backward: bool = True) -> tuple[Edge, ...]:
-    """All edges of a cell: the forward ones by (target, source), then the backward ones.
+    """All edges of a cell: the forward ones by (target, source), then the backward ones; ``ValueError`` below 2 nodes.
 
     >>> [str(edge) for edge in cell_edges(3)]
     ['1<-0', '2<-0', '2<-1', '0<-1', '0<-2', '1<-2']
     """
-    if not isinstance(num_nodes, int) or num_nodes < 2:
-        raise ValueError(f"a cell needs num_nodes >= 2 (an integer), got {num_nodes!r}.")
+    return _edges(whole("num_nodes", num_nodes, low=2, high=MAX_NODES), bool(backward))
+
+
+@lru_cache(None)
+def _edges(num_nodes: int, backward: bool) -> tuple[Edge, ...]:
     forward = tuple(Edge(i, j) for i in range(num_nodes) for j in range(i))
     return forward + tuple(Edge(i, j) for i in range(num_nodes) for j in range(i + 1, num_nodes) if backward)
 
@@ -110,7 +133,8 @@ class Cell:
     ops: tuple[Op, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ops", tuple(Op(op) for op in self.ops))
+        object.__setattr__(self, "num_nodes", whole("num_nodes", self.num_nodes, low=2, high=MAX_NODES))
+        object.__setattr__(self, "ops", as_ops(self.ops))
         counts = [len(cell_edges(self.num_nodes, backward)) for backward in (False, True)]
         if len(self.ops) not in counts:
             raise ValueError(
@@ -136,7 +160,7 @@ class Cell:
     @classmethod
     def from_edges(cls, edge_ops: Mapping[Edge | str, Op | str], *, num_nodes: int, backward: bool = True) -> Cell:
         """A cell from ``{edge: op}``; edges left out are zeroized, unknown ones are a ``ValueError``."""
-        named = {Edge.parse(edge) if isinstance(edge, str) else Edge(*edge): Op(op) for edge, op in edge_ops.items()}
+        named = {as_edge(edge): as_op(op) for edge, op in edge_ops.items()}
         edges = cell_edges(num_nodes, backward)
         if unknown := [str(edge) for edge in named if edge not in edges]:
             raise ValueError(f"no edge {unknown[0]!r} here; expected one of {', '.join(map(str, edges))}.")
@@ -144,44 +168,26 @@ class Cell:
 
     @classmethod
     def parse(cls, text: str) -> Cell:
-        """Read the string form, or a SNASNet matrix such as ``'0303 0030 2002 0200'``.
-
-        Raises ``ValueError`` naming the group or entry that is malformed.
-        """
-        if not isinstance(text, str) or not text.strip():
-            raise ValueError(f"a cell string is text such as '|conv3x3~0|' (two nodes, forward only), got {text!r}.")
-        if re.fullmatch(r"[\d\s]+", text):
-            return cls.from_matrix([[int(code) for code in row] for row in text.split()])
-        forward, slash, backward = text.strip().partition("/")
-        groups = forward.split("+") + (backward.split("+") if slash else [])
-        num_nodes = forward.count("+") + 2
-        targets = [*range(1, num_nodes), *(range(num_nodes - 1) if slash else ())]
-        if len(groups) != len(targets):
-            raise ValueError(
-                f"malformed cell {text!r}: {num_nodes} nodes need {len(targets)} groups, got {len(groups)}."
-            )
-        ops: list[Op] = []
-        for position, (target, group) in enumerate(zip(targets, groups, strict=True)):
-            sources = range(target) if position < num_nodes - 1 else range(target + 1, num_nodes)
-            ops += _parse_group(group, target, sources)
-        return cls(num_nodes, tuple(ops))
+        """Read the string form, or a matrix in any form of ``read_matrix``; ``ValueError`` names what is malformed."""
+        if isinstance(text, str) and re.search(r"[~+/]", text):
+            return cls(*read_string(text))
+        if isinstance(text, str) and re.search("[0-9]", text):
+            return cls.from_matrix(text)
+        raise ValueError(
+            f"a cell string is text such as '|conv3x3~0|' (two nodes, forward only), or a matrix; got {shown(text)}. "
+            f"Read are, as matrices, {FORMS}."
+        )
 
     @classmethod
     def from_matrix(cls, matrix: object) -> Cell:
         """A cell from a SNASNet matrix (row = from, column = to; codes 0..4 as in arXiv 2201.10355's code).
 
-        Codes: 0 zeroize, 1 skip, 2 conv1x1, 3 conv3x3, 4 avgpool3x3. ``ValueError`` if the matrix is not
-        square, has an entry on the diagonal or another code.
+        Codes: 0 zeroize, 1 skip, 2 conv1x1, 3 conv3x3, 4 avgpool3x3. Lists, arrays, tensors and text are read;
+        ``ValueError`` if the matrix is not square, has an entry on the diagonal or another code.
         """
-        try:
-            array = np.asarray(matrix)
-        except ValueError:
-            array = np.empty(0)
-        square = array.ndim == 2 and array.shape[0] == array.shape[1] >= 2
-        if not square or not np.issubdtype(array.dtype, np.integer):
-            raise ValueError(f"a SNASNet matrix is square and of integers, n >= 2, got {matrix!r}.")
+        array = read_matrix(matrix)
         if array.diagonal().any() or array.min() < 0 or array.max() >= len(_MATRIX_OPS):
-            raise ValueError(f"a SNASNet matrix has codes 0..4 and a zero diagonal, got {array.tolist()}.")
+            raise ValueError(f"a SNASNet matrix has codes 0..4 and a zero diagonal, got {shown(matrix)}.")
         edges = cell_edges(len(array))
         return cls(len(array), tuple(_MATRIX_OPS[array[edge.source, edge.target]] for edge in edges))
 
@@ -237,10 +243,9 @@ class Cell:
 
     @property
     def dead_nodes(self) -> frozenset[int]:
-        """Nodes off every path from input to output.
+        """Nodes off every path from input to output; those in ``reaching_nodes`` are computed all the same.
 
-        Those in ``reaching_nodes`` are computed all the same: a convolution without spikes still emits the
-        bias of its batch normalisation.
+        A convolution without spikes still emits the bias of its batch normalisation.
         """
         return frozenset(range(self.num_nodes)) - (self.reaching_nodes & self.fed_nodes)
 
@@ -317,16 +322,12 @@ class Cell:
         return frozenset(reached)
 
 
-def _parse_group(group: str, target: int, sources: range) -> list[Op]:
-    """The ops of one ``|op~source|op~source|`` group, checked against the sources it must name."""
-    entries = group.strip().strip("|").split("|")
-    expected = "|" + "".join(f"<op>~{source}|" for source in sources)
-    if not (group.strip().startswith("|") and group.strip().endswith("|")) or len(entries) != len(sources):
-        raise ValueError(f"malformed group {group!r} of node {target}; expected {expected}.")
-    ops = []
-    for entry, source in zip(entries, sources, strict=True):
-        name, _, where = entry.partition("~")
-        if where != str(source):
-            raise ValueError(f"malformed entry {entry!r} in group {group!r} of node {target}; expected {expected}.")
-        ops.append(Op(name))
-    return ops
+def as_cell(value: object) -> Cell:
+    """A cell from a ``Cell``, its string, or a SNASNet matrix: text, lists, an array, a tensor; else ``ValueError``.
+
+    >>> as_cell([[0, 3], [0, 0]]) == as_cell("03 00") == as_cell(["03", "00"])
+    True
+    """
+    if isinstance(value, Cell):
+        return value
+    return Cell.parse(value) if isinstance(value, str) else Cell.from_matrix(value)

@@ -6,7 +6,8 @@ import contextlib
 import difflib
 import math
 import operator
-from collections.abc import Iterable
+import reprlib
+from collections.abc import Iterable, Mapping
 
 
 def unknown(what: str, name: object, known: Iterable[str], more: str = "") -> ValueError:
@@ -16,12 +17,30 @@ def unknown(what: str, name: object, known: Iterable[str], more: str = "") -> Va
     unknown theme 'drak'; expected one of light, dark. Did you mean 'dark'?
     """
     known = [str(one) for one in known]
-    return ValueError(f"unknown {what} {name!r}; expected one of {', '.join(known)}{more}.{nearest(name, known)}")
+    return ValueError(f"unknown {what} {shown(name)}; expected one of {', '.join(known)}{more}.{nearest(name, known)}")
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: never longer than a few lines, however long or deeply nested it is.
+
+    >>> shown("skip"), len(shown("-" * 10**6)) < 300, shown([[[[[[[[0]]]]]]]])
+    ("'skip'", True, '[[[[[[...]]]]]]')
+    """
+    try:
+        text = _SHORT.repr(value)
+    except Exception:  # whatever the value's own repr does, the message is about the value
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 400 else f"{text[:300]} … {text[-80:]}"
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 200
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 20
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
     """`` Did you mean …?`` for the known name nearest to one that is not, nothing if none is near."""
-    near = difflib.get_close_matches(str(name), list(known), n=1)
+    near = difflib.get_close_matches(name if isinstance(name, str) else shown(name), list(known), n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
@@ -40,7 +59,7 @@ def whole(name: str, value: object, *, low: int = 1, high: float = math.inf) -> 
         number = None
     if number is None or _is_bool(value) or not low <= number <= high:
         limits = f"of {low} or more" if high == math.inf else f"from {low} to {high}"
-        raise ValueError(f"{name} must be a whole number {limits}, got {value!r}.")
+        raise ValueError(f"{name} must be a whole number {limits}, got {shown(value)}.")
     return number
 
 
@@ -59,8 +78,29 @@ def real(name: str, value: object, *, low: float = -math.inf, high: float = math
             number = float(value)
     if not (math.isfinite(number) and low <= number <= high):
         limits = "" if (low, high) == (-math.inf, math.inf) else f" from {low:g} to {high:g}"
-        raise ValueError(f"{name} must be a finite number{limits}, got {value!r}.")
+        raise ValueError(f"{name} must be a finite number{limits}, got {shown(value)}.")
     return number
+
+
+def make_plain(settings: object, *, wholes: Mapping[str, int], reals: Mapping[str, tuple[float, float]]) -> None:
+    """Make numbers of a frozen dataclass plain ones, in place; ``ValueError`` names the field that is none.
+
+    ``wholes``: the lowest value of each whole number; ``reals``: the lowest and highest of each other one.
+    """
+    found = {name: whole(name, getattr(settings, name), low=low) for name, low in wholes.items()}
+    found |= {name: real(name, getattr(settings, name), low=low, high=high) for name, (low, high) in reals.items()}
+    for name, value in found.items():
+        object.__setattr__(settings, name, value)
+
+
+def listed(value: object) -> list:
+    """The entries of a list, tuple or array; a single value is one entry.
+
+    >>> listed((3, 8)), listed(0.5)
+    ([3, 8], [0.5])
+    """
+    value = value.tolist() if hasattr(value, "tolist") else value  # NumPy's or torch's, without importing either
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _is_bool(value: object) -> bool:

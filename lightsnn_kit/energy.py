@@ -12,8 +12,9 @@ import torch
 from spikingjelly.activation_based.op_counter import BaseCounter, DispatchCounterMode, MACCounter, SimpleEnergyProfiler
 from torch import Tensor, nn
 
+from .checks import whole
 from .networks import SpikingNetwork, reset_state
-from .recording import kept_modes, record_spikes
+from .recording import as_network, kept_modes, own_state, record_spikes
 
 PJ_PER_MAC = 4.6  # multiply and add, 32-bit float, 45 nm: 3.7 + 0.9 pJ (Horowitz, ISSCC 2014)
 PJ_PER_SYNOP = 0.9  # add, 32-bit float, 45 nm (same source)
@@ -78,7 +79,6 @@ class EnergyReport:
         return "\n".join([*lines, "assumptions:", *(f"- {sentence}" for sentence in self.assumptions)])
 
 
-@torch.no_grad()
 def measure_energy(network: SpikingNetwork, x: Tensor, *, batch_size: int = 256) -> EnergyReport:
     """Run a discrete network on raw samples in evaluation mode and count; modes and weights stay as they were.
 
@@ -92,7 +92,8 @@ def measure_energy(network: SpikingNetwork, x: Tensor, *, batch_size: int = 256)
     >>> report.macs, report.macs == 8 * 8 * 2 * 9  # the stem's 3x3 convolution to 2 channels, once per sample
     (1152.0, True)
     """
-    _check(x, batch_size)
+    network, x, batch_size = as_network(network), torch.as_tensor(x).detach(), whole("batch_size", batch_size)
+    _check(x)
     dense, profiler = MACCounter(extra_rules=_DENSE_RULES), SimpleEnergyProfiler()
     profiler.bind_model(network)
     spikes: dict[str, list[int]] = {}  # of each LIF layer: batch by batch, step by step
@@ -103,7 +104,7 @@ def measure_energy(network: SpikingNetwork, x: Tensor, *, batch_size: int = 256)
         neurons[name] = output[0].numel()
 
     recorder = record_spikes(network, on_spikes=count)
-    with kept_modes(network), recorder, profiler, DispatchCounterMode([dense]):
+    with own_state(network, grad=False), kept_modes(network), recorder, profiler, DispatchCounterMode([dense]):
         network.eval()
         for batch in x.split(batch_size, dim=-4):
             network(batch.to(network.input_centre.device))
@@ -172,9 +173,7 @@ def _assumptions(network: SpikingNetwork, macs: BaseCounter, samples: int) -> tu
     )
 
 
-def _check(x: Tensor, batch_size: int) -> None:
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"batch_size must be a positive integer, got {batch_size!r}.")
+def _check(x: Tensor) -> None:
     if x.dim() < 4:
         raise ValueError(f"expected samples [N, C, H, W] or event frames [T, N, C, H, W], got shape {tuple(x.shape)}.")
     if x.is_floating_point() and not x.isfinite().all():

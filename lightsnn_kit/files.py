@@ -1,17 +1,30 @@
-"""Files that a crash never leaves half written: JSON, records line by line, text, folders (standard library only)."""
+"""Files that a crash never leaves half written: JSON, records line by line, text, folders (standard library only).
+
+What is written as JSON bears a checksum, which covers whose file it is (``of``): a flipped bit, a line that is doubled
+or lost and a file of another stage are refused when it is read. Files of earlier versions have none, and are read.
+"""
 
 from __future__ import annotations
 
 import codecs
 import json
 import os
-import shutil
+import re
 import tempfile
+import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from .locks import remove_left_over, scratch, sync
+
+_SUM = re.compile(rb'(?:, )?"crc32": "([0-9a-f]{8})"\}')  # at the end of an object
+_GO_ON = "Restore it from a copy, or remove it to have it made again; a file edited by hand is read without 'crc32'."
+
+
+UNREADABLE = (ValueError, RecursionError, MemoryError)  # what parsers raise, the last two for what is nested deeply
 
 
 class RunError(Exception):
@@ -76,6 +89,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
 
 def make_writable(folder: Path) -> None:
     """Make the folder if it is absent; ``RunError`` if nothing can be written there."""
+    folder = user_path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):  # permission bits may lie (network drives): try it
@@ -115,24 +129,38 @@ def plain(value: object) -> object:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A name beside ``path`` for a file or folder to be made; it becomes ``path`` when the block ends well.
+def reading(what: object) -> Iterator[None]:
+    """Make a ``RunError`` of whatever odd content raises in the block; it names ``what`` was read.
 
-    A reader finds the old one or the new one, never a part; what a failed block has made is removed.
+    >>> with reading("'x' in row 3"):  # doctest: +ELLIPSIS
+    ...     len(None)
+    Traceback (most recent call last):
+    lightsnn_kit.files.RunError: cannot use what 'x' in row 3 holds: TypeError: ...
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    making = path.with_name(f".{path.name}.{os.getpid()}")  # same folder: renaming is atomic within one drive
     try:
+        yield
+    except (*UNREADABLE, ArithmeticError, AttributeError, LookupError, TypeError) as error:
+        why = f"{type(error).__name__}: {error}"[:300]
+        raise RunError(f"cannot use what {what} holds: {why}. Restore it from a copy, or leave it out.") from None
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name for a file or folder to be made; it becomes ``path`` when the block ends well.
+
+    A reader finds the old one or the new one, never a part. What a failed block has made is removed; what a killed one
+    has made, the next block in that folder removes.
+    """
+    path = user_path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_left_over(path.parent)
+    with scratch(path) as folder:
+        making = folder / "new"
         yield making
         if making.is_file():
-            with making.open("rb") as file:
-                os.fsync(file.fileno())
+            sync(making)
         os.replace(making, path)
-    finally:
-        if making.is_dir():
-            shutil.rmtree(making, ignore_errors=True)
-        else:
-            making.unlink(missing_ok=True)
+        sync(path.parent)  # the name, too, is on the disk
 
 
 def write_text(path: Path, text: str) -> None:
@@ -141,64 +169,146 @@ def write_text(path: Path, text: str) -> None:
         making.write_text(text, encoding="utf-8")
 
 
-def differences(old: object, new: object, *, at: str = "") -> list[str]:
-    """Where two nested dicts differ, entry by entry.
+def differences(old: object, new: object, *, at: str = "", defaults: Mapping[str, object] | None = None) -> list[str]:
+    """Where two nested dicts differ, entry by entry; what is absent in one counts as its default, if it has one.
 
     >>> differences({"seed": 0, "train": {"epochs": 4}}, {"seed": 0, "train": {"epochs": 8, "flip": True}})
     ['train.epochs was 4, now 8', "train.flip was 'absent', now True"]
+    >>> differences({"train": {}}, {"train": {"flip": False}}, defaults={"train": {"flip": False}})
+    []
     """
     if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
         same = old == new or (old != old and new != new)  # NaN is as NaN was
         return [] if same else [f"{at} was {old!r}, now {new!r}"]
-    names = [(key, f"{at}.{key}".strip(".")) for key in {**old, **new}]
-    return [
-        line for key, name in names for line in differences(old.get(key, "absent"), new.get(key, "absent"), at=name)
-    ]
+    lines = []
+    for key in {**old, **new}:
+        default = (defaults or {}).get(key, "absent")
+        inner = {"at": f"{at}.{key}".strip("."), "defaults": default if isinstance(default, Mapping) else None}
+        lines += differences(old.get(key, default), new.get(key, default), **inner)
+    return lines
 
 
-def write_json(path: str | Path, value: object, *, replace: bool = False) -> None:
+def defaults_of(settings: type) -> dict[str, object]:
+    """The defaults of a dataclass as plain values: what a record that lacks an entry was made with.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass
+    ... class Point:
+    ...     x: int
+    ...     shape: tuple = (0, 0)
+    >>> defaults_of(Point)
+    {'shape': [0, 0]}
+    """
+    values = {f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in fields(settings)}
+    return {name: plain(value) for name, value in values.items() if value is not MISSING}
+
+
+def write_json(path: str | Path, value: object, *, replace: bool = False, of: str = "") -> None:
     """Write JSON atomically: a reader sees the old file or the new one, never half of one.
 
-    ``RunExistsError`` if the file is there and ``replace`` is False.
+    ``of`` says whose file it is, and must be given to read it. ``RunExistsError`` if the file is there and ``replace``
+    is False.
     """
-    path, text = Path(path), to_json(value, indent=2) + "\n"
+    path = user_path(path)
+    text = to_json(value if isinstance(value, Mapping) else {"value": value}, indent=2)
     if path.exists() and not replace:
         raise RunExistsError(f"{path} exists; choose another run folder, or pass replace=True to overwrite it.")
-    write_text(path, text)
+    write_text(path, _summed(text.encode(), of.encode()).decode() + "\n")
 
 
-def read_json(path: str | Path) -> object:
-    """Read a file of `write_json`; ``RunError`` if it is missing or malformed."""
+def read_json(path: str | Path, *, of: str = "") -> object:
+    """Read a file of `write_json`; ``RunError`` if it is missing, malformed or changed since, or not ``of`` its place.
+
+    A file without a checksum is of an earlier version, or written by hand: it is read as it is.
+    """
+    path = user_path(path)
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        text = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
         raise RunError(f"{path} does not exist; run the stage that writes it first.") from None
-    except ValueError as error:
-        raise RunError(f"{path} is not JSON ({error}); restore it, or use another run folder.") from None
+    value, summed = _parsed(text.rstrip(), of.encode(), str(path))
+    return value["value"] if summed and isinstance(value, dict) and value.keys() == {"value"} else value
 
 
-def append_record(path: Path, record: Mapping[str, object]) -> None:
-    """Add one line to a file of records; it is on the disk when this returns."""
-    line = to_json(record) + "\n"
-    with path.open("a+b") as file:
-        _drop_torn_line(file)
-        file.write(line.encode())
-        file.flush()
-        os.fsync(file.fileno())
+def append_record(path: Path, record: Mapping[str, object], *, of: str = "") -> None:
+    """Add one line to a file of records; it is on the disk when this returns, or the file is as it was."""
+    path = user_path(path)
+    new, text = not path.exists(), to_json(record).encode()
+    with path.open("a+b", buffering=0) as file:  # a buffer would be written again when it is closed
+        before = _drop_torn_line(file)
+        size = file.seek(0, os.SEEK_END)
+        try:
+            rest = _summed(text, before or of.encode()) + b"\n"
+            while rest:
+                rest = rest[file.write(rest) :]
+            os.fsync(file.fileno())
+        except OSError:  # the disk is full: no part of a line stays
+            with suppress(OSError):
+                os.ftruncate(file.fileno(), size)
+            raise
+    if new:
+        sync(path.parent)
 
 
-def read_records(path: Path) -> list[dict[str, object]]:
-    """Read all records ([] if there is no file); a last line that a crash tore is left out."""
-    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+def read_records(path: Path, *, of: str = "", whole: bool = False) -> list[dict[str, object]]:
+    """Read all records ([] if there is no file); a last line that a crash tore is left out, unless all must be there.
+
+    ``RunError`` for a line that is damaged, doubled, moved, or of another file: each line's checksum covers the line
+    before it.
+    """
+    path = user_path(path)
+    *lines, torn = path.read_bytes().split(b"\n") if path.exists() else [b""]
+    found, before, summed = [], of.encode(), bool(of)
+    end = _SUM.search(torn)
+    if (whole and torn) or (end and end.end() < len(torn)):  # a torn line has no end, or no more than it
+        raise RunError(f"the last line of {path} is damaged. {_GO_ON}")
+    for number, line in enumerate(lines, start=1):
+        where = f"line {number} of {path}"
+        go_on = f"Remove the lines from {number} on, and the run goes on there."
+        record, has_sum = _parsed(line, before, where, go_on)
+        if (summed and not has_sum) or not isinstance(record, dict):  # older lines come before those with a checksum
+            raise RunError(
+                f"{where} is no record of this file. Remove the lines from it on, and the run goes on there."
+            )
+        found.append(record)
+        before, summed = line, summed or has_sum
+    return found
+
+
+def _summed(text: bytes, before: bytes) -> bytes:
+    """The text of an object with its checksum as the last entry; it starts from what came before."""
+    body = text.removesuffix(b"}").rstrip()
+    comma = b"" if body.endswith(b"{") else b", "
+    return body + comma + b'"crc32": "%08x"}' % zlib.crc32(body, zlib.crc32(before))
+
+
+def _parsed(text: bytes, before: bytes, where: str, go_on: str = _GO_ON) -> tuple[object, bool]:
+    """A value of JSON without its checksum, and whether it had one; ``RunError`` if it is not the one written."""
+    found = _SUM.search(text, max(0, len(text) - 24))
+    if found and int(found[1], 16) != zlib.crc32(text[: found.start()], zlib.crc32(before)):
+        raise RunError(f"{where} was changed since it was written, or belongs to another stage (checksum). {go_on}")
     try:
-        return [json.loads(line) for line in lines]
-    except ValueError as error:
-        raise RunError(f"{path} holds a line that is not JSON ({error}); use another run folder.") from None
+        value = json.loads(text)
+    except UNREADABLE as error:
+        raise RunError(f"{where} is not JSON ({error or type(error).__name__}). {go_on}") from None
+    summed = isinstance(value, dict) and value.pop("crc32", None) is not None
+    *_, last = value if isinstance(value, dict) and value else [""]
+    like = len(last) == 5 and sum(a == b for a, b in zip(last, "crc32", strict=True)) == 4
+    if (summed and not found) or like:
+        raise RunError(f"{where} was changed since it was written (checksum). {go_on}")
+    return value, summed
 
 
-def _drop_torn_line(file: BinaryIO) -> None:
-    if size := file.seek(0, os.SEEK_END):
-        file.seek(size - 1)
-        if file.read() != b"\n":
-            file.seek(0)
-            file.truncate(file.read().rfind(b"\n") + 1)
+def _drop_torn_line(file: BinaryIO) -> bytes:
+    """Cut off what stands after the last whole line, and return that line (b"" if there is none)."""
+    size, step = file.seek(0, os.SEEK_END), 4096
+    while size:
+        start = max(0, size - step)
+        file.seek(start)
+        *lines, torn = file.read().split(b"\n")
+        if len(lines) > 1 or start == 0:  # the last line is whole in what was read
+            if torn:
+                file.truncate(size - len(torn))
+            return lines[-1] if lines else b""
+        step *= 16
+    return b""

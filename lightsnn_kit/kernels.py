@@ -25,6 +25,7 @@ def hamming(spikes: Tensor) -> Tensor:
     >>> hamming(torch.tensor([[1, 0, 1], [1, 1, 0]])).tolist()
     [[0, 2], [2, 0]]
     """
+    spikes = torch.as_tensor(spikes)
     if spikes.dim() != 2 or not 0 < spikes.shape[1] < MAX_NEURONS or not ((spikes == 0) | (spikes == 1)).all():
         raise ValueError(f"expected binary patterns [B, N] of 0 and 1 with 0 < N < 2**24, got {tuple(spikes.shape)}.")
     return pattern_distances(spikes.float())
@@ -53,7 +54,7 @@ def sahd_kernel(spikes: Tensor) -> Tensor:
     >>> sahd_kernel(torch.tensor([[1, 0], [0, 1]])).round(decimals=4).tolist()
     [[2.0, 1.001], [1.001, 2.0]]
     """
-    distance = hamming(spikes)
+    spikes, distance = torch.as_tensor(spikes), hamming(spikes)
     return _sahd_kernel(distance, spikes.sum(1, dtype=torch.int64), torch.tensor(spikes.shape[1], device=spikes.device))
 
 

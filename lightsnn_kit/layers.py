@@ -15,6 +15,8 @@ from spikingjelly.activation_based import neuron, surrogate
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from .checks import whole
+
 NONE = np.empty((0, 1, 1), np.float32)
 LANES = 64  # loops over fewer numbers than this do not fill the processor's vectors
 
@@ -188,6 +190,18 @@ class BatchNorm(nn.BatchNorm2d):
         return (
             ours and plain(y) and y.numel() > y.shape[1] and (plus is None or (plain(plus) and plus.shape == y.shape))
         )
+
+
+def seeded(seed: int) -> torch.Generator:
+    """A generator from a whole number of 0 or more; of 2**64 or more, which torch refuses, from a hash of it.
+
+    >>> seeded(10**30).initial_seed() == seeded(10**30).initial_seed() != seeded(10**30 + 1).initial_seed()
+    True
+    """
+    number = whole("seed", seed, low=0)
+    if number >= 2**64:
+        number = int(np.random.SeedSequence(number).generate_state(1, np.uint64)[0])
+    return torch.Generator().manual_seed(number)
 
 
 PAPER_INPUTS = (32768, 1024)  # of the hidden layer (2·256·8·8) and of the output layer, CIFAR10

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .cells import Cell, Edge, Op
-from .checks import unknown
+from .checks import unknown, whole
 from .paths import rank_cells
 from .search import PruneStep, Score, prune_search, random_search
 from .spaces import PUBLISHED_CELLS, CellSpace, OpMask, as_space
@@ -188,8 +188,7 @@ def choose(
     (6, 6.0, 30)
     """
     method, space = method_of(name), as_space(space)
-    if not isinstance(budget, int) or isinstance(budget, bool) or budget < 1:
-        raise ValueError(f"budget must be a positive integer (number of cells), got {budget!r}.")
+    budget, seed = whole("budget", budget), whole("seed", seed, low=0)
     if method.scores and score is None:
         raise ValueError(f"{name!r} scores networks; pass score=, a callable OpMask -> float such as a Scorer.")
     started, rng = time.perf_counter(), np.random.default_rng((seed, 5))

@@ -7,6 +7,7 @@ images ``[N, C, H, W]``, event frames ``[T, N, C, H, W]``; logits ``[N, num_clas
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -15,9 +16,10 @@ import torch
 from spikingjelly.activation_based import functional, layer
 from torch import Tensor, nn
 
-from .cells import Cell, Edge, Op
+from .cells import Cell, Edge, Op, as_cell
+from .checks import listed, make_plain, real, whole
 from .exact import make_exact
-from .layers import LIF, BatchNorm, init_weights, linear_spread
+from .layers import LIF, BatchNorm, init_weights, linear_spread, seeded
 from .spaces import CellSpace, OpMask, as_space
 
 # spikingjelly 2.0 registers Triton kernels when its first LIF layer runs; on a CPU-only torch 2.13 each one warns.
@@ -51,14 +53,13 @@ class NetworkConfig:
     events: bool = False  # input is [T, N, C, H, W]; adds a max pool after the stem
 
     def __post_init__(self) -> None:
-        if not isinstance(self.input_shape, tuple | list):
-            raise ValueError(f"input_shape is (channels, height, width), got {self.input_shape!r}.")
-        object.__setattr__(self, "input_shape", tuple(self.input_shape))
-        object.__setattr__(self, "input_centre", tuple(float(c) for c in self.input_centre))
-        sizes = ("num_classes", "width", "num_steps", "hidden", "votes", "last_pool")
-        for name, value in [(n, getattr(self, n)) for n in sizes] + [("input_shape", s) for s in self.input_shape]:
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} must be a positive integer, got {value!r}.")
+        numbers = ("dropout", "tau", "v_threshold", "input_scale", *["linear_std"] * (self.linear_std is not None))
+        wholes = ("num_classes", "width", "num_steps", "hidden", "votes", "last_pool")
+        make_plain(self, wholes=dict.fromkeys(wholes, 1), reals=dict.fromkeys(numbers, (-math.inf, math.inf)))
+        shape = tuple(whole("input_shape", size) for size in listed(self.input_shape))
+        centre = tuple(real("input_centre", value) for value in listed(self.input_centre))
+        for name, value in (("input_shape", shape), ("input_centre", centre), ("events", bool(self.events))):
+            object.__setattr__(self, name, value)
         if len(self.input_shape) != 3 or len(self.input_centre) not in (1, self.input_shape[0]):
             raise ValueError(f"input_shape is (C, H, W), 1 or C centres; got {self.input_shape}, {self.input_centre}.")
         if self.pool not in ("max", "avg"):
@@ -66,9 +67,11 @@ class NetworkConfig:
         if not (self.tau > 1 and self.v_threshold > 0 and 0 <= self.dropout < 1 and self.input_scale > 0):
             raise ValueError(f"need tau > 1, v_threshold > 0, 0 <= dropout < 1, input_scale > 0; got {self}.")
         if min(self.final_size) < 1:
-            raise ValueError(
-                f"input {self.input_shape} is too small: pooling leaves {self.final_size}; lower last_pool."
-            )
+            before = min(self.input_shape[1:]) // (4 if self.events else 2)  # the last pooling
+            advice = "lower last_pool" if before else "use larger images"
+            if self.input_shape[2] <= 4 < min(self.input_shape[:2]):
+                advice = "it looks like (H, W, C): give images as [n, C, H, W], by x.transpose(0, 3, 1, 2)"
+            raise ValueError(f"input {self.input_shape} is too small: pooling leaves {self.final_size}; {advice}.")
 
     @property
     def final_size(self) -> tuple[int, int]:
@@ -208,9 +211,13 @@ class SuperCell(CellModule):
 class SpikingNetwork(nn.Module):
     """The macro network around two cells (LightSNN, section III); logits are the mean over steps and votes.
 
+    ``first_weights`` says where its weights come from: a seed, or a checkpoint.
+
     ``forward`` resets the state on entry unless ``reset=False``; further options go to the cells (a supernet
     needs ``mask=``). Build it with ``build_network`` or ``build_supernet``.
     """
+
+    first_weights = "unknown"
 
     def __init__(self, config: NetworkConfig, make_cell: Callable[[int], CellModule], design: Cell | CellSpace) -> None:
         super().__init__()
@@ -269,7 +276,11 @@ class SpikingNetwork(nn.Module):
         """``ValueError`` if x is not a batch of raw inputs for this network."""
         layout = "[T, N, C, H, W]" if self.config.events else "[N, C, H, W]"
         if x.dim() != 4 + self.config.events or tuple(x.shape[-3:]) != self.config.input_shape or 0 in x.shape:
-            raise ValueError(f"expected {layout} with (C, H, W) = {self.config.input_shape}, got {tuple(x.shape)}.")
+            last = (*x.shape[-1:], *x.shape[-3:-1]) == self.config.input_shape
+            hint = "; the channels come last there: use x.movedim(-1, -3)" if last else ""
+            raise ValueError(
+                f"expected {layout} with (C, H, W) = {self.config.input_shape}, got {tuple(x.shape)}{hint}."
+            )
 
     @property
     def num_parameters(self) -> int:
@@ -280,21 +291,24 @@ class SpikingNetwork(nn.Module):
 def _build(
     config: NetworkConfig, make_cell: Callable[[int], CellModule], design: Cell | CellSpace, seed: int
 ) -> SpikingNetwork:
-    with torch.random.fork_rng(devices=[]):  # torch's layers draw weights of their own when made; keep the caller's RNG
-        network = SpikingNetwork(config, make_cell, design)
-    init_weights(network, config.linear_std, torch.Generator().manual_seed(seed))
+    generator = seeded(seed)
+    with torch.inference_mode(False):  # weights made in it could never be trained
+        with torch.random.fork_rng(devices=[]):  # torch's layers draw weights when made; keep the caller's RNG
+            network = SpikingNetwork(config, make_cell, design)
+        init_weights(network, config.linear_std, generator)
+    network.first_weights = f"seed {whole('seed', seed, low=0)}"
     return network
 
 
-def build_network(cell: Cell | str, config: NetworkConfig, *, seed: int = 0) -> SpikingNetwork:
-    """The discrete network of a cell (a ``Cell``, its string or a SNASNet matrix string).
+def build_network(cell: Cell | str | object, config: NetworkConfig, *, seed: int = 0) -> SpikingNetwork:
+    """The discrete network of a cell: a ``Cell``, its string, or a SNASNet matrix as ``as_cell`` reads it.
 
     >>> config = NetworkConfig(input_shape=(1, 8, 8), num_classes=10, width=8, hidden=32)
     >>> network = build_network("0303 0030 2002 0200", config)
     >>> network(torch.zeros(5, 1, 8, 8)).shape
     torch.Size([5, 10])
     """
-    cell = Cell.parse(cell) if isinstance(cell, str) else cell
+    cell = as_cell(cell)
     return _build(config, lambda channels: SpikingCell(cell, channels, config), cell, seed)
 
 
@@ -317,5 +331,5 @@ def build_supernet(
     network = _build(config, lambda channels: SuperCell(space, channels, config), space, seed)
     if init != "stock":
         std = linear_spread(config.linear_std, config.features)
-        make_exact(network, torch.Generator().manual_seed(seed), init=init, linear_std=std)
+        make_exact(network, seeded(seed), init=init, linear_std=std)
     return network

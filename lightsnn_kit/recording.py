@@ -2,14 +2,60 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from spikingjelly.activation_based.neuron import BaseNode
 from torch import Tensor, nn
 
+from .networks import SpikingNetwork
+
 _OUT_OF_REACH = 1e30  # finite: a soft reset multiplies it by no spike
+
+
+def unwrap(network: nn.Module) -> nn.Module:
+    """The network inside ``torch.compile``, ``DataParallel`` and others of the kind; any other stays as it is.
+
+    ``ValueError`` where only a part is wrapped: its layers would have other names.
+
+    >>> inner = nn.Flatten()
+    >>> unwrap(nn.DataParallel(inner)) is inner
+    True
+    """
+    while (inner := getattr(network, "_orig_mod", getattr(network, "module", None))) is not None:
+        network = inner
+    if parts := [name for name, _ in network.named_modules() if name.endswith(("._orig_mod", ".module"))]:
+        raise ValueError(
+            f"the part {parts[0].rpartition('.')[0]!r} of the network is wrapped; wrap all of it, or none."
+        )
+    return network
+
+
+def as_network(value: object) -> SpikingNetwork:
+    """A network of this module, out of its wrappers; ``ValueError`` for anything else."""
+    network = unwrap(value) if isinstance(value, nn.Module) else value
+    if not isinstance(network, SpikingNetwork):
+        raise ValueError(f"expected a network of build_network or build_supernet, got a {type(network).__name__}.")
+    return network
+
+
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """In the ``with`` block networks run as they are written, not as ``torch.compile`` has traced them: hooks count."""
+    loaded = "torch._dynamo" in sys.modules  # else nothing was compiled, and loading it would take seconds
+    with torch.compiler.set_stance("force_eager") if loaded else nullcontext():
+        yield
+
+
+@contextmanager
+def own_state(network: nn.Module, *, grad: bool) -> Iterator[None]:
+    """In the ``with`` block gradients are on or off as said, in full precision, whatever an earlier cell has set."""
+    device = next(network.buffers()).device.type
+    full, mode = torch.autocast(device, enabled=False), torch.inference_mode(False)
+    with uncompiled(), mode, torch.set_grad_enabled(grad), full:
+        yield
 
 
 @contextmanager
@@ -50,13 +96,14 @@ def watch_layers(network: nn.Module, watch: Callable, *, before: bool = False) -
     def hook_for(name: str) -> Callable:
         return lambda layer, args, spikes=None: watch(name, layer, args[0], spikes)
 
-    layers = [(name, module) for name, module in network.named_modules() if isinstance(module, BaseNode)]
+    layers = [(name, module) for name, module in unwrap(network).named_modules() if isinstance(module, BaseNode)]
     handles = [
         (layer.register_forward_pre_hook if before else layer.register_forward_hook)(hook_for(name))
         for name, layer in layers
     ]
     try:
-        yield
+        with uncompiled():
+            yield
     finally:
         for handle in handles:
             handle.remove()

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 
-from .cells import Edge, Op, tie_rank
+from .cells import Edge, as_op, as_ops, tie_rank
+from .checks import shown, whole
 from .search import Decision, PruneStep
 from .spaces import CellSpace, OpMask
 
@@ -16,7 +18,7 @@ from .spaces import CellSpace, OpMask
 def mask_key(mask: OpMask) -> str:
     """A short text that tells the masks of one space apart: per edge, the places of its alive ops in the space.
 
-    >>> mask_key(CellSpace(("zeroize", "skip", "conv3x3"), 2).full_mask().without(Edge(1, 0), Op.SKIP))
+    >>> mask_key(CellSpace(("zeroize", "skip", "conv3x3"), 2).full_mask().without(Edge(1, 0), "skip"))
     '02 012'
     """
     return " ".join("".join(str(mask.space.ops.index(op)) for op in ops) for ops in mask.alive)
@@ -41,20 +43,22 @@ def read_steps(rows: Iterable[object], *, space: CellSpace | None = None) -> tup
     >>> read_steps([step_record(step) for step in steps]) == steps
     True
     """
-    rows = list(rows)
-    if all(isinstance(row, PruneStep) for row in rows):
-        return tuple(rows)
     try:
+        rows = list(rows)
+        if all(isinstance(row, PruneStep) for row in rows):
+            return tuple(rows)
         space = space or _space_of(rows)
         return tuple(_read_step(row, space) for row in rows)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"expected steps of a search or rows of step_record ({error!r}), got {rows[:1]!r}.") from None
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        raise ValueError(
+            f"expected steps of a search or rows of step_record ({type(error).__name__}: {error}), got {shown(rows)}."
+        ) from None
 
 
 def _space_of(rows: list[Mapping]) -> CellSpace:
     edges = [Edge.parse(edge) for edge in rows[0]["mask"]]
-    ops = {Op(op) for row in rows for _, op, _ in row["scores"]}
-    ops |= {Op(op) for alive in rows[0]["mask"].values() for op in alive}
+    ops = {as_op(op) for row in rows for _, op, _ in row["scores"]}
+    ops |= {op for alive in rows[0]["mask"].values() for op in as_ops(alive)}
     nodes = 1 + max(max(edge) for edge in edges)
     return CellSpace(tuple(sorted(ops, key=tie_rank)), nodes, any(edge.is_backward for edge in edges))
 
@@ -65,9 +69,26 @@ def _read_step(row: Mapping, space: CellSpace) -> PruneStep:
     for decision in row["pruned"]:
         values = {name: value for name, value in decision.items() if name in known}
         undone = values.get("undone")
-        values |= {"edge": Edge.parse(decision["edge"]), "op": Op(decision["op"]), "undone": undone and Op(undone)}
+        values |= {
+            "edge": Edge.parse(decision["edge"]),
+            "op": as_op(decision["op"]),
+            "margin": _score(decision["margin"]),
+        }
+        values |= {"undone": None if undone is None else as_op(undone), "seeds": whole("seeds", values.get("seeds", 1))}
+        if values.get("settled") not in (None, True, False):
+            raise ValueError(f"settled must be true, false or null, got {shown(values['settled'])}")
         pruned.append(Decision(**values))
-    scores = tuple((Edge.parse(edge), Op(op), float(score)) for edge, op, score in row["scores"])
+    scores = tuple((Edge.parse(edge), as_op(op), _score(score)) for edge, op, score in row["scores"])
     alive = {Edge.parse(edge): ops for edge, ops in row["mask"].items()}
-    mask = OpMask(space, tuple(tuple(map(Op, alive[edge])) for edge in space.edges))
-    return PruneStep(row["round"], scores, tuple(pruned), mask, row.get("evaluations", len(scores)))
+    mask = OpMask(space, tuple(alive[edge] for edge in space.edges))
+    if outside := [str(edge) for edge, *_ in scores if edge not in alive]:
+        raise ValueError(f"a score is of the edge {outside[0]}, which the mask does not have")
+    evaluations = whole("evaluations", row.get("evaluations", len(scores)), low=0)
+    return PruneStep(whole("round", row["round"]), scores, tuple(pruned), mask, evaluations)
+
+
+def _score(value: object) -> float:
+    """A score or a margin: any number but NaN, which none is; infinite ones are those of dead cells."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+        raise ValueError(f"expected a number, got {shown(value)}")
+    return float(value)

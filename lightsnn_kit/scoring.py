@@ -7,10 +7,12 @@ papers describe it; its fast engine gives the same integers sooner (see ``exact`
 from __future__ import annotations
 
 import multiprocessing
+import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -19,11 +21,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .checks import unknown
+from .checks import make_plain, unknown, whole
 from .exact import LatticeConv2d, check_exact
+from .files import RunError
 from .kernels import MAX_NEURONS, SpikeStatistics, log_det, pattern_distances
 from .networks import SpikingNetwork, reset_state
-from .recording import record_spikes, scoring_mode
+from .recording import as_network, own_state, record_spikes, scoring_mode
 from .spaces import OpMask
 
 if TYPE_CHECKING:
@@ -52,7 +55,6 @@ def _check_mask(supernet: SpikingNetwork, mask: OpMask) -> None:
         )
 
 
-@torch.no_grad()
 def spike_statistics(
     supernet: SpikingNetwork,
     mask: OpMask,
@@ -67,6 +69,7 @@ def spike_statistics(
     The plain, obviously correct scorer. ``bn='running'``, ``feedback=False`` and ``reset=False`` reproduce the
     published code's behaviour.
     """
+    supernet = as_network(supernet)
     _check_mask(supernet, mask)
     neurons: dict[str, int] = {}
     found: dict[str, list[tuple[Tensor, Tensor]]] = {}
@@ -76,7 +79,7 @@ def spike_statistics(
         neurons[name] = c.shape[1]
         found.setdefault(name, []).append((c.sum(1).to(torch.int64), pattern_distances(c)))
 
-    with scoring_mode(supernet, bn), record_spikes(supernet, on_spikes=count):
+    with own_state(supernet, grad=False), scoring_mode(supernet, bn), record_spikes(supernet, on_spikes=count):
         supernet(batch.to(supernet.input_centre.device), reset=reset, mask=mask, feedback=feedback)
     if max(neurons.values()) >= MAX_NEURONS:
         raise ValueError(f"a LIF layer has {max(neurons.values())} neurons; counts are exact below 2**24 only.")
@@ -109,10 +112,9 @@ class ScoringConfig:
         for name, choices in (("bn", ("batch", "running")), ("engine", ("auto", "plain", "fast"))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, got {getattr(self, name)!r}.")
-        for name, low in (("batch_size", 2), ("num_batches", 1)):
-            value = getattr(self, name)
-            if type(value) is not int or value < low:
-                raise ValueError(f"{name} must be an integer >= {low}, got {value!r}.")
+        make_plain(self, wholes={"batch_size": 2, "num_batches": 1}, reals={})
+        for name in ("feedback", "reset", "fresh_batches"):
+            object.__setattr__(self, name, bool(getattr(self, name)))
         if self.engine == "fast" and not self.reset:
             raise ValueError("the fast engine always starts from reset states; use engine='plain' with reset=False.")
 
@@ -139,7 +141,8 @@ class Scorer:
     def __init__(
         self, *, supernet: SpikingNetwork, batches: Sequence[Tensor], config: ScoringConfig | None = None, **settings
     ) -> None:
-        self.supernet, self.batches = supernet, tuple(batches)
+        self.supernet = supernet = as_network(supernet)
+        self.batches = tuple(torch.as_tensor(batch).detach() for batch in batches)
         self.config = replace(config or ScoringConfig(), **settings)
         if self.config.engine == "fast":
             from .fast import check_supported
@@ -214,6 +217,7 @@ def count_parameters(supernet: SpikingNetwork, mask: OpMask) -> int:
 
     Of ``OpMask.from_cell(cell.live(), space)`` it is what ``build_network`` builds, which leaves those edges out.
     """
+    supernet = as_network(supernet)
     _check_mask(supernet, mask)
     pruned = [f"{edge}:{op}" for edge, alive in mask.items() for op in mask.space.ops if op not in alive]
     gone = [cell.ops[key] for cell in (supernet.cell1, supernet.cell2) for key in pruned if key in cell.ops]
@@ -250,27 +254,63 @@ _worker_scorer: Scorer | None = None  # one per worker process
 
 def _start_worker(scorer: Scorer, threads: int) -> None:
     global _worker_scorer
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     _worker_scorer = scorer
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _worker_score(mask: OpMask) -> float:
     return _worker_scorer(mask)
 
 
+class _Workers(Executor):
+    """Processes that score. If one is killed, others take their place and score again what was lost, twice at most."""
+
+    def __init__(self, start: Callable[[], ProcessPoolExecutor]) -> None:
+        self._start, self._pool = start, start()
+
+    def map(self, score: Callable[[OpMask], float], masks: Iterable[OpMask]) -> Iterator[float]:
+        masks, values = list(masks), {}
+        for _ in range(3):
+            with suppress(BrokenProcessPool):
+                missing = [index for index in range(len(masks)) if index not in values]
+                futures = {index: self._pool.submit(score, masks[index]) for index in missing}
+                for index, future in futures.items():
+                    values[index] = future.result()
+                return iter([values[index] for index in range(len(masks))])
+            self.shutdown()
+            self._pool = self._start()
+        raise RunError(
+            "worker processes were killed three times in one round, perhaps for lack of memory. Use fewer workers, or "
+            "score in one process; what earlier rounds have found is kept."
+        )
+
+    def submit(self, score: Callable, *args: object, **options: object) -> Future:
+        return self._pool.submit(score, *args, **options)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self._pool.shutdown(wait, cancel_futures=cancel_futures)
+
+
 @contextmanager
 def score_in_processes(scorer: Scorer, *, workers: int) -> Iterator[tuple[Callable[[OpMask], float], Executor]]:
     """A (score, executor) pair for ``prune_search`` that scores in worker processes, with the same bits.
 
-    The weights travel once per worker. The processor's threads are shared out among the workers. ``ValueError`` with
+    The weights travel once per worker. The processor's threads are shared out among the workers. A worker that is
+    killed is replaced, and what it had is scored again; ``RunError`` at the third time in a round. ``ValueError`` with
     ``reset=False``: each worker would have membranes of its own.
     """
     if not scorer.config.reset:
         raise ValueError("workers give the same bits only if states are reset; with reset=False score in one process.")
-    if not isinstance(workers, int) or workers < 1:
-        raise ValueError(f"workers must be a positive integer, got {workers!r}.")
+    workers = whole("workers", workers)
     reset_state(scorer.supernet)  # what an earlier pass left does not travel
     threads = max(1, torch.get_num_threads() // workers)
     context = multiprocessing.get_context("spawn")  # a forked torch may hang on its threads
-    with ProcessPoolExecutor(workers, context, _start_worker, (scorer, threads)) as executor:
+    with _Workers(partial(ProcessPoolExecutor, workers, context, _start_worker, (scorer, threads))) as executor:
         yield _worker_score, executor

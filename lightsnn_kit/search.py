@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .cells import Cell, Edge, Op, tie_rank
+from .checks import make_plain, whole
 from .spaces import CellSpace, OpMask
 
 __all__ = ["Decision", "PruneStep", "Score", "ScoredCell", "Settle", "prune_search", "random_search"]
@@ -36,8 +37,9 @@ class Settle:
     first: int = 3  # seeds before the first test; a standard deviation of two numbers says little
 
     def __post_init__(self) -> None:
-        if not 0 < self.level < 1 or not isinstance(self.first, int) or self.first < 2:
-            raise ValueError(f"need 0 < level < 1 and an integer first >= 2, got {self.level!r}, {self.first!r}.")
+        make_plain(self, wholes={"first": 2}, reals={"level": (0, 1)})
+        if not 0 < self.level < 1:
+            raise ValueError(f"need 0 < level < 1, got {self.level!r}.")
 
     def critical(self, seeds: int, available: int) -> float:
         """The t value to exceed with ``seeds`` of ``available`` seeds.
@@ -268,8 +270,7 @@ def random_search(
     >>> [evaluation.index for evaluation in found]
     [0, 1, 2]
     """
-    if not isinstance(budget, int) or isinstance(budget, bool) or budget < 1:
-        raise ValueError(f"budget must be a positive integer (number of cells to score), got {budget!r}.")
+    budget = whole("budget", budget)
     chunk = 1 if executor is None else 64  # cells drawn ahead, so that workers stay busy
     for start in range(0, budget, chunk):
         draw = space.sample_snasnet if snasnet_rules else space.sample

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
 
 import numpy as np
 
-from .cells import Cell, Edge, Op, cell_edges, tie_rank
-from .checks import unknown
+from .cells import Cell, Edge, Op, as_ops, cell_edges, tie_rank
+from .checks import shown, unknown
 
 
 def _check_rng(rng: object) -> np.random.Generator:
@@ -32,13 +32,14 @@ class CellSpace:
     backward: bool = True
 
     def __post_init__(self) -> None:
-        if isinstance(self.ops, str) or not self.ops:
+        ops = as_ops(self.ops)
+        if not ops:
             raise ValueError(f"a space needs a sequence of at least one op, got {self.ops!r}.")
-        ops = tuple(Op(op) for op in self.ops)
         if len(set(ops)) != len(ops):
             raise ValueError(f"the ops of a space must differ, got {', '.join(ops)}.")
-        object.__setattr__(self, "ops", ops)
-        cell_edges(self.num_nodes, self.backward)  # checks num_nodes
+        num_nodes = 1 + cell_edges(self.num_nodes)[-1].source  # plain, and checked
+        for name, value in (("ops", ops), ("num_nodes", num_nodes), ("backward", bool(self.backward))):
+            object.__setattr__(self, name, value)
 
     @property
     def edges(self) -> tuple[Edge, ...]:
@@ -103,9 +104,11 @@ class OpMask:
     alive: tuple[tuple[Op, ...], ...]
 
     def __post_init__(self) -> None:
-        if len(self.alive) != len(self.space.edges):
-            raise ValueError(f"the mask needs ops for {len(self.space.edges)} edges, got {len(self.alive)}.")
-        object.__setattr__(self, "alive", tuple(tuple(map(Op, ops)) for ops in self.alive))
+        edges = len(self.space.edges)
+        if not isinstance(self.alive, Sequence) or len(self.alive) != edges:
+            given = len(self.alive) if isinstance(self.alive, Sequence) else shown(self.alive)
+            raise ValueError(f"the mask needs ops for {edges} edges, got {given}.")
+        object.__setattr__(self, "alive", tuple(map(as_ops, self.alive)))
         for edge, ops in zip(self.space.edges, self.alive, strict=True):
             if not ops or not set(ops) <= set(self.space.ops) or len(set(ops)) < len(ops):
                 allowed = ", ".join(self.space.ops)

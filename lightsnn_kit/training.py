@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import time
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,12 +19,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .checkpoints import read_checkpoint, write_checkpoint
+from .checkpoints import DAMAGED, digest, resume_from, write_checkpoint
+from .checks import make_plain, unknown, whole
 from .data import Split, Splits
 from .data.augmentation import augment
-from .files import differences
+from .files import plain, user_path
 from .networks import SpikingCell, SpikingNetwork, reset_state
-from .recording import kept_modes
+from .recording import as_network, kept_modes, own_state
 
 _LOSSES = ("cross_entropy", "mse")
 _CHOICES = {"loss": _LOSSES, "amp": ("auto", "on", "off"), "channels_last": ("auto", "on", "off")}
@@ -62,20 +62,15 @@ class TrainConfig:
     seed: int = 0  # of data order, augmentation and dropout; the first weights have their own
 
     def __post_init__(self) -> None:
-        for name, low in (("epochs", 1), ("batch_size", 2), ("crop", 0), ("frozen_norm_epochs", 0), ("seed", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < low:
-                raise ValueError(f"{name} must be an integer >= {low}, got {value!r}.")
+        wholes = {"epochs": 1, "batch_size": 2, "crop": 0, "frozen_norm_epochs": 0, "seed": 0}
+        reals = {"learning_rate": (0, math.inf), "weight_decay": (0, math.inf), "momentum": (0, 1), "dampening": (0, 1)}
+        make_plain(self, wholes=wholes, reals=reals | {"final_lr_fraction": (0, 1)})
+        object.__setattr__(self, "flip", bool(self.flip))
         if self.frozen_norm_epochs >= self.epochs:
             raise ValueError(
                 f"frozen_norm_epochs must leave an epoch in which batch normalisations learn their statistics, got "
                 f"{self.frozen_norm_epochs} of {self.epochs} epochs."
             )
-        limits = {"learning_rate": math.inf, "weight_decay": math.inf, "momentum": 1, "dampening": 1}
-        for name, high in (limits | {"final_lr_fraction": 1}).items():
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or not 0 <= value <= high or value == math.inf:
-                raise ValueError(f"{name} must be a finite number from 0 to {high}, got {value!r}.")
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}.")
@@ -110,14 +105,22 @@ class Evaluation:
 
 
 def fit(
-    network: SpikingNetwork, splits: Splits, config: TrainConfig, *, folder: str | Path | None = None
+    network: SpikingNetwork,
+    splits: Splits,
+    config: TrainConfig,
+    *,
+    folder: str | Path | None = None,
+    damaged: str = DAMAGED[0],
 ) -> Iterator[EpochRecord]:
     """Train a network in place on ``splits.train``, one record per epoch; ``splits.test`` is never read.
 
     With ``folder``, ``last.pt`` and ``best.pt`` (best validation accuracy, the earliest of equals) are written there
     after each epoch. If ``last.pt`` exists, its weights are loaded, the stored records come first and training goes
-    on after them; a finished training only yields them. Checks come before any work: ``ValueError`` for data that do
-    not fit or a folder of another training, ``OSError`` for an unwritable one. Raises ``TrainingDivergedError``.
+    on after them; a finished training only yields them. Where one of the two cannot be read, ``damaged`` says what to
+    do: "refuse" it, go on from the "best" one, or "restart" with this network's weights as they are.
+
+    Checks come before any work: ``ValueError`` for data that do not fit, a damaged checkpoint or a folder of another
+    training, ``OSError`` for an unwritable one. Raises ``TrainingDivergedError``.
 
     >>> from lightsnn_kit.data import load
     >>> from lightsnn_kit.networks import NetworkConfig, build_network
@@ -127,15 +130,39 @@ def fit(
     >>> record.val_accuracy == evaluate(network, splits.val).accuracy
     True
     """
+    network = as_network(network)
+    _check_training(network, splits, config)
+    with torch.inference_mode(False):
+        training = _Training(network, splits, config, None if folder is None else user_path(folder))
+        training.restore_or_start(damaged)
+    return training.records()
+
+
+def _check_training(network: SpikingNetwork, splits: Splits, config: TrainConfig) -> None:
     if not isinstance(network.cell1, SpikingCell):
         raise ValueError("fit trains the discrete network of a cell, got a supernet; use build_network(cell, config).")
+    if not any(p.requires_grad and not p.is_inference() for p in network.parameters()):
+        raise ValueError(
+            "no weight of the network can learn: it was frozen (network.requires_grad_(True) undoes that) or moved "
+            "inside torch.inference_mode() (build it outside)."
+        )
     for split in (splits.train, splits.val):
         _check_fits(network, split, splits.num_classes)
     if config.batch_size > len(splits.train):
         raise ValueError(f"batch_size {config.batch_size} is larger than the {len(splits.train)} training samples.")
-    training = _Training(network, splits, config, None if folder is None else Path(folder))
-    training.restore_or_start()
-    return training.records()
+
+
+def identity_of(network: SpikingNetwork, splits: Splits, config: TrainConfig) -> dict[str, object]:
+    """What makes a training the one it is: its checkpoints bear it, and are refused where it is another."""
+    network = as_network(network)
+    return {
+        "cell": str(network.design),
+        "network_config": network.config,
+        "train_config": config,
+        "first_weights": network.first_weights,
+        # Of other splits, the resumed training would have seen samples that are now held out.
+        "data": {"name": splits.name, "sha256": digest([(s.x, s.y) for s in (splits.train, splits.val)])},
+    }
 
 
 class _Training:
@@ -144,7 +171,7 @@ class _Training:
     def __init__(self, network: SpikingNetwork, splits: Splits, config: TrainConfig, folder: Path | None) -> None:
         self.network, self.val, self.config, self.folder = network, splits.val, config, folder
         self.device = network.input_centre.device
-        self.train = Split(splits.train.x.to(self.device), splits.train.y.to(self.device))
+        self.train = Split(splits.train.x.detach().to(self.device), splits.train.y.to(self.device))
         self.history: list[EpochRecord] = []
         gpu = self.device.type == "cuda"
         self.amp = config.amp == "on" or (
@@ -155,13 +182,7 @@ class _Training:
         # By keyword: the published code passes the weight decay by position, where it is the dampening.
         settings = {name: getattr(config, name) for name in ("momentum", "dampening", "weight_decay")}
         self.optimizer = torch.optim.SGD(network.parameters(), lr=config.learning_rate, fused=True, **settings)
-        self.identity = {
-            "cell": str(network.design),
-            "network_config": asdict(network.config),
-            "train_config": asdict(config),
-            # Of other splits, the resumed training would have seen samples that are now held out.
-            "data": {"name": splits.name, "crc32": _crc32(splits.train, splits.val)},
-        }
+        self.identity = identity_of(network, splits, config) if folder else {}
 
     def records(self) -> Iterator[EpochRecord]:
         yield from tuple(self.history)
@@ -178,7 +199,7 @@ class _Training:
         self.optimizer.param_groups[0]["lr"] = rate
         frozen, results = epoch > self.config.epochs - self.config.frozen_norm_epochs, []
         mode = _mode(self.network, training=True, frozen_norms=frozen)
-        with mode, _randomness(self.config.seed, epoch, self.device) as generator:
+        with own_state(self.network, grad=True), mode, _randomness(self.config.seed, epoch, self.device) as generator:
             batches = torch.randperm(len(self.train), generator=generator).split(self.config.batch_size)
             batches = batches[:-1] if len(batches[-1]) == 1 else batches  # batch normalisation needs 2 samples
             for number, index in enumerate(batches, start=1):
@@ -217,43 +238,42 @@ class _Training:
             f"checkpoint kept: {kept}. Try a lower learning_rate, in a new folder."
         )
 
-    def restore_or_start(self) -> None:
-        if self.folder is None or not (self.folder / "last.pt").exists():
-            if self.folder and (self.folder / "best.pt").exists():
-                raise ValueError(
-                    f"{self.folder} holds a best.pt without a last.pt to resume from; choose another folder."
-                )
+    def restore_or_start(self, damaged: str) -> None:
+        if self.folder is None:
+            return
+        stored, mended = resume_from(self.folder, self.identity, damaged=damaged)
+        if stored is None:
+            if (best := self.folder / "best.pt").exists():  # of an earlier start: it is not this one's
+                best.unlink()
             self._save("last.pt")  # epoch 0: a training stopped in its first epoch resumes exactly, too
             return
-        stored = read_checkpoint(self.folder / "last.pt")
-        if other := differences({key: stored.get(key) for key in self.identity}, self.identity):
-            raise ValueError(
-                f"{self.folder} holds another training: {'; '.join(other)}. Choose another folder, or the earlier "
-                f"settings to resume it."
-            )
         self.network.load_state_dict(stored["network"])
         self.optimizer.load_state_dict(stored["optimizer"])
         self.history = [EpochRecord(**record) for record in stored["history"]]
+        for name in ("best.pt", "last.pt") if mended else ():
+            self._save(name)
 
     def _save(self, name: str) -> None:
         if self.folder is None:
             return
         history = [asdict(record) for record in self.history]
         state = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
-        write_checkpoint(self.folder / name, {**self.identity, "epoch": len(history), "history": history, **state})
+        write_checkpoint(
+            self.folder / name, {**plain(self.identity), "epoch": len(history), "history": history, **state}
+        )
 
 
-@torch.no_grad()
 def evaluate(network: SpikingNetwork, split: Split, *, batch_size: int = 256, loss: str = _LOSSES[0]) -> Evaluation:
     """Accuracy and mean loss on a split, in evaluation mode and full precision; modes and weights stay as they were.
 
     Raises ``ValueError`` for wrong options or a split that does not fit the network.
     """
-    if loss not in _LOSSES or not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"need batch_size >= 1 and loss out of {_LOSSES}, got {batch_size!r}, {loss!r}.")
+    network, batch_size = as_network(network), whole("batch_size", batch_size)
+    if loss not in _LOSSES:
+        raise unknown("loss", loss, _LOSSES)
     _check_fits(network, split, max(network.config.num_classes, int(split.y.max()) + 1))  # a split may miss classes
     device, total, correct = network.input_centre.device, 0.0, 0
-    with _mode(network, training=False):
+    with own_state(network, grad=False), _mode(network, training=False):
         for start in range(0, len(split), batch_size):
             x, y = (tensor.to(device) for tensor in split.batch(slice(start, start + batch_size)))
             logits = network(x)
@@ -299,11 +319,3 @@ def _check_fits(network: SpikingNetwork, split: Split, num_classes: int) -> None
             f"the network is for data of ((C, H, W), events, classes) = {wanted}, the data have {given}; build it "
             f"with NetworkConfig(**splits.network_settings())."
         )
-
-
-def _crc32(*splits: Split) -> int:
-    value = 0
-    for split in splits:
-        for tensor in (split.x, split.y):  # as bytes: NumPy has no bfloat16
-            value = zlib.crc32(tensor.detach().cpu().contiguous().view(torch.uint8).numpy(), value)
-    return value

@@ -16,7 +16,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one core per worker, its notebooks in
     os.environ["OMP_NUM_THREADS"] = "1"
 
 settings.register_profile("kit", deadline=None)  # tests never assert time, and machines may be busy
-settings.register_profile("nightly", max_examples=10_000, deadline=None)  # of the tests named test_fuzz_…
+settings.register_profile("nightly", deadline=None, max_examples=10_000)  # make fuzz
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "kit"))
 
 

@@ -84,15 +84,20 @@ def test_make_help_lists_every_target() -> None:
 def test_ci_is_executable_and_runs_the_test_command() -> None:
     script = ROOT / ".ci" / "run"
     assert script.stat().st_mode & 0o111
-    last = ["make lint", "make test", "LIGHTSNN_REQUIRE_BROWSER=1 make test-browser"]  # 1: none is skipped for its lack
-    assert script.read_text().splitlines()[-3:] == last
+    last = [
+        "make lint",
+        "make test",
+        "make faults",
+        "LIGHTSNN_REQUIRE_BROWSER=1 make test-browser",
+    ]  # 1: none is skipped for its lack
+    assert script.read_text().splitlines()[-4:] == last
 
 
 # ---- the import table, by door ---------------------------------------------------------------------------------------
 
-BASE = {"checks", "files"}  # small helpers on the standard library alone, which every door may use
+BASE = {"checks", "files", "locks"}  # small helpers on the standard library alone, which every door may use
 CORE = {"cells", "spaces", "kernels", "layers", "recording", "exact", "networks", "scoring", "search", "records"}
-CORE |= {"paths", "methods", "training", "checkpoints", "energy"}
+CORE |= {"paths", "methods", "training", "checkpoints", "energy", "notation"}
 FOLDERS = ("fast", "data", "lab", "figures", "widgets")
 
 # Door -> (doors it may import, packages it may import at its top, packages inside functions only). ``core``, ``base``
@@ -103,7 +108,7 @@ DOORS = {
     "fast": ("core", "numpy torch numba llvmlite", ""),
     "data": ("base", "numpy torch", "sklearn tonic pooch psutil platformdirs"),
     "figures": ("base core: cells spaces lab: lab.results", "numpy plotly", ""),
-    "lab": ("base core data", "numpy torch scipy psutil nbconvert plotly", "papermill nbclient"),
+    "lab": ("base core data", "numpy torch scipy psutil nbconvert plotly", "papermill IPython"),
     "widgets": ("base core figures lab", "numpy plotly traitlets ipywidgets anywidget", "torch spikingjelly"),
     "top": ("base lab", "", ""),
 }
@@ -111,6 +116,7 @@ DOORS = {
 LIGHT = {
     "cells": "numpy networkx",
     "spaces": "numpy",
+    "notation": "numpy",
     "search": "numpy scipy",
     "records": "",
     "paths": "",
@@ -120,7 +126,7 @@ LIGHT = {
     "lab.jobs": "",
     "lab.progress": "",
     "lab.machine": "psutil",
-    "lab.notebooks": "papermill nbclient",
+    "lab.notebooks": "papermill",
 }
 
 

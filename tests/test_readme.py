@@ -40,7 +40,9 @@ def test_the_page_by_hand(root: Path) -> None:
 
 def test_the_table_of_names(text: str) -> None:
     part = text[text.index("| names of `lightsnn_kit`") : text.index("Behind them")]
-    names = [name for line in part.splitlines()[2:] for name in re.findall(r"`(\w+)`", line.split("|")[1])]
+    names = [
+        name for line in part.splitlines()[2:] if "|" in line for name in re.findall(r"`(\w+)`", line.split("|")[1])
+    ]
     assert sorted(names) == sorted(lightsnn_kit.__all__)
     assert 20 <= len(names) <= 28
 

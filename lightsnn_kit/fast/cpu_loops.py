@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
-jit = njit(nogil=True, cache=True, error_model="numpy")
+from .compiled import compiled
 
 
 class Terms(NamedTuple):
@@ -56,7 +56,7 @@ def _popcount(typing_context, word):
     return types.uint64(types.uint64), generate
 
 
-@jit
+@compiled
 def _fire(x, fed_back, out, lo, target):
     """Neurons fire on x + fed_back, which is kept in ``out``: an array of its own, or the loop is not vectorised."""
     n = len(x)
@@ -73,7 +73,7 @@ def _fire(x, fed_back, out, lo, target):
         v[i] = np.float32(0) if fired else charged
 
 
-@jit
+@compiled
 def _pair(e, terms, conv, planes, lo, n):
     """The streams and factors of an edge for floats [lo, lo + n)."""
     row = terms.edges[e, 3]
@@ -88,7 +88,7 @@ def _pair(e, terms, conv, planes, lo, n):
     )
 
 
-@jit
+@compiled
 def _add_pairs(e, count, terms, conv, planes, lo, total):
     """Add edges e … e + count − 1 one after the other: three in one loop, that is a quarter less traffic to memory."""
     n = len(total)
@@ -110,7 +110,7 @@ def _add_pairs(e, count, terms, conv, planes, lo, total):
         total[i] = x + (p2[i] * u2 + (np.float32(q2[i]) * s2 * a2[i] + b2[i]) * w2)
 
 
-@jit
+@compiled
 def _add_long_edge(e, m, terms, conv, planes, lo, total, edge):
     """Add an edge with further terms, from row ``m`` on; returns the row after them."""
     n, w = len(total), terms.weights[e, 1] + terms.weights[e, 0] * (terms.weights[e, 1] == 0)  # all weights are equal
@@ -131,7 +131,7 @@ def _add_long_edge(e, m, terms, conv, planes, lo, total, edge):
     return m + 1
 
 
-@jit
+@compiled
 def integrate(lo, hi, terms, conv, planes, target):
     """Sum the edges for floats [lo, hi) of a node (whole pixels), keep the value and let its neurons fire.
 
@@ -160,12 +160,12 @@ def integrate(lo, hi, terms, conv, planes, target):
                 out[i] = sums[0, i] + sums[1, i]
 
 
-@jit
+@compiled
 def _joins(edges, first, other):
     return edges[other, 0] == edges[first, 0] and edges[other, 4] == 0
 
 
-@jit
+@compiled
 def fire_normalised(lo, hi, values, gains, shifts, target):
     """Let neurons fire on value · gain + shift; the factors are repeated over a tile of whole pixels."""
     tile = len(gains)
@@ -177,7 +177,7 @@ def fire_normalised(lo, hi, values, gains, shifts, target):
         _fire(x[:n], nothing[:n], out[:n], base, target)
 
 
-@jit
+@compiled
 def largest(bits):
     """Bit pattern of the largest magnitude, of float32 values seen as uint32: without the sign they order alike."""
     found = np.uint32(0)
@@ -186,7 +186,7 @@ def largest(bits):
     return found
 
 
-@jit
+@compiled
 def sum_plane(values, channels, per_unit, totals):
     """Add round(x · per_unit) and its square to ``totals`` int64 [2, channels]; the rounded values fit in 32 bits."""
     for base in range(0, len(values), channels):
@@ -196,7 +196,7 @@ def sum_plane(values, channels, per_unit, totals):
             totals[1, c] += q * q
 
 
-@jit
+@compiled
 def collect(values, pixel, slots, conv, integers, totals):
     """Sort a block of results [pixels, slots · channels] into its slots, starting at ``pixel``.
 
@@ -220,7 +220,7 @@ def collect(values, pixel, slots, conv, integers, totals):
                 totals[1, j] += q * q
 
 
-@jit
+@compiled
 def _sum_four(a, b, c, d, total, squares):
     """Four rows at once: fewer trips to the totals; products of 32 bits each are one instruction."""
     for j in range(len(a)):
@@ -234,7 +234,7 @@ def _sum_four(a, b, c, d, total, squares):
         squares[j] += p * p + q * q + r * r + s * s
 
 
-@jit
+@compiled
 def pool_pairs(conv, scale, gain, shift, out, average):
     """BN then 2x2 pooling of raw sums, one image: ``conv`` [H, W, C] -> ``out`` [H // 2, W // 2, C]."""
     for i in range(out.shape[0]):
@@ -250,7 +250,7 @@ def pool_pairs(conv, scale, gain, shift, out, average):
                     out[i, j, c] = max(max(y00, y01), max(y10, y11))
 
 
-@jit
+@compiled
 def shared_spikes(packed, first, step, shared):
     """Spikes in common of every pair of rows of ``packed`` uint64 [B, words]: rows ``first``, ``first + step``, …"""
     for i in range(first, len(packed), step):

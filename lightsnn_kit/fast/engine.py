@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..cells import Edge, Op
 from ..exact import ExactBatchNorm2d, LatticeConv2d, check_exact
 from ..kernels import MAX_NEURONS, SpikeStatistics
-from ..recording import scoring_mode
+from ..recording import own_state, scoring_mode
 from ..spaces import CellSpace, OpMask
 from .plan import CellPlan, plan_cell
 
@@ -86,7 +86,7 @@ class Engine(ABC):
         check_supported(supernet)
         self.supernet, self.config, self.bn = supernet, supernet.config, bn
         self.cells = (supernet.cell1, supernet.cell2)
-        with torch.no_grad(), scoring_mode(supernet, bn):
+        with own_state(supernet, grad=False), scoring_mode(supernet, bn):
             self.drives = [self._drives(batch.to(supernet.input_centre.device)) for batch in batches]
 
     def _drives(self, batch: Tensor) -> list[Tensor]:
@@ -94,9 +94,12 @@ class Engine(ABC):
         drives = (self.supernet.drive(frame) for frame in (batch if self.config.events else [batch]))  # [B, C, H, W]
         return [drive.permute(0, 2, 3, 1).reshape(-1, self.config.width) for drive in drives]  # [M, C], M = B·H·W
 
-    @torch.no_grad()
     def run(self, mask: OpMask, index: int, *, feedback: bool) -> SpikeStatistics:
         """One pass over batch ``index``."""
+        with own_state(self.supernet, grad=False):
+            return self._run(mask, index, feedback)
+
+    def _run(self, mask: OpMask, index: int, feedback: bool) -> SpikeStatistics:
         plan, drives = plan_cell(mask, feedback=feedback), self.drives[index]
         num_steps = len(drives) if self.config.events else self.config.num_steps
         recorder = Recorder()

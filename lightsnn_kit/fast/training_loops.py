@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numba import njit
 
+from .compiled import compiled
 from .threads import thread_pool
 
-jit = njit(nogil=True, cache=True, error_model="numpy")
 SHARE = 2**18  # least number of elements that is worth a thread
 
 
-@jit
+@compiled
 def charge(x, v, charged, spikes, after, constants):
     """Write charged potentials, spikes and potentials after the reset; ``constants``: tau, threshold."""
     tau, threshold = constants
@@ -29,7 +28,7 @@ def charge(x, v, charged, spikes, after, constants):
         after[i] = zero if h >= threshold else h
 
 
-@jit
+@compiled
 def gradient(charged, grad_spikes, grad_v, grad_x, grad_before, constants):
     """Write the gradients of input and earlier potential; an empty ``grad_v`` stands for zeros.
 
@@ -48,7 +47,7 @@ def gradient(charged, grad_spikes, grad_v, grad_x, grad_before, constants):
         grad_before[i] = grad - grad / tau
 
 
-@jit
+@compiled
 def sums(y, other, totals, constants):
     """Add up ``y`` and y·other per sample and channel: ``totals`` [samples, 2, channels]."""
     for n in range(len(y)):
@@ -60,7 +59,7 @@ def sums(y, other, totals, constants):
                 second[c] += value * np.float64(other[n, p, c])
 
 
-@jit
+@compiled
 def _per_channel(totals, part, channel, channels):
     """A sum over samples, and over the pixels that stand side by side in a row."""
     value = 0.0
@@ -70,7 +69,7 @@ def _per_channel(totals, part, channel, channels):
     return value
 
 
-@jit
+@compiled
 def settle(totals, count, weights, running, statistics, constants, settings):
     """From the sums of y and y² the batch's statistics, the new running ones, and the constants of ``normalise``.
 
@@ -89,7 +88,7 @@ def settle(totals, count, weights, running, statistics, constants, settings):
             constants[0, k], constants[1, k] = gamma[c] * invstd, beta[c] - mean * gamma[c] * invstd
 
 
-@jit
+@compiled
 def normalise(y, plus, out, constants):
     """Write y·scale + shift + plus; an empty ``plus`` stands for zeros. ``constants``: scale, shift per channel."""
     scale, shift = constants[0], constants[1]
@@ -103,7 +102,7 @@ def normalise(y, plus, out, constants):
                     out[n, p, c] = y[n, p, c] * scale[c] + shift[c]
 
 
-@jit
+@compiled
 def settle_gradient(totals, count, gamma, statistics, grads, constants):
     """From the sums of the gradient g and of g·y those of γ and β, and the constants of ``normalise_gradient``."""
     channels = len(gamma)
@@ -116,7 +115,7 @@ def settle_gradient(totals, count, gamma, statistics, grads, constants):
             constants[2, k], constants[3, k] = total / count, gamma[c] * invstd
 
 
-@jit
+@compiled
 def normalise_gradient(y, grad, out, constants):
     """Write (grad − mean grad − (y − mean)·slope)·scale; ``constants`` per channel: mean, slope, mean grad, scale."""
     mean, slope, mean_grad, scale = constants[0], constants[1], constants[2], constants[3]

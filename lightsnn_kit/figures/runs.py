@@ -80,12 +80,21 @@ def _live_axes(
         fig.update_xaxes(visible=False).update_yaxes(visible=False)
 
 
+def _numbers(rows: Iterable[object], key: str) -> np.ndarray:
+    """An entry of all rows; ``ValueError`` if one is no number, as in a file that another program has written."""
+    values = [style.field(row, key) for row in rows]
+    try:
+        return np.array([float(value + 0) for value in values])  # no text, which float would read
+    except (TypeError, OverflowError):
+        raise ValueError(f"{key} must be numbers, got {values!r:.80}.") from None
+
+
 def _score_curve(
     fig: go.Figure, name: str, rows: Sequence[object], place: tuple[str, int, int], colours: Theme
 ) -> list[str]:
     """The best so far as a line over the scores as points; returns what there is to note."""
     _, row, rank = place
-    scores = np.array([float(style.field(record, "score")) for record in rows])
+    scores = _numbers(rows, "score")
     best = np.maximum.accumulate(scores)
     kept, shown = style.thin(len(scores), _MOST_POINTS, "scores")
     finite, x = np.isfinite(scores), np.arange(1, len(scores) + 1)
@@ -112,11 +121,10 @@ def _epoch_curve(
     _, factor, fields = _PANELS[panel]
     kept, shown = style.thin(len(rows), _MOST_POINTS, "epochs")
     mode = "lines+markers" if len(rows) <= 30 else "lines"
-    accuracy = style.percent([style.field(record, "val_accuracy") for record in rows], "val_accuracy", "E")
+    accuracy = style.percent(_numbers(rows, "val_accuracy"), "val_accuracy", "E")
     label = f"{name} ({accuracy.max():.1f} %)"
     for strong, key in zip((True, False), fields, strict=True):
-        y = [factor * float(style.field(rows[index], key)) for index in kept]
-        x = [style.field(rows[index], "epoch") for index in kept]
+        y, x = (factor * _numbers(rows, key)[kept]).tolist(), _numbers(rows, "epoch")[kept].tolist()
         line = {"color": PALETTE[rank % 6], "dash": DASHES[rank % 6], "width": 2.5 if strong else 1.2}
         fig.add_scatter(
             x=x, y=y, mode=mode if strong else "lines", line=line, marker_size=5, name=label, row=row, col=1
@@ -146,8 +154,8 @@ def runs_scatter(rows: Iterable[object], *, cost: str = "synops", theme: str = "
         raise ValueError("runs_scatter needs at least one row, got none.")
     title, unit, factor = _COSTS[cost]
     names = [str(style.field(row, "name")) for row in rows]
-    y = style.percent([style.field(row, "test_accuracy") for row in rows], "test_accuracy", "R")
-    x, prefixed = style.si(factor * style.check_array([style.field(row, cost) for row in rows], cost, "R"), unit)
+    y = style.percent(_numbers(rows, "test_accuracy"), "test_accuracy", "R")
+    x, prefixed = style.si(factor * style.check_array(_numbers(rows, cost), cost, "R"), unit)
     fig, keys = go.Figure(), len(set(names)) > _MOST_LABELS
     for rank, name in enumerate(dict.fromkeys(names)):
         mine = [index for index, other in enumerate(names) if other == name]

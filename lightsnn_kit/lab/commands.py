@@ -37,6 +37,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     train.add_argument("--cell", default="", help="a cell's string or matrix, or the file of a saved cell")
     train.add_argument("--epochs", type=int, default=0, help="passes over the training part (default: the preset's)")
     train.add_argument("--run", default="", help="run folder (default: the next free name of runs/train)")
+    ways = ("refuse", "best", "restart")
+    train.add_argument("--damaged", default=ways[0], choices=ways, help="if a checkpoint cannot be read: go on from …")
     test.add_argument("--run", required=True, help="run folder in which cells were trained")
     for command in (search, train, test):
         command.add_argument("--json", action="store_true", help="the last line is one JSON object")
@@ -77,7 +79,7 @@ def train(options: argparse.Namespace) -> dict[str, object]:
     method = "" if options.cell else options.method
     row = experiment.row(method, options.seed, cell=options.cell)
     print(f"{row.name} in {run}: {row.choose().cell}", flush=True)
-    for record in row.train():
+    for record in row.train(damaged=options.damaged):
         accuracy = f"train {record.train_accuracy:.1%}, validation {record.val_accuracy:.1%}"
         print(
             f"epoch {record.epoch} of {experiment.preset.train.epochs}: {accuracy}, {record.seconds:.1f} s", flush=True

@@ -15,13 +15,20 @@ from pathlib import Path
 import torch
 
 from ..cells import Cell
+from ..checks import whole
 from ..data import Splits
-from ..files import RunError, at_root
+from ..files import RunError, at_root, defaults_of, reading
 from ..methods import METHODS, method_of
+from ..networks import NetworkConfig
+from ..scoring import ScoringConfig
 from .presets import Preset
+from .results import row_settings
 from .rows import Row
 from .runs import RunFolder, Stage
 from .saved_cells import read_cell
+
+_PARTS = {"scoring": defaults_of(ScoringConfig), "network": defaults_of(NetworkConfig)}
+_DEFAULTS = {"preset": defaults_of(Preset) | _PARTS}  # of settings that runs of earlier versions lack
 
 
 class Experiment:
@@ -51,7 +58,8 @@ class Experiment:
                     f"{folder.path} holds no experiment; run search.ipynb on it first, or train.ipynb with a cell."
                 )
             begun = folder.read("experiment")
-            preset = Preset.from_dict(begun.settings["preset"] | {"train": begun.result["train"]})
+            with reading(begun.path):
+                preset = Preset.from_dict(begun.settings["preset"] | {"train": begun.result["train"]})
         return cls(folder, preset, **options)
 
     @staticmethod
@@ -71,8 +79,9 @@ class Experiment:
             settings = self.preset.to_dict()
             train = settings.pop("train")  # may be another for each row: a cell can be trained again, in another row
             begun_with = {"preset": settings, "source": splits.source, "stand_in": splits.stand_in}
-            if not (stage := self.folder.stage("experiment", begun_with)).finished:
-                stage.finish({"train": train})
+            with self.folder.stage("experiment", begun_with, defaults=_DEFAULTS) as stage:
+                if not stage.finished:
+                    stage.finish({"train": train})
         return self._loaded[1:]
 
     def row(self, method: str = "", seed: int = 0, *, cell: object = "") -> Row:
@@ -92,12 +101,13 @@ class Experiment:
     def rows(self, seed: int | None = None) -> list[Row]:
         """All rows begun in the folder (of a seed), in the order of their beginning."""
         found = sorted(self.folder.path.glob("*/seed*/settings.json"), key=lambda path: path.stat().st_mtime_ns)
-        begun = [Stage(path.parent).settings for path in found]
-        return [
-            Row(self, row["method"], row["seed"], given=Cell.parse(row["cell"]) if "cell" in row else None)
-            for row in begun
-            if seed in (None, row["seed"])
-        ]
+        rows = []
+        for stage in (Stage(path.parent) for path in found):
+            with reading(stage.path):
+                row = row_settings(stage, self.folder.path)
+                given = Cell.parse(row["cell"]) if "cell" in row else None
+                rows.append(Row(self, str(row["method"]), whole("seed", row["seed"], low=0), given=given))
+        return [row for row in rows if seed in (None, row.seed)]
 
 
 def run_rows(experiment: Experiment, methods: Sequence[str], seeds: Sequence[int]) -> Iterator[dict[str, object]]:

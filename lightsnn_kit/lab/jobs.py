@@ -15,20 +15,24 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from ..files import RunCancelledError, RunError, at_root, project_root, read_json, write_json
-from .machine import is_running, process_identity
+from .machine import living, process_identity
 from .notebooks import plan_notebooks
 from .progress import Progress, Status, records, status, time_words
 from .runs import CANCEL_FILE, RunFolder
+from .writers import acquire, sign
+from .writers import now as _now
 
 __all__ = ["Progress", "Status", "cancel", "log", "records", "start", "status", "stop_if_cancelled", "time_words"]
 __all__ += ["wait", "working"]
 
 _BEAT = 1.0  # seconds between two heartbeats
 _PATIENCE = 15.0  # seconds that an interrupted job may take to end
+_RESERVE = 1 << 13  # bytes kept for the last word of a job, should the disk be full then; and open files, likewise
+_RESERVED_FILES = 8
+_NEEDED_FILES = 64  # at the start: libzmq aborts the process where it gets none for a kernel's sockets
 _CANCELLED = "stopped when it was asked to; start it again to go on"
 
 
@@ -59,6 +63,7 @@ def start(
             start_new_session=True,  # no signal of this terminal or kernel reaches it
             pass_fds=(lock,),  # the process holds the lock from its first moment to its last
         )
+        sign(lock, process.pid)
         _write_job(folder, paths, process.pid)
     threading.Thread(target=process.wait, daemon=True).start()  # collects it when it ends: no zombie
     return status(run)
@@ -70,7 +75,7 @@ def working(run: Path, notebooks: Sequence[Path]) -> Iterator[Callable[[str], No
 
     ``RunError`` if another process works on it. ``RunCancelledError`` instead of what a cancelled notebook raises.
     """
-    cancel = run / "job" / "cancel"
+    cancel = (run := at_root(run)) / "job" / "cancel"
     inherited = os.environ.get(CANCEL_FILE) == str(cancel)  # `start` holds the lock for us
     with contextlib.nullcontext() if inherited else _lock(run):
         if not inherited:
@@ -87,7 +92,7 @@ def working(run: Path, notebooks: Sequence[Path]) -> Iterator[Callable[[str], No
 
 def stop_if_cancelled(run: Path) -> None:
     """Raise ``RunCancelledError`` if the job was asked to stop: between two notebooks."""
-    if (run / "job" / "cancel").exists():
+    if (at_root(run) / "job" / "cancel").exists():
         raise RunCancelledError(f"cancelled; run it again with --run {run} to go on.")
 
 
@@ -101,10 +106,10 @@ def cancel(run: str | Path, *, now: bool = False) -> None:
     if not found.alive:
         raise RunError(f"no job works on {folder} (it is {found.state}), so there is nothing to cancel.")
     (folder / "job" / "cancel").write_text("now" if now else "", encoding="utf-8")
-    if now:
-        job = read_json(folder / "job" / "job.json")
-        if is_running(job):  # no other process that has got its number since, and none of another machine
-            os.kill(job["pid"], signal.SIGINT)
+    # No other process that has got its number since, and none of another machine or container: there the job reads the
+    # file, and ends itself.
+    if now and (process := living(read_json(folder / "job" / "job.json"))):
+        process.send_signal(signal.SIGINT)
 
 
 def wait(run: str | Path, *, timeout: float | None = None) -> Status:
@@ -130,6 +135,7 @@ def log(run: str | Path, *, lines: int = 20) -> str:
 def _prepare(folder: Path) -> Path:
     for name in ("cancel", "end.json", "heartbeat"):  # of an earlier job on this run
         (folder / "job" / name).unlink(missing_ok=True)
+    (folder / "job" / "reserve").write_bytes(bytes(_RESERVE))
     return folder / "job"
 
 
@@ -138,26 +144,13 @@ def _write_job(folder: Path, notebooks: Sequence[Path], pid: int) -> None:
     write_json(folder / "job" / "job.json", job, replace=True)
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
 @contextlib.contextmanager
 def _lock(folder: Path, *, patience: float = 3.0) -> Iterator[int]:
     """Hold the run's lock; the operating system lets go of it when the last process that has it open ends."""
-    import fcntl  # POSIX only, like background jobs; the rest of the kit loads without it
-
     (folder / "job").mkdir(parents=True, exist_ok=True)
-    file, end = os.open(folder / "job" / "lock", os.O_RDWR | os.O_CREAT, 0o644), time.monotonic() + patience
+    what = f"a job works on {folder} already, started"
+    file = acquire(folder / "job" / "lock", what=what, patience=patience)  # a job that is just ending may still have it
     try:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:  # a job that is just ending, or another's look at the lock, is over in a moment
-                if time.monotonic() > end:
-                    raise RunError(f"a job works on {folder} already; cancel it or choose another folder.") from None
-                time.sleep(0.05)
         yield file
     finally:
         os.close(file)
@@ -200,13 +193,19 @@ def _overdue(cancel: Path) -> bool:
 
 
 def _end(run: Path, state: str, message: str) -> None:
+    (run / "job" / "reserve").unlink(missing_ok=True)
     write_json(run / "job" / "end.json", {"state": state, "message": message, "ended": _now()}, replace=True)
 
 
 @contextlib.contextmanager
 def _ending(run: Path) -> Iterator[None]:
     state, message = "failed", ""
+    reserve: list[int] = []
     try:
+        while len(reserve) < _NEEDED_FILES:
+            reserve.append(os.open(os.devnull, os.O_RDONLY))
+        while len(reserve) > _RESERVED_FILES:
+            os.close(reserve.pop())
         yield
         state = "finished"
     except BaseException as error:
@@ -216,4 +215,6 @@ def _ending(run: Path) -> Iterator[None]:
             raise RunCancelledError(f"cancelled; run it again with --run {run} to go on.") from None
         raise
     finally:
+        for file in reserve:
+            os.close(file)
         _end(run, state, message)

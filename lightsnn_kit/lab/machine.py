@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import platform
 import sys
 from collections.abc import Mapping
@@ -44,15 +45,28 @@ def _processor() -> str | None:
 def process_identity(pid: int | None = None) -> dict[str, object]:
     """What tells a process (this one) from a later one of its number, and from those of other machines."""
     process = psutil.Process(pid)
-    host = hashlib.sha256(platform.node().encode()).hexdigest()[:12]  # no names of hosts in files that may be shared
-    return {"pid": process.pid, "created": process.create_time(), "host": host}
+    return {"pid": process.pid, "created": process.create_time(), "host": _host()}
 
 
-def is_running(identity: Mapping[str, object]) -> bool:
-    """True if that process lives, on this machine; one that has ended but was not collected yet does not."""
+def _host() -> str:
+    """This machine, or container: numbers of processes mean nothing outside. No name, as files may be shared."""
+    space = ""
+    with contextlib.suppress(OSError):
+        space = os.readlink("/proc/self/ns/pid")  # two containers may bear the name of their host
+    return hashlib.sha256(f"{platform.node()} {space}".encode()).hexdigest()[:12]
+
+
+def same_machine(identity: Mapping[str, object]) -> bool:
+    """True if that process runs, or ran, where this one does."""
+    return identity.get("host", _host()) == _host()
+
+
+def living(identity: Mapping[str, object]) -> psutil.Process | None:
+    """That process, if it lives and on this machine; one that has ended but was not collected yet does not."""
     try:
-        found = process_identity(int(identity["pid"]))
-        ended = psutil.Process(found["pid"]).status() == psutil.STATUS_ZOMBIE
-        return not ended and found == {name: identity.get(name) for name in found}
-    except (psutil.Error, KeyError, TypeError, ValueError):
-        return False
+        process = psutil.Process(int(identity["pid"]))
+        ended = process.status() == psutil.STATUS_ZOMBIE
+        same = process_identity(process.pid) == {name: identity.get(name) for name in ("pid", "created", "host")}
+        return process if same and not ended else None
+    except (psutil.Error, KeyError, TypeError, ValueError, OverflowError):
+        return None

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..checks import nearest
-from ..files import RunError, at_root, make_writable, project_root, write_text
+from ..files import UNREADABLE, RunError, at_root, make_writable, project_root, reading, user_path, write_text
 
 
 class ParameterError(RunError):
@@ -29,14 +29,17 @@ def notebook_parameters(notebook: str | Path) -> dict[str, object]:
     The cell is parsed here because ``papermill.inspect_notebook`` 2.7 loses a line whose comment has a ``=`` and cuts
     text at a ``#``. ``ParameterError`` if the cell holds anything but ``name = literal``.
     """
+    notebook = user_path(notebook)
     try:
-        cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
-    except (OSError, ValueError, KeyError) as error:
+        with reading(notebook):
+            cells = json.loads(notebook.read_bytes())["cells"]
+            tagged = ("".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", ()))
+            source = next(tagged, "")
+    except (OSError, RunError) as error:
         raise RunError(f"cannot read the notebook {notebook} ({error}); expected the path of an .ipynb file.") from None
-    source = next(("".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", ())), "")
     try:
         return dict(_literal(statement) for statement in ast.parse(source).body)
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, TypeError, *UNREADABLE) as error:
         raise ParameterError(f"{notebook}: the parameters cell takes only lines 'name = literal' ({error}).") from None
 
 
@@ -53,7 +56,7 @@ def check_parameters(notebook: str | Path, given: Mapping[str, object]) -> dict[
             default = declared[name]
             raise ParameterError(
                 f"{notebook}: parameter {name!r} expects {_kind(default)} like its default {default!r}, "
-                f"but got {_kind(value)} {value!r}."
+                f"but got {_kind(value)} {value!r:.200}."
             )
     return {name: float(value) if isinstance(declared[name], float) else value for name, value in given.items()}
 
@@ -84,11 +87,10 @@ def run_notebook(
     left as their pictures in both.
     ``NotebookError`` names the cell that failed; the executed copy is kept.
     """
-    notebook, values = Path(notebook).resolve(), check_parameters(notebook, parameters or {})
+    notebook, values = user_path(notebook).resolve(), check_parameters(notebook, parameters or {})
     output = unused_path(at_root(output).with_suffix(".ipynb"))
     make_writable(output.parent)
     import papermill
-    from nbclient.exceptions import DeadKernelError
 
     logging.getLogger("papermill").setLevel(logging.ERROR)  # its own parameter check warns about names it cannot read
     options = {"kernel_name": "python3", "store_widget_state": False, "progress_bar": {"desc": notebook.stem}}
@@ -104,8 +106,9 @@ def run_notebook(
             f"{notebook.name} failed in {where}, with {error.ename}: {error.evalue}\n"
             f"The executed copy with the traceback is {output}"
         ) from None
-    except DeadKernelError:
-        raise NotebookError(f"{notebook.name}: the kernel died, perhaps out of memory; see {output}") from None
+    except RuntimeError as error:  # nbclient's DeadKernelError, and jupyter_client's for a kernel that does not start
+        why = f"the kernel died, perhaps out of memory or of files that may be open ({error})"
+        raise NotebookError(f"{notebook.name}: {why}; see {output}") from None
     finally:
         _keep_pictures(output)
     if html:
@@ -117,6 +120,7 @@ def run_notebook(
 
 def unused_path(path: Path) -> Path:
     """Return the path, or the first of ``<stem>-2``, ``<stem>-3``, ... that is free, with its HTML report."""
+    path = user_path(path)
     names = itertools.chain([path], (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2)))
     return next(name for name in names if not (name.exists() or name.with_suffix(".html").exists()))
 
@@ -126,8 +130,21 @@ def _keep_pictures(executed: Path) -> None:
     from .report import without_widgets
 
     if executed.is_file():  # absent if papermill could not begin
-        kept = without_widgets(json.loads(executed.read_text(encoding="utf-8")))
-        write_text(executed, json.dumps(kept, ensure_ascii=False, indent=1) + "\n")
+        with contextlib.suppress(ValueError, RunError):  # half written, as the disk is full: that error is on its way
+            kept = without_widgets(json.loads(executed.read_bytes()))
+            write_text(executed, json.dumps(kept, ensure_ascii=False, indent=1) + "\n")
+
+
+def literal(text: str) -> object:
+    """The value of a Python literal; ``ValueError`` for anything else, however deep it is.
+
+    >>> literal("[1, None]")
+    [1, None]
+    """
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, TypeError, *UNREADABLE) as error:
+        raise ValueError(f"expected a literal such as 8, True or 'text', got {text!r:.80} ({error})") from None
 
 
 def _literal(statement: ast.stmt) -> tuple[str, object]:

@@ -97,7 +97,7 @@ class Preset:
         >>> Preset.from_dict(get("digits").to_dict()) == get("digits")
         True
         """
-        parts = {"scoring": ScoringConfig(**settings["scoring"]), "train": TrainConfig(**settings["train"])}
+        parts = {"scoring": ScoringConfig(**settings.get("scoring", {})), "train": TrainConfig(**settings["train"])}
         return cls(**{**settings, **parts})
 
     def changed(self, **changes: object) -> Preset:

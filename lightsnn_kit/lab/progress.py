@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from ..files import RunError, at_root, read_json
-from .machine import is_running
+from ..checks import real, whole
+from ..files import RunError, at_root, read_json, reading, user_path
+from .machine import living, same_machine
 from .runs import Stage
 
 _STALE = 20.0  # seconds without a heartbeat after which a living process counts as stalled
@@ -51,19 +52,20 @@ class Status:
 
 
 def status(run: str | Path) -> Status:
-    """Tell the state of a run from its files alone; ``RunError`` if there is no such folder."""
+    """Tell the state of a run from its files alone; ``RunError`` if there is no such folder, or odd content in it."""
     folder = at_root(run)
     if not folder.is_dir():
         raise RunError(f"there is no run folder {folder}; start a run in it first.")
-    stages = _progress(folder)
-    lefts = [stage.seconds_left for stage in stages if not stage.finished]
-    left = None if not lefts or None in lefts else sum(lefts)
-    return Status(*_state(folder, stages), stages, left)
+    with reading(folder):
+        stages = _progress(folder)
+        lefts = [stage.seconds_left for stage in stages if not stage.finished]
+        left = None if not lefts or None in lefts else sum(lefts)
+        return Status(*_state(folder, stages), stages, left)
 
 
 def records(path: Path, name: str) -> tuple[dict[str, object], ...]:
     """The records ``<name>.jsonl`` of a stage's folder, read again only when they have grown."""
-    file = path / f"{name}.jsonl"
+    file = (path := user_path(path)) / f"{name}.jsonl"
     if not file.exists():
         return ()
     stat = file.stat()
@@ -97,24 +99,26 @@ def _state(folder: Path, stages: Sequence[Progress]) -> tuple[str, str]:
         if all(stage.finished for stage in stages):
             return "finished", "all stages begun are finished"
         return "unfinished", "no job works on it; a notebook that was opened by hand may"
-    alive = is_running(read_json(place / "job.json"))  # asked before the end is, which a process writes before it ends
+    job = read_json(place / "job.json")
+    alive = living(job) is not None  # asked before the end is, which a process writes before it ends
     if (place / "end.json").exists():
         end = read_json(place / "end.json")
-        return end["state"], end["message"] or "all its notebooks ran"
-    if not alive:
-        return "failed", "the process ended without a word (killed, or out of memory); start it again to go on"
-    beat = place / "heartbeat"
+        return str(end["state"]), str(end["message"]) or "all its notebooks ran"
+    beat, silence = place / "heartbeat", 0.0
     with contextlib.suppress(FileNotFoundError):
         silence = time.time() - (beat if beat.exists() else place / "job.json").stat().st_mtime
-        if silence > _STALE:
-            return "stalled", f"no sign of life for {time_words(silence)}; it may be suspended"
+    if not alive and (same_machine(job) or silence > _STALE):  # a number of a process means nothing elsewhere
+        return "failed", "the process ended without a word (killed, or out of memory); start it again to go on"
+    if silence > _STALE:
+        return "stalled", f"no sign of life for {time_words(silence)}; it may be suspended"
     if (place / "cancel").exists():
         return "running", "asked to stop: it will, after the record it is working on"
-    return "running", (beat.read_text(encoding="utf-8") if beat.exists() else "") or "starting"
+    return "running", (beat.read_text(encoding="utf-8", errors="replace") if beat.exists() else "") or "starting"
 
 
 def _progress(folder: Path) -> tuple[Progress, ...]:
-    found = sorted(folder.rglob("settings.json"), key=lambda path: path.stat().st_mtime_ns)
+    found = [path for path in folder.rglob("settings.json") if "/." not in f"/{path.relative_to(folder).as_posix()}"]
+    found.sort(key=lambda path: path.stat().st_mtime_ns)
     counted = [(path.parent, *_counted(path.parent)) for path in found]
     recent: dict[str | None, list[float]] = {}
     for _, name, _, seconds in counted:
@@ -143,6 +147,6 @@ def _counted(path: Path) -> tuple[str | None, int | None, Sequence[float]]:
     expected = path / "expected.json"
     if not expected.is_file():
         return None, None, ()
-    coming = read_json(expected)
-    name, total = coming["records"], coming["total"]
-    return name, total, [record.get("seconds", 0.0) for record in records(path, name)]
+    coming = Stage(path).read_json("expected")
+    name, total = str(coming["records"]), whole("total", coming["total"], low=0)
+    return name, total, [real("seconds", record.get("seconds", 0.0)) for record in records(path, name)]

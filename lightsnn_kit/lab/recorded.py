@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..data import Splits, scoring_batches
-from ..files import RunError
+from ..files import RunError, reading
 from ..networks import build_supernet
 from ..records import mask_key
 from ..scoring import Scorer
@@ -43,14 +43,15 @@ class RecordedScore:
         index, self.index = self.index, self.index + 1
         if index < len(self.earlier):
             earlier = self.earlier[index]
-            if earlier["mask"] != mask_key(mask):
+            if (earlier.get("index", index), earlier.get("mask")) != (index, mask_key(mask)):
                 raise RunError(
-                    f"score {index} in {self.stage.path} is of the mask {earlier['mask']!r}, but the search now asks "
-                    f"for {mask_key(mask)!r}: the code has changed since. Choose another run folder."
+                    f"score {index} in {self.stage.path} is of the mask {earlier.get('mask')!r:.80}, but the search "
+                    f"now asks for {mask_key(mask)!r}: code or file has changed since. Choose another run folder."
                 )
             if not self.preset.scoring.reset:
                 self._replayed.append(mask)
-            return float(earlier["score"])
+            with reading(f"score {index} in {self.stage.path}"):
+                return float(earlier["score"])
         self._restore_membranes()
         started = time.perf_counter()
         scorer = self.scorer(mask.space, index)

@@ -10,9 +10,12 @@ import copy
 import itertools
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
 import nbconvert
 import plotly.io
+
+from ..files import RunError, reading
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 PLOTLY = "application/vnd.plotly.v1+json"
@@ -49,25 +52,29 @@ def html_report(notebook: Mapping, *, title: str) -> str:
 def without_widgets(notebook: Mapping) -> Mapping:
     """A copy in which no output needs a widget's state: its picture stays, or else its text.
 
+    ``RunError`` for what is no notebook.
+
     >>> data = {WIDGET: {"model_id": "7"}, "text/plain": "a slider"}
     >>> cells = [{"cell_type": "code", "outputs": [{"output_type": "display_data", "data": data, "metadata": {}}]}]
     >>> without_widgets({"cells": cells, "metadata": {"widgets": {}}})["cells"][0]["outputs"][0]["data"]
     {'text/plain': 'a slider'}
     """
-    notebook = copy.deepcopy(notebook)
-    notebook["metadata"].pop("widgets", None)
-    for data in _bundles(notebook):
-        if data.pop(WIDGET, None) and not data:
-            data["text/plain"] = "A widget; run the cell to see it."
-        if PLOTLY in data and "text/plain" not in data:
-            data["text/plain"] = f"Figure: {_title(data[PLOTLY])}"  # nbconvert's own HTML shows this or nothing
-    return notebook
+    with reading("the notebook"):
+        notebook = copy.deepcopy(notebook)
+        notebook["metadata"].pop("widgets", None)
+        for data in _bundles(notebook):
+            if data.pop(WIDGET, None) and not data:
+                data["text/plain"] = "A widget; run the cell to see it."
+            if PLOTLY in data and "text/plain" not in data:
+                data["text/plain"] = f"Figure: {_title(data[PLOTLY])}"  # nbconvert's own HTML shows this or nothing
+        return notebook
 
 
 def before_saving(model: dict, **_: object) -> None:
     """JupyterLab's ``pre_save_hook``: what goes to the file needs no widget's state, what is open stays as it is."""
     if model["type"] == "notebook" and model.get("content"):
-        model["content"] = without_widgets(model["content"])
+        with suppress(RunError):  # a notebook of another shape is saved as it is
+            model["content"] = without_widgets(model["content"])
 
 
 def _drawn(notebook: Mapping) -> Mapping:

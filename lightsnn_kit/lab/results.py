@@ -7,11 +7,17 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import scipy.stats
 
-from ..files import RunError, at_root, read_json, write_json
+from ..cells import Cell
+from ..checks import real, whole
+from ..files import RunError, at_root, defaults_of, differences, read_json, reading, write_json
 from .runs import Stage
+
+if TYPE_CHECKING:
+    from IPython.display import Markdown
 
 SNASNET_BUDGET = 5000  # random cells that SNASNet's search scores (arXiv 2201.10355)
 STAND_IN_NOTE = "synthetic stand-in, not a result"
@@ -19,6 +25,8 @@ QUICK_NOTE = "quick run, not a result"
 OWN_PROVENANCE = ("started", "load")  # what differs from row to row on one machine
 
 Row = Mapping[str, object]
+_SHARES, _COUNTS = ("test_accuracy", "val_accuracy", "firing_rate"), ("synops", "macs", "energy_pj", "parameters")
+_LIMITS = dict.fromkeys(_SHARES, (0, 1)) | dict.fromkeys(_COUNTS, (0, math.inf))
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,9 @@ def gather(*places: str | Path) -> list[dict[str, object]]:
     rows: dict[tuple, dict[str, object]] = {}
     for place in places:
         path = at_root(place)
-        found = read_json(path)["rows"] if path.is_file() else [stage.result for stage in row_stages(path)]
+        with reading(path):
+            found = read_json(path)["rows"] if path.is_file() else [stage.result for stage in row_stages(path)]
+            found = list(map(checked_row, found))
         if not found:
             raise RunError(f"no rows in {path}.")
         for row in found:
@@ -80,23 +90,60 @@ def gather(*places: str | Path) -> list[dict[str, object]]:
     return list(rows.values())
 
 
+def checked_row(row: Row) -> dict[str, object]:
+    """The row, if it tells what it is of, and what others compute with is in range; ``ValueError`` else."""
+    for name, (low, high) in _LIMITS.items():
+        if name in row:
+            real(name, row[name], low=low, high=high)
+    if wrong := [name for name in ("preset", "method") if not isinstance(row[name], str)]:
+        raise ValueError(f"{wrong[0]} must be a text, got {row[wrong[0]]!r:.80}.")
+    if "cell" in row:
+        Cell.parse(row["cell"])
+    if not isinstance(row["quick"], bool):
+        raise ValueError(f"quick must be true or false, got {row['quick']!r:.80}.")
+    return dict(row) | {"seed": whole("seed", row["seed"], low=0)}
+
+
+def markdown(text: str) -> Markdown:
+    """Markdown to show, in which no tag, link or picture is live: values in it may come from foreign files.
+
+    >>> markdown("- made on <b>my</b> machine, ![](x)").data
+    '- made on &lt;b>my&lt;/b> machine, !&#91;](x)'
+    """
+    from IPython.display import Markdown
+
+    return Markdown(text.replace("<", "&lt;").replace("[", "&#91;"))
+
+
 def row_stages(folder: str | Path) -> list[Stage]:
     """The stages of a run folder's finished rows, in the order in which they were begun; ``RunError`` if none is."""
     path = at_root(folder)
     stages = [Stage(found.parent) for found in sorted(path.glob("*/seed*/result.json"))]
     if not stages:
         raise RunError(f"no finished rows in {path}; run notebooks/reproduce/run.ipynb or evaluate.ipynb on it first.")
+    for stage in stages:
+        row_settings(stage, path)
     return sorted(stages, key=lambda stage: (stage.path / "settings.json").stat().st_mtime)
+
+
+def experiment_id(folder: Path) -> str:
+    """What tells the experiment in a run folder from all others ("": none, or one of an earlier version)."""
+    stage = Stage(folder / "experiment")
+    return str(stage.begun.get("id", "")) if stage.started else ""
+
+
+def row_settings(stage: Stage, folder: Path) -> dict[str, object]:
+    """The settings of a row; ``RunError`` for the row of another run, whose folder was copied into this one."""
+    settings, own = stage.settings, experiment_id(folder)
+    if settings.get("experiment", own) != own:
+        raise RunError(f"{stage.path} was made in another run. Move it back to its run folder, or remove it.")
+    return settings
 
 
 def provenance_of(stage: Stage) -> list[dict[str, object]]:
     """The provenance of a row: of its beginning, of its training, of each time either was gone on with."""
     parts = [part for part in (stage, Stage(stage.path / "train")) if part.started]
-    return [
-        record
-        for part in parts
-        for record in (read_json(part.path / "settings.json")["provenance"], *part.records("resumed"))
-    ]
+    return [record for part in parts for record in (part.begun["provenance"], *part.records("resumed"))]
 
 
 def export(folder: str | Path, path: str | Path, *, replace: bool = False) -> Path:
@@ -109,9 +156,11 @@ def export(folder: str | Path, path: str | Path, *, replace: bool = False) -> Pa
     for stage in stages:
         settings = Stage(stage.path / "train").settings["train"]
         trainings += [{name: value for name, value in settings.items() if name != "seed"}]
-    if any(training != trainings[0] for training in trainings):
+    defaults = _training_defaults()
+    if any(differences(training, trainings[0], defaults=defaults) for training in trainings):
         raise RunError(f"the rows of {folder} were trained with different settings; export one experiment at a time.")
-    preset = Stage(at_root(folder) / "experiment").settings["preset"] | {"train": trainings[0]}
+    begun = Stage(at_root(folder) / "experiment")
+    preset = begun.settings["preset"] | {"train": begun.result["train"] | trainings[0]}
     provenance: list[dict[str, object]] = []
     rows = []
     for stage in stages:
@@ -122,6 +171,12 @@ def export(folder: str | Path, path: str | Path, *, replace: bool = False) -> Pa
     target = at_root(path)
     write_json(target, {"preset": preset, "provenance": provenance, "rows": rows}, replace=replace)
     return target
+
+
+def _training_defaults() -> dict[str, object]:
+    from ..training import TrainConfig  # with torch: figures read rows without it
+
+    return defaults_of(TrainConfig)
 
 
 def by_method(rows: Iterable[Row]) -> dict[str, list[Row]]:

@@ -12,19 +12,20 @@ import numpy as np
 import torch
 
 from ..cells import Cell
-from ..checkpoints import load_network
+from ..checkpoints import DAMAGED, network_of, read_checkpoint
+from ..checks import shown
 from ..data import Splits
 from ..energy import EnergyReport, measure_energy
-from ..files import RunError
+from ..files import RunError, defaults_of, differences, reading
 from ..methods import Chosen, choose, method_of
 from ..networks import SpikingNetwork, build_network
 from ..records import step_record
 from ..scoring import Measures, Scorer, measure
 from ..spaces import CellSpace, OpMask
-from ..training import EpochRecord, TrainingDivergedError, evaluate, fit
+from ..training import EpochRecord, TrainConfig, TrainingDivergedError, evaluate, fit, identity_of
 from .presets import Preset
 from .recorded import RecordedScore
-from .results import provenance_of
+from .results import experiment_id, provenance_of
 from .runs import Stage
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 ENERGY_SAMPLES = 256  # test samples on which spikes and operations are counted
 SEARCHED = ("search_seconds", "build_seconds", "first_score_seconds", "score_seconds_median")
+_DEFAULTS = {"train": defaults_of(TrainConfig)}  # of settings that runs of earlier versions lack
 COUNTED = ("firing_rate", "spikes", "synops", "macs", "energy_pj", "spikingjelly_energy_pj", "assumptions")
 
 
@@ -47,8 +49,14 @@ class Row:
     def open(self) -> Stage:
         """The row's stage, begun now or before; ``RunExistsError`` if it is of another cell or experiment."""
         self.splits  # noqa: B018  (the experiment's own stage comes first)
-        settings = {"method": self.method, "seed": self.seed}
-        return self.experiment.folder.stage(self.name, settings | ({"cell": str(self.given)} if self.given else {}))
+        settings = {"method": self.method, "seed": self.seed} | ({"cell": str(self.given)} if self.given else {})
+        return self._begin(self.name, settings)
+
+    def _begin(self, name: str, settings: dict[str, object]) -> Stage:
+        """A stage that bears the name of this experiment: that of another, copied into this run, is refused."""
+        folder = self.experiment.folder
+        own = {"experiment": experiment_id(folder.path)}
+        return folder.stage(name, settings | own, defaults=_DEFAULTS | own)
 
     @property
     def stage(self) -> Stage:
@@ -72,20 +80,22 @@ class Row:
         With ``feedback=False`` that is the chosen one without its backward edges: they are never read, in training
         neither, and what computing them would cost is not counted.
         """
-        chosen = Cell.parse(self.stage.read_json("chosen")["cell"])
+        with reading(self.stage.path / "chosen.json"):
+            chosen = Cell.parse(self.stage.read_json("chosen")["cell"])
         return chosen if self.preset.scoring.feedback else chosen.forward_part()
 
     # ---- the steps
 
     def choose(self) -> Chosen:
         """Choose the cell, score by score; what earlier runs have scored is read back."""
-        stage = self.open()
-        if not stage.has("chosen"):
-            chosen = self._choose(stage)
-            figures = {name: getattr(chosen, name) for name in ("score", "evaluations", "seconds")}
-            stage.write_json("chosen", {"cell": str(chosen.cell)} | figures | search_figures(stage))
-        kept = stage.read_json("chosen")
-        return Chosen(Cell.parse(kept["cell"]), kept["score"], kept["evaluations"], kept["seconds"])
+        with self.open() as stage:
+            if not stage.has("chosen"):
+                chosen = self._choose(stage)
+                figures = {name: getattr(chosen, name) for name in ("score", "evaluations", "seconds")}
+                stage.write_json("chosen", {"cell": str(chosen.cell)} | figures | search_figures(stage))
+            kept = stage.read_json("chosen")
+            with reading(stage.path / "chosen.json"):
+                return Chosen(Cell.parse(kept["cell"]), kept["score"], kept["evaluations"], kept["seconds"])
 
     def _choose(self, stage: Stage) -> Chosen:
         if self.given is not None:
@@ -131,34 +141,60 @@ class Row:
             self.stage.write_json("measured", {"sahd": found.sahd, "hd": found.hd})
         return found
 
-    def train(self) -> Iterator[EpochRecord]:
+    def train(self, *, damaged: str = DAMAGED[0]) -> Iterator[EpochRecord]:
         """Train the chosen cell, epoch by epoch; epochs done before come first, a finished training only tells them.
 
-        A training that diverges keeps its best epoch so far, and says so.
+        A training that diverges keeps its best epoch so far, and says so. ``damaged`` as in ``training.fit``.
         """
         self.choose()
         config = replace(self.preset.train, seed=self.seed)
-        stage = self.experiment.folder.stage(f"{self.name}/train", {"cell": str(self.cell), "train": asdict(config)})
-        stage.expect("epochs", config.epochs)
-        if self._take_over_training(stage):
-            yield from (EpochRecord(**record) for record in stage.records("epochs"))
-            return
-        started, done, diverged = time.perf_counter(), len(stage.records("epochs")), False
+        settings = {"cell": str(self.cell), "train": asdict(config)}
+        with self._begin(f"{self.name}/train", settings) as stage:
+            stage.expect("epochs", config.epochs)
+            if self._take_over_training(stage):
+                with reading(stage.path / "epochs.jsonl"):
+                    yield from (EpochRecord(**record) for record in stage.records("epochs"))
+            else:
+                yield from self._train(stage, config, damaged)
+
+    def _train(self, stage: Stage, config: TrainConfig, damaged: str) -> Iterator[EpochRecord]:
+        started, done, diverged = time.perf_counter(), 0, False
         network = self.untrained().to(self.experiment.device)
         try:
-            for record in fit(network, self.splits, config, folder=stage.path / "checkpoints"):
-                if record.epoch > done:
-                    stage.append("epochs", asdict(record))
+            for record in fit(network, self.splits, config, folder=stage.path / "checkpoints", damaged=damaged):
+                self._keep(stage, asdict(record), damaged)
+                done += 1
                 yield record
         except TrainingDivergedError:
             diverged = True
         if not stage.finished:
+            if extra := stage.records("epochs")[done:]:
+                self._cut(stage, done, [f"there is one more, {shown(extra[0])}"], damaged)
             epochs = stage.records("epochs")
             best = max(epochs, key=lambda epoch: epoch["val_accuracy"], default={})
             seconds = {"train": sum(epoch["seconds"] for epoch in epochs)}
             seconds["train_and_checkpoints"] = time.perf_counter() - started
             chosen = {name: best[name] for name in ("epoch", "val_accuracy") if best}
             stage.finish(chosen | {"diverged": diverged, "seconds": seconds})
+
+    def _keep(self, stage: Stage, record: dict[str, object], damaged: str) -> None:
+        """Write an epoch down; one that was written before must be the same, or gives way in a mended training."""
+        epochs, index = stage.records("epochs"), record["epoch"] - 1
+        if index < len(epochs):
+            if not (other := differences(untimed(epochs[index]), untimed(record), at=f"epoch {index + 1}")):
+                return
+            self._cut(stage, index, other, damaged)
+        stage.append("epochs", record)
+
+    def _cut(self, stage: Stage, index: int, other: list[str], damaged: str) -> None:
+        """Leave out the records from ``index`` on, which are not those of the checkpoints; refused unless told to."""
+        file = stage.path / "epochs.jsonl"
+        if damaged == DAMAGED[0]:
+            raise RunError(
+                f"the epochs in {file} are not those of the checkpoints: {'; '.join(other)}. Restore the file, or pass "
+                f"damaged='best' to write it anew from there on."
+            )
+        stage.cut("epochs", index)
 
     def _take_over_training(self, stage: Stage) -> bool:
         """Copy the epochs of a finished row of the same cell, training and seed: they would be repeated bit for bit."""
@@ -167,7 +203,7 @@ class Row:
         for row in self.experiment.rows():
             twin = row.training
             same = twin.finished and row.stage.finished and row.seed == self.seed and row.name != self.name
-            if same and twin.settings == stage.settings:
+            if same and not differences(twin.settings, stage.settings, defaults=_DEFAULTS):
                 for name, records in (("epochs", twin.records("epochs")), ("resumed", provenance_of(row.stage))):
                     for record in records:
                         stage.append(name, record)
@@ -189,20 +225,31 @@ class Row:
             raise RunError(f"the training in {self.training.path} has not ended; go on with it first.")
         whose = self.training.result.get("same_network_as", self.method)
         best = self.experiment.folder.path / whose / f"seed{self.seed}" / "train" / "checkpoints" / "best.pt"
-        network = self.untrained() if "epoch" not in self.training.result else load_network(best)
-        return network.to(self.experiment.device)
+        if "epoch" not in (result := self.training.result):
+            return self.untrained().to(self.experiment.device)
+        config, epochs = TrainConfig(**self.training.settings["train"]), self.training.records("epochs")
+        recorded = {f"epoch {number}": untimed(one) for number, one in enumerate(epochs[: result["epoch"]], 1)}
+        try:
+            stored = read_checkpoint(best, identity=identity_of(self.untrained(), self.splits, config))
+            trained = {f"epoch {number}": untimed(one) for number, one in enumerate(stored["history"], 1)}
+            if other := differences(recorded, trained):
+                raise ValueError(f"{best} is not the best epoch that was recorded: {'; '.join(other)}.")
+            return network_of(stored, best).to(self.experiment.device)
+        except (ValueError, FileNotFoundError) as error:
+            again = f"remove the folder {best.parent.parent} and train again: it repeats the same epochs"
+            raise RunError(f"{error} Restore {best.name} from a copy, or {again}.") from None
 
     def test(self) -> dict[str, object]:
         """Test the trained network once, count its spikes and operations, and finish the row, which is returned."""
-        stage = self.open()
-        if not stage.finished:
-            started, trained = time.perf_counter(), self.training.result
-            network = self.trained()
-            figures, energy = test_figures(network, self.splits, self.preset)
-            stage.write_json("layers", [asdict(layer) for layer in energy.layers])
-            seconds = trained["seconds"] | {"evaluate": time.perf_counter() - started}
-            stage.finish(self._figures() | figures | trained | {"seconds": seconds | self._seconds()})
-        return stage.result
+        with self.open() as stage:
+            if not stage.finished:
+                started, trained = time.perf_counter(), self.training.result
+                network = self.trained()
+                figures, energy = test_figures(network, self.splits, self.preset)
+                stage.write_json("layers", [asdict(layer) for layer in energy.layers])
+                seconds = trained["seconds"] | {"evaluate": time.perf_counter() - started}
+                stage.finish(self._figures() | figures | trained | {"seconds": seconds | self._seconds()})
+            return stage.result
 
     def run(self) -> dict[str, object]:
         """All steps, and the row."""
@@ -226,6 +273,11 @@ class Row:
 
     def _seconds(self) -> dict[str, float]:
         return {"load": self.experiment.load(self.seed)[1], "search": self.stage.read_json("chosen")["search_seconds"]}
+
+
+def untimed(epoch: object) -> object:
+    """A record of an epoch to compare: a training that goes on from an earlier checkpoint repeats it in other times."""
+    return epoch | {"seconds": 0} if isinstance(epoch, dict) else epoch
 
 
 def search_figures(stage: Stage) -> dict[str, object]:

@@ -6,8 +6,10 @@ import importlib.metadata
 import os
 import platform
 import re
+import secrets
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -24,9 +26,13 @@ from ..files import (
     plain,
     read_json,
     read_records,
+    reading,
     write_json,
+    write_text,
 )
+from ..locks import remove_left_over
 from .machine import machine
+from .writers import release, take, writing
 
 _opened_here: set[Path] = set()  # stages that this process has begun or gone on with
 CANCEL_FILE = "LIGHTSNN_CANCEL_FILE"  # variable that names the file by which a background job is asked to stop
@@ -67,25 +73,30 @@ class RunFolder:
         make_writable(folder)
         return cls(folder)
 
-    def stage(self, name: str, settings: Mapping[str, object]) -> Stage:
+    def stage(
+        self, name: str, settings: Mapping[str, object], *, defaults: Mapping[str, object] | None = None
+    ) -> Stage:
         """Start a stage, or open it again if it was started with equal settings (to resume it, or to read it).
 
-        ``name`` may be nested (``'train/found'``). ``RunExistsError`` names the settings that differ.
+        ``name`` may be nested (``'train/found'``). This process is the stage's one writer until it is finished, the
+        end of a ``with`` block of it, or the end of the process; ``RunError`` tells which other one is. A setting that
+        one side lacks counts as its default. ``RunExistsError`` names the settings that differ.
         """
         stage = Stage(self.path / _checked_name(name))
-        if not stage.started:
-            if any(entry.is_file() for entry in stage.path.glob("*.json*")):
-                raise RunExistsError(f"{stage.path} holds records but no settings.json; choose another run folder.")
-            stage.path.mkdir(parents=True, exist_ok=True)
-            write_json(stage.path / "settings.json", {"settings": settings, "provenance": provenance()})
-        elif changed := differences(stage.settings, plain(settings)):
-            raise RunExistsError(
-                f"stage {name!r} of {self.path} was made with other settings: {'; '.join(changed)}. "
-                "Choose another run folder, or give the earlier settings to go on with this one."
-            )
-        elif not stage.finished and stage.path not in _opened_here:
-            stage.append("resumed", provenance())  # another version or machine may compute other bits
-        _opened_here.add(stage.path)
+        remove_left_over(stage.path)
+        with writing(stage.path) if not stage.finished and _made(stage.path) else nullcontext():
+            if not stage.started:
+                stage.begin(name, settings)
+            elif changed := differences(stage.settings, plain(settings), defaults=defaults):
+                raise RunExistsError(
+                    f"stage {name!r} of {self.path} was made with other settings: {'; '.join(changed)}. "
+                    "Choose another run folder, or give the earlier settings to go on with this one."
+                )
+            elif not stage.finished and stage.path not in _opened_here:
+                stage.append("resumed", provenance())  # another version or machine may compute other bits
+            _opened_here.add(stage.path)
+            if not stage.finished:
+                take(stage.path)
         return stage
 
     def read(self, name: str) -> Stage:
@@ -113,26 +124,65 @@ class Stage:
         """True once the result is written."""
         return (self.path / "result.json").is_file()
 
+    def begin(self, name: str, settings: Mapping[str, object]) -> None:
+        """Write the settings, with what tells this stage from all others."""
+        if any(entry.is_file() and entry.name[0] != "." for entry in self.path.glob("*.json*")):
+            raise RunExistsError(f"{self.path} holds records but no settings.json; choose another run folder.")
+        own = {"stage": name, "id": secrets.token_hex(8), "settings": settings, "provenance": provenance()}
+        write_json(self.path / "settings.json", own)
+
+    @property
+    def begun(self) -> dict[str, object]:
+        """All that was written at the start: ``settings`` and ``provenance``; ``RunError`` for another stage's."""
+        path = self.path / "settings.json"
+        with reading(path):
+            kept = read_json(path)
+            name, _ = kept.get("stage"), dict(kept["settings"])
+            if name and not f"/{self.path.as_posix()}".endswith(f"/{name}"):
+                raise RunError(
+                    f"{self.path} holds the stage {name!r}, copied or renamed: what it tells is of that one. Move it "
+                    "back to its place, or remove it."
+                )
+            return kept
+
     @property
     def settings(self) -> dict[str, object]:
         """The settings that the stage was started with."""
-        return read_json(self.path / "settings.json")["settings"]
+        return self.begun["settings"]
+
+    @property
+    def _id(self) -> str:
+        """What the checksums of its files start from: a file of another stage does not fit ("": an earlier version)."""
+        return str(self.begun.get("id", "")) if self.started else ""
 
     @property
     def result(self) -> dict[str, object]:
         """What `finish` was given; ``RunError`` before."""
-        return read_json(self.path / "result.json")
+        found = read_json(self.path / "result.json", of=self._id)
+        if not isinstance(found, dict):
+            raise RunError(f"{self.path / 'result.json'} holds no result but {found!r:.80}; restore it, or remove it.")
+        return found
 
     def finish(self, result: Mapping[str, object]) -> None:
-        """Write the result, once: the stage is read-only from here on."""
-        write_json(self._open_file("result.json"), result)
+        """Write the result, once: the stage is read-only from here on, and needs no writer."""
+        with self._writing("result.json") as path:
+            write_json(path, result, of=self._id)
+        release(self.path, wholly=True)
+
+    def __enter__(self) -> Stage:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let others write; records and state stay."""
+        release(self.path)
 
     def append(self, name: str, record: Mapping[str, object]) -> None:
         """Add a record to ``<name>.jsonl``; it is on the disk when this returns.
 
         In a background job that was cancelled, ``RunCancelledError`` is raised once it is there: a good place to stop.
         """
-        append_record(self._open_file(f"{name}.jsonl"), record)
+        with self._writing(f"{name}.jsonl") as path:
+            append_record(path, record, of=self._id)
         if os.environ.get(CANCEL_FILE) and os.path.exists(os.environ[CANCEL_FILE]):
             raise RunCancelledError(f"cancelled after a record of {self.path}; run it again to go on from there.")
 
@@ -143,7 +193,13 @@ class Stage:
 
     def records(self, name: str) -> list[dict[str, object]]:
         """Read the records of ``<name>.jsonl``, [] if there are none; a last line torn by a crash is left out."""
-        return read_records(self.path / f"{_checked_name(name)}.jsonl")
+        return read_records(self.path / f"{_checked_name(name)}.jsonl", of=self._id, whole=self.finished)
+
+    def cut(self, name: str, count: int) -> None:
+        """Leave the first ``count`` records of ``<name>.jsonl``, and remove the rest."""
+        with self._writing(f"{name}.jsonl") as path:
+            kept = path.read_text(encoding="utf-8").splitlines(keepends=True)[:count]
+            write_text(path, "".join(kept))  # the lines as they are: each holds a checksum
 
     def has(self, name: str) -> bool:
         """True if there is a ``<name>.json``."""
@@ -153,16 +209,24 @@ class Stage:
         """Write or replace ``<name>.json`` atomically: for state that changes while the stage runs."""
         if name in ("settings", "result"):
             raise RunError(f"{name}.json is the stage's own file; choose another name.")
-        write_json(self._open_file(f"{name}.json"), value, replace=True)
+        with self._writing(f"{name}.json") as path:
+            write_json(path, value, replace=True, of=self._id)
 
     def read_json(self, name: str) -> object:
         """Read ``<name>.json``; ``RunError`` if there is none."""
-        return read_json(self.path / f"{_checked_name(name)}.json")
+        return read_json(self.path / f"{_checked_name(name)}.json", of=self._id)
 
-    def _open_file(self, name: str) -> Path:
-        if self.finished:
-            raise RunExistsError(f"stage {self.path} is finished; read its result, or use another run folder.")
-        return self.path / _checked_name(name)
+    @contextmanager
+    def _writing(self, name: str) -> Iterator[Path]:
+        with nullcontext() if self.finished else writing(self.path):
+            if self.finished:  # before, or when another writer let go
+                raise RunExistsError(f"stage {self.path} is finished; read its result, or use another run folder.")
+            yield self.path / _checked_name(name)
+
+
+def _made(folder: Path) -> bool:
+    folder.mkdir(parents=True, exist_ok=True)
+    return True
 
 
 def _git(*arguments: str) -> str | None:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ..cells import Cell
-from ..files import RunError, RunExistsError, at_root, make_writable, read_json, write_json
+from ..cells import Cell, as_cell
+from ..files import RunError, RunExistsError, at_root, make_writable, read_json, reading, write_json
 
 
 def saved_cells(folder: Path) -> tuple[str, ...]:
     """The names of the cells saved in a folder, sorted."""
-    return tuple(sorted(path.stem for path in folder.glob("*.json")))
+    return tuple(sorted(path.stem for path in at_root(folder).glob("[!.]*.json")))
 
 
 def save_cell(cell: Cell, folder: Path, name: str, *, replace: bool = False) -> Path:
     """Write ``<folder>/<name>.json``; ``RunExistsError`` if it is there and ``replace`` is False."""
     path = _path(folder, name)
-    make_writable(folder)
+    make_writable(path.parent)
     try:
         write_json(path, {"cell": str(cell), "matrix": cell.matrix_text()}, replace=replace)
     except RunExistsError:
@@ -29,7 +29,9 @@ def load_cell(folder: Path, name: str) -> Cell:
     """Read what ``save_cell`` wrote; ``RunError`` or ``ValueError`` if it is missing or holds something else."""
     path = _path(folder, name)
     if not path.is_file():
-        raise RunError(f"no cell {name!r} is saved in {folder}; there are: {', '.join(saved_cells(folder)) or 'none'}.")
+        raise RunError(
+            f"no cell {name!r} is saved in {path.parent}; there are: {', '.join(saved_cells(folder)) or 'none'}."
+        )
     return _read(path)
 
 
@@ -48,17 +50,18 @@ def read_cell(value: object) -> tuple[Cell, str]:
         if not path.is_file():
             raise RunError(f"no saved cell {path}; give the file of one, a cell's string or its matrix.")
         return _read(path), re.sub(r"[^\w.-]+", "-", path.stem)
-    return Cell.parse(value) if isinstance(value, str) else Cell.from_matrix(value), ""
+    return as_cell(value), ""
 
 
 def _read(path: Path) -> Cell:
     record = read_json(path)
     if not isinstance(record, dict) or not isinstance(record.get("cell"), str):
         raise RunError(f"{path} holds no cell; a saved cell has an entry 'cell'.")
-    return Cell.parse(record["cell"])
+    with reading(path):
+        return Cell.parse(record["cell"])
 
 
 def _path(folder: Path, name: str) -> Path:
     if not re.fullmatch(r"\w[\w. -]*", name):
         raise RunError(f"{name!r} is no name for a file; use letters, digits, '-' and '_'.")
-    return folder / f"{name.removesuffix('.json')}.json"
+    return at_root(folder) / f"{name.removesuffix('.json')}.json"

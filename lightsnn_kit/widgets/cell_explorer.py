@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 import traitlets
 
 from ..cells import Cell, Edge, Op
+from ..cells import as_cell as read_any
 from ..figures import cell_graph, firing_rates, kernel_heatmap
 from ..files import at_root
 from ..lab.saved_cells import load_cell, save_cell, saved_cells
@@ -24,15 +25,13 @@ from .cell_measures import CellMeasures, facts_html, measure_cell, number, param
 _KINDS = {"SAHD kernel": "sahd", "HD kernel": "hd"}
 
 
-def as_cell(value: Cell | str, space: CellSpace) -> Cell:
-    """A cell of the space from a cell, its string or its matrix; ``ValueError`` says what the space does not have.
+def as_cell(value: object, space: CellSpace) -> Cell:
+    """A cell of the space from anything ``cells.as_cell`` reads; ``ValueError`` says what the space does not have.
 
     >>> str(as_cell("03 00", CellSpace(("zeroize", "conv3x3"), 2, backward=False)))
     '|conv3x3~0|'
     """
-    cell = Cell.parse(value) if isinstance(value, str) else value
-    if not isinstance(cell, Cell):
-        raise ValueError(f"expected a Cell, its string or its matrix, got {value!r}.")
+    cell = read_any(value)
     if foreign := [str(op) for op in Op if op in cell.ops and op not in space.ops]:
         raise ValueError(f"this cell uses {', '.join(foreign)}; the ops of this space are {', '.join(space.ops)}.")
     return OpMask.from_cell(cell, space).to_cell()  # refuses other nodes and edges, drops empty backward edges

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from ..cells import Cell
 from ..figures.runs import runs_scatter
 from ..figures.style import field, has_field, with_unit
-from ..files import at_root
+from ..files import RunError, at_root, reading
 from ..lab.results import Estimate, gather
 from ..spaces import CellSpace
 from .base import View
@@ -20,6 +20,7 @@ from .cell_graph import CellGraph
 from .parts import control, flow
 
 _COSTS = {"SynOps": "synops", "energy": "energy_pj", "parameters": "parameters"}
+_NEEDED = ("cell", "test_accuracy", *_COSTS.values())
 _COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {  # heading: field of a row, how its mean is written
     "SynOps per sample": ("synops", lambda value: with_unit(value, "")),
     "energy per sample": ("energy_pj", lambda value: with_unit(1e-12 * value, "J")),
@@ -52,15 +53,25 @@ class CompareRuns(View):
 
     ``runs``: rows (mappings or objects) with ``name``, ``cell``, ``test_accuracy`` (0..1), ``synops``, ``energy_pj``
     and ``parameters``, or paths as `read_runs` takes them. Rows of one name are runs with other seeds: the picture
-    shows their mean with one standard deviation. Choose cells by the two lists, or by a click on a point.
+    shows their mean with one standard deviation. Choose cells by the two lists, or by a click on a point. A place that
+    cannot be read is left out, and the message line says so, unless there is no other.
     """
 
     name = "compare-runs"
 
     def __init__(self, runs: Iterable[object] | str | Path, *, theme: str = "light") -> None:
         runs = [runs] if isinstance(runs, str | Path) else list(runs)
-        paths = [run for run in runs if isinstance(run, str | Path)]
+        paths, problems = [run for run in runs if isinstance(run, str | Path)], []
+        for path in list(paths):
+            try:
+                with reading(path):
+                    [row[name] for row in gather(path) for name in _NEEDED]
+            except RunError as error:
+                problems.append(error)
+                paths.remove(path)
         self.rows: list[object] = read_runs(*paths) + [run for run in runs if not isinstance(run, str | Path)]
+        if problems and not self.rows:
+            raise problems[0]
         if not self.rows:
             raise ValueError("CompareRuns needs at least one finished run, got none.")
         self.cells = [Cell.parse(str(field(row, "cell"))) for row in self.rows]
@@ -69,6 +80,8 @@ class CompareRuns(View):
         self._next = 1  # which list the next click fills
         self._build()
         self.redraw()
+        if problems:
+            self.say(f"Left out: {' '.join(map(str, problems))}", kind="error")
 
     def _build(self) -> None:
         by = {"accuracy": "test_accuracy", **_COSTS, "name": "name"}

@@ -8,6 +8,7 @@ import ipywidgets
 import numpy as np
 import plotly.graph_objects as go
 
+from ..checks import whole
 from ..figures import membrane_trace, rate_curve, surrogate_gradient
 from .base import View
 from .neurons import INPUTS, SURROGATES, LIFSettings, expected_rate, input_current, simulate_lif, surrogate_slope
@@ -36,8 +37,7 @@ class LIFPlayground(View):
     name = "lif"
 
     def __init__(self, settings: LIFSettings | None = None, *, num_steps: int = 40, theme: str = "light") -> None:
-        if not MIN_STEPS <= num_steps <= MAX_STEPS:
-            raise ValueError(f"num_steps must be from {MIN_STEPS} to {MAX_STEPS}, got {num_steps!r}.")
+        num_steps = whole("num_steps", num_steps, low=MIN_STEPS, high=MAX_STEPS)
         super().__init__(theme=theme)
         self._add_inputs(num_steps)
         self._add_neuron(settings or LIFSettings())

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..checks import unknown
+from ..checks import make_plain, real, unknown, whole
 
 SURROGATES = ("ATan", "Sigmoid", "PiecewiseQuadratic", "PiecewiseExp", "SoftSign", "Erf", "Rect")
 """spikingjelly's surrogate functions to choose from, each with its own default width."""
@@ -35,10 +35,8 @@ class LIFSettings:
     surrogate: str = "ATan"  # whose slope stands for the spike's in training
 
     def __post_init__(self) -> None:
-        for name in ("tau", "v_threshold", "v_reset"):
-            value = getattr(self, name)
-            if not (name == "v_reset" and value is None) and not math.isfinite(value):
-                raise ValueError(f"{name} must be a finite number, got {value}.")
+        names = ("tau", "v_threshold", *["v_reset"] * (self.v_reset is not None))
+        make_plain(self, wholes={}, reals=dict.fromkeys(names, (-math.inf, math.inf)))
         if self.tau <= 1:
             raise ValueError(f"tau must be above 1 step, or the potential would overshoot its input; got {self.tau:g}.")
         if self.v_threshold <= (self.v_reset or 0.0):
@@ -62,17 +60,17 @@ def input_current(
     """
     if kind not in INPUTS:
         raise unknown("input", kind, INPUTS)
-    if num_steps < 1:
-        raise ValueError(f"at least one step is needed, got {num_steps}.")
+    num_steps, amplitude = whole("num_steps", num_steps), real("amplitude", amplitude)
     if kind == "constant":
-        return np.full(num_steps, float(amplitude))
+        return np.full(num_steps, amplitude)
     if kind == "noise":
-        return amplitude + spread * np.random.default_rng(seed).standard_normal(num_steps)
-    begin, end = pulse
+        rng = np.random.default_rng(whole("seed", seed, low=0))
+        return amplitude + real("spread", spread) * rng.standard_normal(num_steps)
+    begin, end = (whole("pulse", step, low=0) for step in pulse)
     if not 0 <= begin < end <= num_steps:
         raise ValueError(f"a pulse must begin before it ends, within steps 0..{num_steps}; got {begin}..{end}.")
     steps = np.arange(num_steps)
-    return np.where((steps >= begin) & (steps < end), float(amplitude), 0.0)
+    return np.where((steps >= begin) & (steps < end), amplitude, 0.0)
 
 
 def simulate_lif(current: np.ndarray, settings: LIFSettings) -> tuple[np.ndarray, np.ndarray]:
@@ -113,8 +111,8 @@ def surrogate_slope(name: str, distance: np.ndarray) -> np.ndarray:
 
     if name not in SURROGATES:
         raise unknown("surrogate", name, SURROGATES)
-    x = torch.tensor(np.asarray(distance), dtype=torch.float32, requires_grad=True)
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():  # whatever an earlier cell has switched off
+        x = torch.tensor(np.asarray(distance), dtype=torch.float32, requires_grad=True)
         getattr(surrogate, name)()(x).sum().backward()
     return x.grad.numpy()
 

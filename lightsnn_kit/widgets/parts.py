@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import ipywidgets
 import numpy as np
 
+from ..checks import whole
+
 
 def flow(*widgets: ipywidgets.DOMWidget, width: int | None = None) -> ipywidgets.Box:
     """A row that wraps; with ``width`` its widgets share it, each at least that many pixels wide."""
@@ -44,13 +46,11 @@ def one_per_sample(values: object | None, name: str, count: int) -> np.ndarray |
 
 
 def chosen(value: int, name: str, count: int) -> int:
-    """``value`` if it lies within 0..count − 1, else ``ValueError``.
+    """``value`` as a plain number if it lies within 0..count − 1, else ``ValueError``.
 
     >>> chosen(7, "sample", 4)
     Traceback (most recent call last):
     ...
-    ValueError: sample must lie within 0..3, got 7.
+    ValueError: sample must be a whole number from 0 to 3, got 7.
     """
-    if not 0 <= value < count:
-        raise ValueError(f"{name} must lie within 0..{count - 1}, got {value}.")
-    return value
+    return whole(name, value, low=0, high=count - 1)

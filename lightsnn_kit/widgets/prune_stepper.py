@@ -8,6 +8,7 @@ import ipywidgets
 import plotly.graph_objects as go
 
 from ..cells import Edge
+from ..checks import real, whole
 from ..figures.pruning import is_uncertain, margin_noise, prune_round
 from ..records import read_steps
 from ..search import Decision, PruneStep
@@ -51,7 +52,7 @@ class PruneStepper(View):
         self._taken: list[tuple[PruneStep, Decision]] = [(step, d) for step in self.steps for d in step.pruned]
         if not self._taken:
             raise ValueError("PruneStepper needs at least one round with a decision; the search has recorded none.")
-        self.noise = noise
+        self.noise = None if noise is None else real("noise", noise, low=0)
         self._build()
         self.redraw()
 
@@ -102,7 +103,8 @@ class PruneStepper(View):
 
     def move(self, by: int) -> None:
         """Take or take back decisions; at an end it stays there."""
-        self.position.value = min(max(0, self.position.value + by), len(self._taken))
+        at = self.position.value + whole("by", by, low=-len(self._taken))
+        self.position.value = min(max(0, at), len(self._taken))
 
     def next_round(self) -> None:
         """Take all decisions of the round begun, or of the next one."""

@@ -11,7 +11,7 @@ import ipywidgets
 import plotly.graph_objects as go
 
 from ..figures.runs import record_curves
-from ..files import RunError, at_root
+from ..files import RunError, at_root, reading
 from ..lab import jobs
 from .base import View
 from .parts import flow
@@ -42,7 +42,9 @@ class RunMonitor(View):
         if not every > 0:
             raise ValueError(f"every must be a positive number of seconds, got {every!r}.")
         self.folder, self.every = at_root(run), every
-        self.status = jobs.status(self.folder)  # before anything is made: a wrong folder leaves no widget behind
+        if not self.folder.is_dir():  # before anything is made: a wrong folder leaves no widget behind
+            jobs.status(self.folder)
+        self.status = jobs.Status("unknown", "its files could not be read", (), None)
         super().__init__(theme=theme)
         self._drawn: tuple | None = None  # what the curves show
         self._lost = False  # whether the message says that the last reading failed
@@ -55,7 +57,7 @@ class RunMonitor(View):
         self.printed = self.part(ipywidgets.HTML(), "log")
         self.arrange(flow(self.cancel, self.state), self.stages, self.message, self.curves, self.last, self.printed)
         self.watch(self.cancel, lambda _: self.stop())
-        self.refresh()
+        self.check()
         self.spawn(self._keep_refreshing())
 
     async def _keep_refreshing(self) -> None:
@@ -70,7 +72,7 @@ class RunMonitor(View):
     # ---- what it does
 
     def check(self) -> None:
-        """`refresh`; a folder that is gone becomes a message, which goes when the folder is back."""
+        """`refresh`; a folder that is gone, or cannot be read, becomes a message, until it is as it was."""
         seen = False
         with self.guarded(keep=True):
             self.refresh()
@@ -80,9 +82,10 @@ class RunMonitor(View):
         self._lost = not seen
 
     def refresh(self) -> None:
-        """Read the files once and show what is new; ``RunError`` if the folder is gone."""
+        """Read the files once and show what is new; ``RunError`` if the folder is gone, or holds what is no record."""
         try:
-            self._refresh()
+            with reading(self.folder):
+                self._refresh()
         except OSError as error:  # taken away between two reads
             raise RunError(f"cannot read the run in {self.folder}: {error}") from error
 
@@ -93,7 +96,7 @@ class RunMonitor(View):
         more = f", about {jobs.time_words(left)} left" if self.status.alive and left is not None else ""
         symbol, state = _SYMBOLS.get(self.status.state, "○"), self.status.state
         self.state.value = (
-            f"<span role='status'>{symbol} <b>{state}</b>: {html.escape(self.status.message)}{more}</span>"
+            f"<span role='status'>{symbol} <b>{html.escape(state)}</b>: {html.escape(self.status.message)}{more}</span>"
         )
         self.stages.value = "".join(_stage_row(stage, self.status.alive) for stage in self.status.stages)
         self.last.value, self.printed.value = _last_lines(self.records()), _log_lines(self.folder)

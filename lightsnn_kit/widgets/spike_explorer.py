@@ -8,7 +8,7 @@ import ipywidgets
 import numpy as np
 import plotly.graph_objects as go
 
-from ..checks import unknown
+from ..checks import real, unknown
 from ..figures import input_images, membrane_trace, rate_histogram, spike_maps, spike_raster
 from .base import View
 from .parts import as_array, chosen, control, flow, layer_record, one_per_sample
@@ -50,7 +50,7 @@ class SpikeExplorer(View):
         self.images = one_per_sample(
             frames if frames is None or frames.ndim != 5 else frames.swapaxes(0, 1), "images", self.num_samples
         )
-        self.levels = levels
+        self.levels = tuple(None if level is None else real("levels", level) for level in levels)
         self.silent = tuple(layer for layer, array in self.spikes.items() if not array.any())
         self._add_controls()
         self._add_plots()
@@ -101,8 +101,10 @@ class SpikeExplorer(View):
             if layer is not None and layer not in self.spikes:
                 raise unknown("layer", layer, self.spikes)
             self.layer.value = self.layer.value if layer is None else layer
-            self.sample.value = self.sample.value if sample is None else sample
-            self.neuron.value = self.neuron.value if neuron is None else neuron
+            if sample is not None:
+                self.sample.value = chosen(sample, "sample", self.num_samples)
+            if neuron is not None:
+                self.neuron.value = chosen(neuron, "neuron", self._size(self.layer.value))
 
     @property
     def _chosen(self) -> np.ndarray:

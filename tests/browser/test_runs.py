@@ -17,11 +17,11 @@ for item in range(len(stage.records("scores")), 300):
     time.sleep(0.6)
     stage.append("scores", {"mask": "0", "score": -100.0 / (1 + item), "seconds": 0.6})
 stage.finish({})"""
-COMPARED = """from lightsnn_kit import jobs
+COMPARED = """from lightsnn_kit.lab import jobs
 from lightsnn_kit.widgets import CompareRuns
 CompareRuns({results!r})"""
 START = 'jobs.start(["slow.ipynb"], run="runs/slow")'
-WATCH = """from lightsnn_kit import jobs
+WATCH = """from lightsnn_kit.lab import jobs
 from lightsnn_kit.widgets import RunMonitor
 RunMonitor("runs/slow")"""
 

@@ -51,7 +51,7 @@ def check_spikes(notebook: Notebook) -> None:
     notebook.until(lambda: f"neuron {chosen}" in title(notebook, f"{SPIKES}-membrane"))
     message = notebook.panel.locator(f"{SPIKES}-message").first
     notebook.changes(message.text_content, lambda: type_into(notebook, f"{SPIKES}-sample", "99"))
-    assert "sample must lie within 0..11, got 99." in message.text_content()
+    assert "sample must be a whole number from 0 to 11, got 99." in message.text_content()
     notebook.changes(message.text_content, lambda: type_into(notebook, f"{SPIKES}-sample", "3"))
 
 

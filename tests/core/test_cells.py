@@ -185,7 +185,7 @@ def test_path_edges_of_a_mask():
         (lambda: LIGHTSNN.uniform("conv1x1"), "conv1x1 is not an op of this space"),
         (lambda: CellSpace(()), "at least one op"),
         (lambda: CellSpace(("skip", "skip")), "must differ"),
-        (lambda: CellSpace(("skip",), num_nodes=1), "num_nodes >= 2"),
+        (lambda: CellSpace(("skip",), num_nodes=1), "num_nodes must be a whole number from 2 to 100, got 1"),
         (lambda: CellSpace(("skip",)).sample_snasnet(np.random.default_rng(0)), "need zeroize"),
         (lambda: OpMask(LIGHTSNN, ((Op.SKIP,),)), "ops for 12 edges, got 1"),
     ],

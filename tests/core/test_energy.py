@@ -196,7 +196,7 @@ def test_report_prints_and_converts() -> None:
         (torch.full((1, 1, 8, 8), float("nan")), 8, "NaN"),
         (torch.zeros(1, 8, 8), 8, r"\[N, C, H, W\]"),
         (torch.zeros(1, 1, 9, 9), 8, r"\(1, 8, 8\)"),
-        (THREE, 0, "batch_size must be a positive integer, got 0"),
+        (THREE, 0, "batch_size must be a whole number of 1 or more, got 0"),
     ],
 )
 def test_bad_input(x: torch.Tensor, batch_size: int, message: str) -> None:

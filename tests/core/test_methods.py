@@ -161,7 +161,7 @@ def test_errors_teach() -> None:
         choose("all-conv", "lightsn")
     with pytest.raises(ValueError, match="'lightsnn' scores networks; pass score="):
         choose("lightsnn", SPACE)
-    with pytest.raises(ValueError, match="budget must be a positive integer"):
+    with pytest.raises(ValueError, match="budget must be a whole number of 1 or more"):
         choose("random-search", SPACE, score=Counting(), budget=0)
     with pytest.raises(ValueError, match="zeroize alone"):
         choose("random", CellSpace(("zeroize",)))

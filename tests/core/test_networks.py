@@ -286,8 +286,8 @@ def test_forward_resets_the_state():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"width": 0}, "width must be a positive integer, got 0"),
-        ({"num_steps": -1}, "num_steps must be a positive integer, got -1"),
+        ({"width": 0}, "width must be a whole number of 1 or more, got 0"),
+        ({"num_steps": -1}, "num_steps must be a whole number of 1 or more, got -1"),
         ({"input_shape": (1, 2, 2)}, "is too small: pooling leaves"),
         ({"input_shape": (8, 8)}, r"input_shape is \(C, H, W\)"),
         ({"pool": "mean"}, "pool must be 'max' .* or 'avg'"),

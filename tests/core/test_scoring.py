@@ -309,8 +309,8 @@ def test_parameters_of_a_cell_are_those_of_its_network(text):
     [
         ({"engine": "quick"}, "engine must be 'auto' or 'plain' or 'fast', got 'quick'"),
         ({"engine": "fast", "reset": False}, "always starts from reset states"),
-        ({"batch_size": 1}, "batch_size must be an integer >= 2, got 1"),
-        ({"num_batches": 0}, "num_batches must be an integer >= 1, got 0"),
+        ({"batch_size": 1}, "batch_size must be a whole number of 2 or more, got 1"),
+        ({"num_batches": 0}, "num_batches must be a whole number of 1 or more, got 0"),
     ],
 )
 def test_wrong_settings_are_refused(settings, message):

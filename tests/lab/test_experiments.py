@@ -16,7 +16,7 @@ from lightsnn_kit import __main__ as command_line
 from lightsnn_kit.cells import Cell
 from lightsnn_kit.data import STAND_INS
 from lightsnn_kit.figures.results import accuracy_by_method, search_times
-from lightsnn_kit.files import RunError, RunExistsError, write_json
+from lightsnn_kit.files import RunError, RunExistsError, defaults_of, write_json
 from lightsnn_kit.lab import jobs, presets, results
 from lightsnn_kit.lab.experiments import Experiment, run_rows
 from lightsnn_kit.lab.notebooks import run_notebook
@@ -24,7 +24,9 @@ from lightsnn_kit.lab.recorded import RecordedScore
 from lightsnn_kit.lab.results import Estimate
 from lightsnn_kit.lab.runs import RunFolder
 from lightsnn_kit.methods import METHODS, choose
+from lightsnn_kit.scoring import ScoringConfig
 from lightsnn_kit.spaces import OpMask
+from lightsnn_kit.training import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks" / "reproduce"
@@ -147,6 +149,67 @@ def test_finished_rows_are_read_back(finished: Path, tiny: presets.Preset) -> No
         next(run_rows(Experiment.open(finished, tiny), ["residul"], [9]))
     with pytest.raises(RunError, match="holds no experiment"):
         Experiment.open(finished / "nowhere")
+
+
+DEFAULTS = [
+    *((f"{stage}/seed0/train", ("train", name)) for stage in ("lightsnn",) for name in defaults_of(TrainConfig)),
+    *(("experiment", ("preset", name)) for name in defaults_of(presets.Preset) if name not in ("scoring",)),
+    *(("experiment", ("preset", "scoring", name)) for name in defaults_of(ScoringConfig)),
+]
+
+
+@pytest.mark.parametrize(("stage", "way"), DEFAULTS, ids=lambda value: value if isinstance(value, str) else value[-1])
+def test_a_setting_that_came_later_is_its_default(stage: str, way: tuple, copied: Experiment, monkeypatch) -> None:
+    """A run of an earlier version goes on: what its settings lack was made with the default."""
+    path = copied.folder.path / stage / "settings.json"
+    kept = json.loads(path.read_text())
+    del kept["crc32"]
+    inside, *names = kept["settings"], *way
+    for name in names[:-1]:
+        inside = inside[name]
+    default = {"train": TrainConfig, "scoring": ScoringConfig}.get(way[-2], presets.Preset)
+    was_default = inside.pop(names[-1]) == defaults_of(default)[names[-1]]
+    path.write_text(json.dumps(kept))
+    if was_default:
+        assert [record.epoch for record in copied.row("lightsnn", 0).train()] == [1]
+    else:
+        with pytest.raises(RunExistsError, match=rf"{names[-1]} was .*, now "):
+            list(copied.row("lightsnn", 0).train())
+
+
+def test_a_row_of_another_run_is_refused(copied: Experiment, tiny: presets.Preset, tmp_path: Path) -> None:
+    other = Experiment.open(tmp_path / "other", tiny.changed(budget=4))
+    other.load(0)
+    shutil.copytree(copied.folder.path / "residual", other.folder.path / "residual")
+    for read in (other.rows, lambda: results.gather(other.folder.path), lambda: other.row("residual", 0).choose()):
+        with pytest.raises(RunError, match=r"made in another run\. Move it back|experiment was '\w+', now '\w+'"):
+            read()
+    shutil.rmtree(other.folder.path / "residual")
+    assert other.row("residual", 0).choose().cell == copied.row("residual", 0).cell
+
+
+def test_the_records_of_another_training_are_refused(copied: Experiment) -> None:
+    """Its epochs, while it goes on; its weights, when they are tested."""
+    row, other = copied.row("lightsnn", 0), copied.row("lightsnn", 1)
+    best = row.training.path / "checkpoints" / "best.pt"
+    own = best.read_bytes()
+    shutil.copy(other.training.path / "checkpoints" / "best.pt", best)
+    with pytest.raises(
+        RunError, match=r"best\.pt is of another training: .* remove the folder .*train and train again"
+    ):
+        row.trained()
+    best.write_bytes(own)
+    (row.training.path / "result.json").unlink()
+    epoch = row.training.records("epochs")[0]
+    (row.training.path / "epochs.jsonl").unlink()
+    row.training.append("epochs", epoch | {"val_loss": 0.125})
+    with pytest.raises(RunError, match=r"epochs in .* are not those of the checkpoints: epoch 1\.val_loss was 0\.125"):
+        list(row.train())
+    shutil.rmtree(row.training.path)  # the way on that the first names
+    before = other.training.result
+    assert [record.epoch for record in row.train()] == [1]
+    assert row.trained().design == row.cell
+    assert other.training.result == before
 
 
 def without_seconds(row: dict) -> dict:
@@ -327,9 +390,7 @@ def test_export_keeps_rows_settings_and_provenance(finished: Path, tiny: presets
         row | {name: each[name] for name in ("started", "load", "provenance")}
         for row, each in zip(results.gather(finished), kept["rows"], strict=True)
     ]
-    assert kept["preset"] == json.loads(json.dumps(tiny.to_dict())) | {
-        "train": {name: value for name, value in tiny.to_dict()["train"].items() if name != "seed"}
-    }
+    assert kept["preset"] == json.loads(json.dumps(tiny.to_dict()))
     assert set(kept["provenance"][0]) >= {"packages", "python", "platform", "processor", "memory", "threads", "git"}
     assert all(row["provenance"] == [0, 0] and row["load"][0] >= 0 for row in kept["rows"])
     assert str(Path.home()) not in path.read_text()

@@ -122,16 +122,20 @@ def test_torn_last_line_is_ignored_then_repaired(run: RunFolder) -> None:
         file.write('{"score": 2.')
     assert stage.records("scores") == [{"score": 1.5}]
     stage.append("scores", {"score": 3.5})
-    assert (stage.path / "scores.jsonl").read_text() == '{"score": 1.5}\n{"score": 3.5}\n'
-    (stage.path / "first.jsonl").write_text("torn from the start")
+    assert stage.records("scores") == [{"score": 1.5}, {"score": 3.5}]
+    assert (stage.path / "scores.jsonl").read_text().count("\n") == 2
+    (stage.path / "first.jsonl").write_text('{"n": 1')
     stage.append("first", {"n": 1})
     assert stage.records("first") == [{"n": 1}]
 
 
 def test_a_broken_line_in_the_middle_is_an_error(run: RunFolder) -> None:
     stage = run.stage("search", {})
-    (stage.path / "scores.jsonl").write_text('{"n": 1}\noops\n{"n": 3}\n')
-    with pytest.raises(RunError, match=r"scores\.jsonl holds a line that is not JSON"):
+    for n in (1, 2, 3):
+        stage.append("scores", {"n": n})
+    lines = (stage.path / "scores.jsonl").read_text().splitlines(keepends=True)
+    (stage.path / "scores.jsonl").write_text(lines[0] + "oops\n" + lines[2])
+    with pytest.raises(RunError, match=r"line 2 of .*scores\.jsonl is not JSON .* Remove the lines from 2 on"):
         stage.records("scores")
 
 
@@ -147,7 +151,7 @@ def test_json_files_are_replaced_whole(run: RunFolder, monkeypatch: pytest.Monke
     with pytest.raises(OSError, match="power cut"):
         stage.write_json("state", {"round": 3})
     assert stage.read_json("state") == {"round": 2}
-    assert sorted(entry.name for entry in stage.path.iterdir()) == ["settings.json", "state.json"]
+    assert sorted(entry.name for entry in stage.path.iterdir()) == [".lock", "settings.json", "state.json"]
 
 
 def test_write_json_overwrites_only_when_asked(tmp_path: Path) -> None:

@@ -208,7 +208,7 @@ def test_a_cell_is_taken_into_a_space() -> None:
     )  # a matrix always has backward edges: empty ones are dropped
     with pytest.raises(ValueError, match="uses 0<-3, which the space does not have"):
         as_cell("0303 0030 0003 3000", forward)
-    with pytest.raises(ValueError, match="expected a Cell, its string or its matrix, got 3"):
+    with pytest.raises(ValueError, match=r"a SNASNet matrix is square and of integers, .* got 3\."):
         as_cell(3, forward)
     with pytest.raises(ValueError, match="unknown space 'lightsn'"):
         CellExplorer(space="lightsn")

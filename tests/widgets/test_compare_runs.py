@@ -117,5 +117,5 @@ def test_wrong_runs_are_told(tmp_path: Path) -> None:
         CompareRuns(tmp_path)
     with pytest.raises(ValueError, match="has no 'synops'"):
         CompareRuns([{"name": "a", "cell": CELLS[0], "test_accuracy": 0.5}])
-    with pytest.raises(ValueError, match="malformed"):
+    with pytest.raises(ValueError, match="a cell string is text"):
         CompareRuns([row("a", 0, 0.5, 1.0, cell="no cell")])

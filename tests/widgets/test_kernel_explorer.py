@@ -131,9 +131,9 @@ def test_wrong_choices_become_messages_and_keep_the_view(explorer: KernelExplore
     explorer.select("cell9")
     assert "unknown layer &#x27;cell9&#x27;; expected one of all, a, b, c." in explorer.message.value
     explorer.select("a", 2)
-    assert "step must lie within 0..1, got 2." in explorer.message.value
+    assert "step must be a whole number from 0 to 1, got 2." in explorer.message.value
     explorer.first.value = 3
-    assert "⚠ sample must lie within 0..2, got 3." in explorer.message.value
+    assert "⚠ sample must be a whole number from 0 to 2, got 3." in explorer.message.value
     assert explorer.panels.spec == before
     explorer.first.value = 2
     assert explorer.message.value == ""

@@ -78,7 +78,7 @@ def test_inputs() -> None:
         input_current("ramp", 5)
     with pytest.raises(ValueError, match=r"within steps 0..5; got 3..9"):
         input_current("pulse", 5, pulse=(3, 9))
-    with pytest.raises(ValueError, match="at least one step is needed, got 0"):
+    with pytest.raises(ValueError, match="num_steps must be a whole number of 1 or more, got 0"):
         input_current("constant", 0)
 
 
@@ -181,5 +181,5 @@ def test_the_widgets_load_no_torch() -> None:
 
 @pytest.mark.parametrize("num_steps", [4, 201])
 def test_as_many_steps_as_the_slider_has(num_steps: int) -> None:
-    with pytest.raises(ValueError, match=f"num_steps must be from 5 to 200, got {num_steps}"):
+    with pytest.raises(ValueError, match=f"num_steps must be a whole number from 5 to 200, got {num_steps}"):
         LIFPlayground(num_steps=num_steps)

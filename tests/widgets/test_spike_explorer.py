@@ -161,12 +161,12 @@ def test_the_output_has_its_picture_and_every_control_a_label(explorer: SpikeExp
 def test_wrong_choices_become_messages_and_keep_the_view(explorer: SpikeExplorer) -> None:
     before = explorer.raster.spec
     explorer.sample.value = 2
-    assert "⚠ sample must lie within 0..1, got 2." in explorer.message.value
+    assert "⚠ sample must be a whole number from 0 to 1, got 2." in explorer.message.value
     assert "application/vnd.plotly.v1+json" not in explorer._repr_mimebundle_()
     explorer.sample.value = 0
     assert explorer.message.value == ""
     explorer.neuron.value = -1
-    assert "neuron must lie within 0..7, got -1." in explorer.message.value
+    assert "neuron must be a whole number from 0 to 7, got -1." in explorer.message.value
     explorer.neuron.value = 0
     explorer.select("cell9")
     assert "unknown layer &#x27;cell9&#x27;; expected one of dead, conv." in explorer.message.value

@@ -169,7 +169,7 @@ def page() -> str:
     blocks = {
         "methods": methods_table(parts),
         "differences": differences_table(parts),
-        "demo": demo_table(gather(RESULTS / "demo.json")),
+        "demo": demo_table(gather(*sorted(RESULTS.glob("demo*.json"), key=lambda path: path.stem))),
         "correlations": tau_table(stored["correlations"]["trained_cells"]),
         "searches": searches_table(stored["searches"]["searches"]),
         "motion": tau_table(sets["motion-dvs"]["all_cells"]),

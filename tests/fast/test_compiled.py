@@ -1,0 +1,93 @@
+"""Where the machine code of compiled loops is kept: a folder that cannot be used costs seconds, never a result."""
+
+from __future__ import annotations
+
+import errno
+import os
+import warnings
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+from numba.core import caching
+
+from lightsnn_kit.fast import compiled as home
+from lightsnn_kit.fast import cpu_loops, training_loops
+from lightsnn_kit.fast.compiled import compiled
+
+
+def add(x, y):
+    return x + y
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(home, "_warned", set())
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+
+def without_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the module's folder nor the user's cache can be written."""
+    monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [caching.UserProvidedCacheLocator])
+
+
+def test_another_folder_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    without_folders(monkeypatch)
+    before = numba.config.CACHE_DIR
+    with warnings.catch_warnings(action="error"):
+        loop = compiled(add)
+        assert loop(1, 2) == 3
+    [folder] = tmp_path.iterdir()
+    assert folder.stat().st_mode & 0o777 == 0o700  # code is loaded from it: nobody else may write there
+    assert [*folder.rglob("*.nbi")]
+    assert before == numba.config.CACHE_DIR
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="folders of others are told by their owner")
+@pytest.mark.parametrize("theirs", ["writable", "link", "file"])
+def test_folders_that_others_can_write_are_not_trusted(monkeypatch, tmp_path: Path, theirs: str) -> None:
+    without_folders(monkeypatch)
+    folder = tmp_path / f"lightsnn_kit-{os.getuid()}"
+    if theirs == "writable":
+        folder.mkdir()
+        folder.chmod(0o777)
+    elif theirs == "link":
+        (tmp_path / "elsewhere").mkdir()
+        folder.symlink_to(tmp_path / "elsewhere")
+    else:
+        folder.write_text("in the way")
+    with pytest.warns(RuntimeWarning, match="no folder that can be written; set NUMBA_CACHE_DIR"):
+        assert compiled(add)(1, 2) == 3
+    with warnings.catch_warnings(action="error"):  # one warning is enough
+        assert compiled(add)(1.5, 2) == 3.5
+    assert [*tmp_path.rglob("*.nbi")] == []
+
+
+def test_a_full_disk_while_code_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_space(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(caching.IndexDataCacheFile, "save", no_space)
+    loop = compiled(add)
+    with pytest.warns(RuntimeWarning, match="cannot be written .*No space left"):
+        assert loop(np.float32(1), np.float32(2)) == 3
+
+
+@pytest.mark.parametrize("harm", [b"", b"\x80", b"torn"])
+def test_damaged_files_are_compiled_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, harm: bytes) -> None:
+    without_folders(monkeypatch)
+    assert compiled(add)(1, 2) == 3
+    for file in tmp_path.rglob("*.nb?"):
+        file.write_bytes(harm)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        assert compiled(add)(1, 2) == 3
+
+
+@pytest.mark.parametrize("module", [cpu_loops, training_loops])
+def test_every_loop_is_decorated_here(module: object) -> None:
+    loops = [value for value in vars(module).values() if isinstance(value, numba.core.dispatcher.Dispatcher)]
+    assert len(loops) > 5
+    assert all(isinstance(loop._cache, home._LoopCache) for loop in loops)
+    assert "njit" not in Path(module.__file__).read_text()
