@@ -167,7 +167,6 @@ def test_killed_writers_leave_nothing_that_is_accepted(tmp_path):
 
 
 def test_what_killed_writers_leave_is_removed(tmp_path):
-    pytest.importorskip("lightsnn_kit.locks")
     kept(tmp_path / "first" / "m", frames, [])
     total = lines_of(partial(kept, tmp_path / "whole" / "m", frames, []))
     for last in np.linspace(total // 3, total - 9, 20).astype(int).tolist():
