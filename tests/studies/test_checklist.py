@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from studies.checklist import ITEMS, Evidence, answer, read_evidence, table, tally
 
-from lightsnn_kit.files import RunError
+from lightsnn_kit.files import RunError, append_record
 from lightsnn_kit.lab import runs
 
 FORWARD, FED_BACK = "|conv3x3~0|+|skip~0|skip~1|", "|conv3x3~0|+|skip~0|skip~1|/|skip~1|skip~2|+|zeroize~2|"
@@ -198,7 +198,7 @@ def test_run_folders_and_result_files_are_read(tmp_path: Path) -> None:
     found = read_evidence(folder.path)
     assert (len(found.rows), len(found.provenance)) == (12, 24)  # each row has that of its beginning and its training's
     assert found.preset == PRESET
-    (stage.path / "resumed.jsonl").write_text(json.dumps(MADE | {"platform": "another"}) + "\n")
+    append_record(stage.path / "resumed.jsonl", MADE | {"platform": "another"}, of=stage.begun["id"])
     resumed = read_evidence(folder.path)
     assert len(resumed.provenance) == 25
     assert verdict(resumed, 11) == "no"  # a row was begun on one machine and finished on another

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightsnn_kit.cells import Cell, Edge, Op
-from lightsnn_kit.files import RunError, RunExistsError
+from lightsnn_kit.files import RunError, RunExistsError, read_json
 from lightsnn_kit.kernels import SpikeStatistics
 from lightsnn_kit.networks import NetworkConfig, build_network, build_supernet
 from lightsnn_kit.scoring import Scorer
@@ -221,7 +221,7 @@ def test_cells_are_saved_and_never_overwritten_silently(explorer: CellExplorer) 
     explorer.file.value = "chain"
     explorer.save_button.click()
     path = explorer.folder / "chain.json"
-    assert json.loads(path.read_text()) == {"cell": str(CHAIN), "matrix": "0301 0030 0003 0000"}
+    assert read_json(path) == {"cell": str(CHAIN), "matrix": "0301 0030 0003 0000"}
     assert explorer.file.options == ("chain",)
     assert f"saved as {path}" in explorer.message.value
     press(explorer, "3<-0", "zeroize")

@@ -20,7 +20,6 @@ from lightsnn_kit.lab.saved_cells import load_cell, save_cell
 
 EVENTS = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate", "fcntl.flock", "shutil.rmtree"}
 KILLED = 9
-runs.provenance = lambda: {"started": "now", "packages": {}}  # without git: it takes most of the time
 
 
 def stage(folder: Path, said: Callable[[int], None]) -> object:
@@ -104,4 +103,5 @@ def main(kind: str, place: Path) -> int:
 
 
 if __name__ == "__main__":
+    runs.provenance = lambda: {"started": "now", "packages": {}}  # without git: it takes most of the time
     print(json.dumps(main(sys.argv[1], Path(sys.argv[2]))))

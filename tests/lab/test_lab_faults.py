@@ -78,12 +78,12 @@ time.sleep(300)"""
 @pytest.mark.fault
 @pytest.mark.parametrize("kind", ["stage", "cells", "results", "pages", "job"])
 def test_writing_is_killed_at_every_call_and_goes_on(kind: str, tmp_path: Path) -> None:
-    assert script("kills.py", kind, tmp_path) >= 50
+    assert script("lab_kills.py", kind, tmp_path) >= 50
 
 
 @pytest.mark.fault
 def test_two_writers_at_once_leave_a_whole_run(tmp_path: Path) -> None:
-    counts = script("races.py", tmp_path)
+    counts = script("lab_races.py", tmp_path)
     assert counts["ended"] + counts["refused"] == 120
     assert counts["ended"] >= 90
     assert counts["refused"] >= 1
