@@ -65,7 +65,7 @@ def status(run: str | Path) -> Status:
 
 def records(path: Path, name: str) -> tuple[dict[str, object], ...]:
     """The records ``<name>.jsonl`` of a stage's folder, read again only when they have grown."""
-    file = (path := user_path(path)) / f"{name}.jsonl"
+    file = Stage(path := user_path(path)).records_file(name)
     if not file.exists():
         return ()
     stat = file.stat()

@@ -193,7 +193,11 @@ class Stage:
 
     def records(self, name: str) -> list[dict[str, object]]:
         """Read the records of ``<name>.jsonl``, [] if there are none; a last line torn by a crash is left out."""
-        return read_records(self.path / f"{_checked_name(name)}.jsonl", of=self._id, whole=self.finished)
+        return read_records(self.records_file(name), of=self._id, whole=self.finished)
+
+    def records_file(self, name: str) -> Path:
+        """Where the records ``name`` stand; ``RunError`` for what is no name."""
+        return self.path / f"{_checked_name(name)}.jsonl"
 
     def cut(self, name: str, count: int) -> None:
         """Leave the first ``count`` records of ``<name>.jsonl``, and remove the rest."""
@@ -246,6 +250,7 @@ def _version(package: str) -> str | None:
 
 
 def _checked_name(name: str) -> str:
-    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", name):
-        raise RunError(f"cannot use {name!r} as a name; expected letters, digits, '_', '-', '.' such as 'train/found'.")
+    if not (isinstance(name, str) and len(name) <= 200 and re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", name)):
+        wanted = "letters, digits, '_', '-', '.' such as 'train/found', at most 200"
+        raise RunError(f"cannot use {name!r:.250} as a name; expected {wanted}.")
     return name

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.core.kills import CONFIG, killed, state, tiny_network, tiny_splits, told
+from tests.core.core_kills import CONFIG, killed, state, tiny_network, tiny_splits, told
 
 from lightsnn_kit import checkpoints
 from lightsnn_kit.checkpoints import digest, load_network, read_checkpoint, write_checkpoint
@@ -57,7 +57,7 @@ def copy_of(folder: Path, to: Path) -> Path:
 @pytest.mark.parametrize("what", ["training", "writing", "search"])
 def test_kills_lose_nothing(what: str) -> None:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-W", "ignore", "-m", "tests.core.kills", what]
+    command = [sys.executable, "-W", "ignore", "-m", "tests.core.core_kills", what]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])

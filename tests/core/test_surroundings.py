@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.core.kills import tiny_network, tiny_splits
+from tests.core.core_kills import tiny_network, tiny_splits
 from torch import nn
 
 from lightsnn_kit.cells import Cell, cell_edges
