@@ -173,7 +173,7 @@ def test_missing_and_malformed_files_are_named(run: RunFolder) -> None:
         run.read("train")
 
 
-@pytest.mark.parametrize("name", ["", "../up", "a//b", "/etc", ".hidden", "a b", "a/"])
+@pytest.mark.parametrize("name", ["", "../up", "a//b", "/etc", ".hidden", "a b", "a/", "a" * 201])
 def test_names_stay_inside_the_folder(run: RunFolder, name: str) -> None:
     with pytest.raises(RunError, match="as a name; expected letters"):
         run.stage(name, {})
