@@ -1,6 +1,6 @@
 """Kill trainings, writers of checkpoints and searches wherever they touch the disk, and go on from what is left.
 
-``python -m tests.core.core_kills training`` prints one line of JSON: how many kills, and what was wrong after which. Each
+``python -m tests.core.core_kills training`` prints one line of JSON: how many kills, and what was wrong after which. A
 kill is that of a forked process, so that torch is imported once; one thread, for a fork has no other.
 """
 

@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.core.core_kills import CONFIG, killed, state, tiny_network, tiny_splits, told
 
 from lightsnn_kit import checkpoints
 from lightsnn_kit.checkpoints import digest, load_network, read_checkpoint, write_checkpoint
@@ -25,6 +24,7 @@ from lightsnn_kit.files import RunError
 from lightsnn_kit.spaces import CellSpace
 from lightsnn_kit.training import fit
 from lightsnn_kit.widgets import CellExplorer
+from tests.core.core_kills import CONFIG, killed, state, tiny_network, tiny_splits, told
 
 ROOT = Path(__file__).resolve().parents[2]
 REFUSED = r"is damaged or no checkpoint|is no checkpoint of format 2"

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.core.core_kills import tiny_network, tiny_splits
 from torch import nn
 
 from lightsnn_kit.cells import Cell, cell_edges
@@ -27,6 +26,7 @@ from lightsnn_kit.scoring import Scorer, ScoringConfig, count_parameters, score_
 from lightsnn_kit.search import Settle, random_search
 from lightsnn_kit.spaces import SPACES, CellSpace
 from lightsnn_kit.training import TrainConfig, evaluate, fit
+from tests.core.core_kills import tiny_network, tiny_splits
 
 CONFIG = TrainConfig(epochs=1, batch_size=20)
 SUPERNET = build_supernet("lightsnn-forward", NetworkConfig(input_shape=(1, 8, 8), num_classes=2, width=4, hidden=8))
