@@ -169,7 +169,7 @@ def _assumptions(network: SpikingNetwork, macs: BaseCounter, samples: int) -> tu
         f"Batch normalisation is not counted: after a convolution it folds into the weights; the two in front of a "
         f"LIF layer would be {norms:,.0f} MACs per sample.",
         "Membrane updates, sums of edges, pooling, biases and the mean over votes are not counted.",
-        "The break-even is a published figure for T = 5 (arXiv 2409.08290), not one of this network.",
+        "The break-even is published (arXiv 2409.08290: T = 5, against a quantised network), not one of this network.",
     )
 
 
