@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .checkpoints import DAMAGED, digest, resume_from, write_checkpoint
-from .checks import make_plain, unknown, whole
+from .checks import flag, make_plain, unknown, whole
 from .data import Split, Splits
 from .data.augmentation import augment
 from .files import plain, user_path
@@ -65,7 +65,7 @@ class TrainConfig:
         wholes = {"epochs": 1, "batch_size": 2, "crop": 0, "frozen_norm_epochs": 0, "seed": 0}
         reals = {"learning_rate": (0, math.inf), "weight_decay": (0, math.inf), "momentum": (0, 1), "dampening": (0, 1)}
         make_plain(self, wholes=wholes, reals=reals | {"final_lr_fraction": (0, 1)})
-        object.__setattr__(self, "flip", bool(self.flip))
+        object.__setattr__(self, "flip", flag("flip", self.flip))
         if self.frozen_norm_epochs >= self.epochs:
             raise ValueError(
                 f"frozen_norm_epochs must leave an epoch in which batch normalisations learn their statistics, got "
