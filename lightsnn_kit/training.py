@@ -25,7 +25,7 @@ from .data import Split, Splits
 from .data.augmentation import augment
 from .files import plain, user_path
 from .networks import SpikingCell, SpikingNetwork, reset_state
-from .recording import as_network, kept_modes, own_state
+from .recording import as_network, check_weights, kept_modes, own_state
 
 _LOSSES = ("cross_entropy", "mse")
 _CHOICES = {"loss": _LOSSES, "amp": ("auto", "on", "off"), "channels_last": ("auto", "on", "off")}
@@ -239,9 +239,11 @@ class _Training:
         )
 
     def restore_or_start(self, damaged: str) -> None:
+        stored, mended = resume_from(self.folder, self.identity, damaged=damaged) if self.folder else (None, False)
+        if stored is None:
+            check_weights(self.network)
         if self.folder is None:
             return
-        stored, mended = resume_from(self.folder, self.identity, damaged=damaged)
         if stored is None:
             if (best := self.folder / "best.pt").exists():  # of an earlier start: it is not this one's
                 best.unlink()
@@ -268,7 +270,7 @@ def evaluate(network: SpikingNetwork, split: Split, *, batch_size: int = 256, lo
 
     Raises ``ValueError`` for wrong options or a split that does not fit the network.
     """
-    network, batch_size = as_network(network), whole("batch_size", batch_size)
+    network, batch_size = check_weights(as_network(network)), whole("batch_size", batch_size)
     if loss not in _LOSSES:
         raise unknown("loss", loss, _LOSSES)
     _check_fits(network, split, max(network.config.num_classes, int(split.y.max()) + 1))  # a split may miss classes
