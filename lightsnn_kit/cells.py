@@ -167,8 +167,10 @@ class Cell:
         return cls(num_nodes, tuple(named.get(edge, Op.ZEROIZE) for edge in edges))
 
     @classmethod
-    def parse(cls, text: str) -> Cell:
+    def parse(cls, text: object) -> Cell:
         """Read the string form, or a matrix in any form of ``read_matrix``; ``ValueError`` names what is malformed."""
+        if isinstance(text, list | tuple) or hasattr(text, "shape"):  # rows, an array, a tensor
+            return cls.from_matrix(text)
         if isinstance(text, str) and re.search(r"[~+/]", text):
             return cls(*read_string(text))
         if isinstance(text, str) and re.search("[0-9]", text):

@@ -82,6 +82,20 @@ def real(name: str, value: object, *, low: float = -math.inf, high: float = math
     return number
 
 
+def flag(name: str, value: object) -> bool:
+    """Yes or no as a plain ``bool``: Python's or NumPy's, 0 or 1; ``ValueError`` for texts such as "no" and all else.
+
+    >>> flag("flip", 0), flag("flip", True)
+    (False, True)
+    """
+    if _is_bool(value) and not getattr(value, "shape", ()):
+        return bool(value)
+    with contextlib.suppress(TypeError):
+        if operator.index(value) in (0, 1):
+            return bool(value)
+    raise ValueError(f"{name} must be True or False, got {shown(value)}.")
+
+
 def make_plain(settings: object, *, wholes: Mapping[str, int], reals: Mapping[str, tuple[float, float]]) -> None:
     """Make numbers of a frozen dataclass plain ones, in place; ``ValueError`` names the field that is none.
 

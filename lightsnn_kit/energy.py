@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .checks import whole
 from .networks import SpikingNetwork, reset_state
-from .recording import as_network, kept_modes, own_state, record_spikes
+from .recording import as_network, check_weights, kept_modes, own_state, record_spikes
 
 PJ_PER_MAC = 4.6  # multiply and add, 32-bit float, 45 nm: 3.7 + 0.9 pJ (Horowitz, ISSCC 2014)
 PJ_PER_SYNOP = 0.9  # add, 32-bit float, 45 nm (same source)
@@ -92,7 +92,11 @@ def measure_energy(network: SpikingNetwork, x: Tensor, *, batch_size: int = 256)
     >>> report.macs, report.macs == 8 * 8 * 2 * 9  # the stem's 3x3 convolution to 2 channels, once per sample
     (1152.0, True)
     """
-    network, x, batch_size = as_network(network), torch.as_tensor(x).detach(), whole("batch_size", batch_size)
+    network, x, batch_size = (
+        check_weights(as_network(network)),
+        torch.as_tensor(x).detach(),
+        whole("batch_size", batch_size),
+    )
     _check(x)
     dense, profiler = MACCounter(extra_rules=_DENSE_RULES), SimpleEnergyProfiler()
     profiler.bind_model(network)

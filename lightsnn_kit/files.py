@@ -54,6 +54,8 @@ def user_path(path: str | os.PathLike[str]) -> Path:
     ``RunError`` for what is no path, and for the ``~`` of somebody who has no home folder.
     """
     try:
+        if not os.fspath(path):
+            raise TypeError("an empty one, such as of a variable that is not set, would be the working directory")
         return Path(path).expanduser()
     except (TypeError, RuntimeError) as error:
         raise RunError(f"expected a path such as 'runs/mine', got {path!r} ({error}).") from None
@@ -210,7 +212,8 @@ def write_json(path: str | Path, value: object, *, replace: bool = False, of: st
     is False.
     """
     path = user_path(path)
-    text = to_json(value if isinstance(value, Mapping) else {"value": value}, indent=2)
+    plainly = isinstance(value, Mapping) and value.keys() != {"value"}  # `read_json` takes a lone value out again
+    text = to_json(_without_sum(value) if plainly else {"value": value}, indent=2)
     if path.exists() and not replace:
         raise RunExistsError(f"{path} exists; choose another run folder, or pass replace=True to overwrite it.")
     write_text(path, _summed(text.encode(), of.encode()).decode() + "\n")
@@ -233,7 +236,7 @@ def read_json(path: str | Path, *, of: str = "") -> object:
 def append_record(path: Path, record: Mapping[str, object], *, of: str = "") -> None:
     """Add one line to a file of records; it is on the disk when this returns, or the file is as it was."""
     path = user_path(path)
-    new, text = not path.exists(), to_json(record).encode()
+    new, text = not path.exists(), to_json(_without_sum(record)).encode()
     with path.open("a+b", buffering=0) as file:  # a buffer would be written again when it is closed
         before = _drop_torn_line(file)
         size = file.seek(0, os.SEEK_END)
@@ -275,6 +278,14 @@ def read_records(path: Path, *, of: str = "", whole: bool = False) -> list[dict[
     return found
 
 
+def _without_sum(record: object) -> object:
+    """The record, if one line can hold it as it is; ``RunError`` for what is no dict, or has an entry of our own."""
+    if not isinstance(record, Mapping) or "crc32" in record:
+        found = "an entry 'crc32', the name of the checksum" if isinstance(record, Mapping) else f"{record!r:.200}"
+        raise RunError(f"a record is a dict of values by name, without an entry 'crc32'; got {found}.")
+    return record
+
+
 def _summed(text: bytes, before: bytes) -> bytes:
     """The text of an object with its checksum as the last entry; it starts from what came before."""
     body = text.removesuffix(b"}").rstrip()
@@ -294,7 +305,7 @@ def _parsed(text: bytes, before: bytes, where: str, go_on: str = _GO_ON) -> tupl
     summed = isinstance(value, dict) and value.pop("crc32", None) is not None
     *_, last = value if isinstance(value, dict) and value else [""]
     like = len(last) == 5 and sum(a == b for a, b in zip(last, "crc32", strict=True)) == 4
-    if (summed and not found) or like:
+    if not found and (summed or like):
         raise RunError(f"{where} was changed since it was written (checksum). {go_on}")
     return value, summed
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 try:
@@ -80,9 +80,13 @@ def remove_left_over(folder: Path) -> None:
 
 def sync(path: Path) -> None:
     """Bring a file, or the names in a folder, to the disk."""
-    with suppress(PermissionError):  # Windows opens no folder
-        file = os.open(path, os.O_RDONLY)
+    folder = path.is_dir()
+    try:
+        file = os.open(path, os.O_RDONLY if folder else os.O_RDWR)  # Windows syncs no file that is open to read alone
         try:
             os.fsync(file)
         finally:
             os.close(file)
+    except OSError as error:  # Windows opens no folder, and some network drives sync none
+        if not (folder and error.errno in (*_CANNOT, errno.EACCES, errno.EPERM)):
+            raise

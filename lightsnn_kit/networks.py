@@ -17,7 +17,7 @@ from spikingjelly.activation_based import functional, layer
 from torch import Tensor, nn
 
 from .cells import Cell, Edge, Op, as_cell
-from .checks import listed, make_plain, real, whole
+from .checks import flag, listed, make_plain, real, whole
 from .exact import make_exact
 from .layers import LIF, BatchNorm, init_weights, linear_spread, seeded
 from .spaces import CellSpace, OpMask, as_space
@@ -58,7 +58,7 @@ class NetworkConfig:
         make_plain(self, wholes=dict.fromkeys(wholes, 1), reals=dict.fromkeys(numbers, (-math.inf, math.inf)))
         shape = tuple(whole("input_shape", size) for size in listed(self.input_shape))
         centre = tuple(real("input_centre", value) for value in listed(self.input_centre))
-        for name, value in (("input_shape", shape), ("input_centre", centre), ("events", bool(self.events))):
+        for name, value in (("input_shape", shape), ("input_centre", centre), ("events", flag("events", self.events))):
             object.__setattr__(self, name, value)
         if len(self.input_shape) != 3 or len(self.input_centre) not in (1, self.input_shape[0]):
             raise ValueError(f"input_shape is (C, H, W), 1 or C centres; got {self.input_shape}, {self.input_centre}.")

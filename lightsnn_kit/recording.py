@@ -41,6 +41,17 @@ def as_network(value: object) -> SpikingNetwork:
     return network
 
 
+def check_weights(network: SpikingNetwork) -> SpikingNetwork:
+    """The network; ``ValueError`` if a weight is NaN or infinite: LIF layers make silence of it, and none would see."""
+    for name, value in network.state_dict().items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise ValueError(
+                f"{name} of the network holds NaN or infinity: a training diverged, or it was changed. Build it anew "
+                f"(build_network), or read a checkpoint (load_network)."
+            )
+    return network
+
+
 @contextmanager
 def uncompiled() -> Iterator[None]:
     """In the ``with`` block networks run as they are written, not as ``torch.compile`` has traced them: hooks count."""

@@ -21,12 +21,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .checks import make_plain, unknown, whole
+from .checks import flag, make_plain, unknown, whole
 from .exact import LatticeConv2d, check_exact
 from .files import RunError
 from .kernels import MAX_NEURONS, SpikeStatistics, log_det, pattern_distances
 from .networks import SpikingNetwork, reset_state
-from .recording import as_network, own_state, record_spikes, scoring_mode
+from .recording import as_network, check_weights, own_state, record_spikes, scoring_mode
 from .spaces import OpMask
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class ScoringConfig:
                 raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, got {getattr(self, name)!r}.")
         make_plain(self, wholes={"batch_size": 2, "num_batches": 1}, reals={})
         for name in ("feedback", "reset", "fresh_batches"):
-            object.__setattr__(self, name, bool(getattr(self, name)))
+            object.__setattr__(self, name, flag(name, getattr(self, name)))
         if self.engine == "fast" and not self.reset:
             raise ValueError("the fast engine always starts from reset states; use engine='plain' with reset=False.")
 
@@ -141,7 +141,7 @@ class Scorer:
     def __init__(
         self, *, supernet: SpikingNetwork, batches: Sequence[Tensor], config: ScoringConfig | None = None, **settings
     ) -> None:
-        self.supernet = supernet = as_network(supernet)
+        self.supernet = supernet = check_weights(as_network(supernet))
         self.batches = tuple(torch.as_tensor(batch).detach() for batch in batches)
         self.config = replace(config or ScoringConfig(), **settings)
         if self.config.engine == "fast":

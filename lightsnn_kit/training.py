@@ -20,12 +20,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .checkpoints import DAMAGED, digest, resume_from, write_checkpoint
-from .checks import make_plain, unknown, whole
+from .checks import flag, make_plain, unknown, whole
 from .data import Split, Splits
 from .data.augmentation import augment
 from .files import plain, user_path
 from .networks import SpikingCell, SpikingNetwork, reset_state
-from .recording import as_network, kept_modes, own_state
+from .recording import as_network, check_weights, kept_modes, own_state
 
 _LOSSES = ("cross_entropy", "mse")
 _CHOICES = {"loss": _LOSSES, "amp": ("auto", "on", "off"), "channels_last": ("auto", "on", "off")}
@@ -65,7 +65,7 @@ class TrainConfig:
         wholes = {"epochs": 1, "batch_size": 2, "crop": 0, "frozen_norm_epochs": 0, "seed": 0}
         reals = {"learning_rate": (0, math.inf), "weight_decay": (0, math.inf), "momentum": (0, 1), "dampening": (0, 1)}
         make_plain(self, wholes=wholes, reals=reals | {"final_lr_fraction": (0, 1)})
-        object.__setattr__(self, "flip", bool(self.flip))
+        object.__setattr__(self, "flip", flag("flip", self.flip))
         if self.frozen_norm_epochs >= self.epochs:
             raise ValueError(
                 f"frozen_norm_epochs must leave an epoch in which batch normalisations learn their statistics, got "
@@ -239,9 +239,11 @@ class _Training:
         )
 
     def restore_or_start(self, damaged: str) -> None:
+        stored, mended = resume_from(self.folder, self.identity, damaged=damaged) if self.folder else (None, False)
+        if stored is None:
+            check_weights(self.network)
         if self.folder is None:
             return
-        stored, mended = resume_from(self.folder, self.identity, damaged=damaged)
         if stored is None:
             if (best := self.folder / "best.pt").exists():  # of an earlier start: it is not this one's
                 best.unlink()
@@ -268,7 +270,7 @@ def evaluate(network: SpikingNetwork, split: Split, *, batch_size: int = 256, lo
 
     Raises ``ValueError`` for wrong options or a split that does not fit the network.
     """
-    network, batch_size = as_network(network), whole("batch_size", batch_size)
+    network, batch_size = check_weights(as_network(network)), whole("batch_size", batch_size)
     if loss not in _LOSSES:
         raise unknown("loss", loss, _LOSSES)
     _check_fits(network, split, max(network.config.num_classes, int(split.y.max()) + 1))  # a split may miss classes

@@ -7,6 +7,7 @@ Samples stay as they were stored (uint8 where possible); a network normalises it
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -124,7 +125,7 @@ class Splits:
         else:
             val = _named_split(name, "val", val)
         num_classes = len(train.y.unique())
-        class_names = tuple(class_names) if len(class_names) else tuple(map(str, range(num_classes)))
+        class_names = _in_label_order(name, class_names) or tuple(map(str, range(num_classes)))
         return cls(name, train, val, test, num_classes, class_names, *_normalisation(name, train), train.events)
 
     def network_settings(self) -> dict:
@@ -151,15 +152,16 @@ def _tensor(name: str, values: object) -> torch.Tensor:
         values = torch.stack([value.detach() for value in values]) if len({v.shape for v in values}) == 1 else None
     if isinstance(values, torch.Tensor):
         return values.detach()
+    if np.ma.is_masked(values):
+        raise ValueError(f"{name} has masked values, which would count as they are; fill them: {name}.filled(0).")
     try:
         array = np.asarray(values)
     except ValueError:  # ragged
         array = np.asarray(None)
     if array.dtype.kind in "US" or (array.dtype.kind == "O" and array.size and isinstance(array.flat[0], str)):
-        raise ValueError(
-            f"{name} must be numbers, got texts such as {str(next(array.flat, ''))[:40]!r}. Number the classes: "
-            f"class_names, y = np.unique(labels, return_inverse=True), of all parts together."
-        )
+        advice = "Number the classes: class_names, y = np.unique(labels, return_inverse=True), of all parts together."
+        advice = advice if name == "y" else "Read the samples first, into one array [n, C, H, W]."
+        raise ValueError(f"{name} must be numbers, got texts such as {str(next(array.flat, ''))[:40]!r}. {advice}")
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} must be one array of numbers, got {type(values).__name__} of {array.dtype}.")
     try:
@@ -230,6 +232,16 @@ def carve(name: str, split: Split, seed: int) -> tuple[Split, Split]:
     if not held.any():
         raise ValueError(f"{name}: val is carved from classes of at least 5 samples, train has none; pass val=(x, y).")
     return Split(split.x[~held], split.y[~held]), Split(split.x[held], split.y[held])
+
+
+def _in_label_order(name: str, class_names: object) -> tuple:
+    """Names of classes as a tuple; ``ValueError`` for kinds that have no order of their own, or hold other things."""
+    if isinstance(class_names, str | Mapping | Set):
+        raise ValueError(
+            f"{name}: class_names must be a list of names in the order of the labels 0, 1, ..., got a "
+            f"{type(class_names).__name__}."
+        )
+    return tuple(class_names)
 
 
 def _normalisation(name: str, split: Split) -> tuple[tuple[int, ...], float]:

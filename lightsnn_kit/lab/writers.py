@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from ..locks import locked
 from .machine import process_identity, same_machine
 
 _held: dict[Path, list[int]] = {}  # folder -> number of its open lock file, how often it was taken
+_one_thread = threading.RLock()  # the operating system's lock does not tell threads of one process apart
 _PATIENCE = 1.0  # seconds: a writer that is just ending, or writing one file, is over in a moment
 _WAIT = (
     "Wait until it has ended, or stop it; the kernel of a notebook that is open but idle may have it, too: restart or "
@@ -50,12 +52,13 @@ def release(folder: Path, *, wholly: bool = False) -> None:
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Be the one writer of a folder in the block: `take` and `release`."""
-    take(folder)
-    try:
-        yield
-    finally:
-        release(folder)
+    """Be the one writer of a folder in the block: `take` and `release`; other threads wait."""
+    with _one_thread:
+        take(folder)
+        try:
+            yield
+        finally:
+            release(folder)
 
 
 def acquire(path: Path, *, what: str, patience: float | None = None) -> int:
@@ -103,6 +106,8 @@ def _is_open(file: int, path: Path) -> bool:
 
 def _forget() -> None:
     """A forked process holds nothing: its parent writes."""
+    global _one_thread
+    _one_thread = threading.RLock()  # another thread may have had it at that moment
     while _held:
         os.close(_held.popitem()[1][0])
 
