@@ -6,6 +6,7 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from lightsnn_kit.cells import Cell, Edge, Op
@@ -100,6 +101,11 @@ def test_random_search_takes_the_best() -> None:
     convs = [sum(op.is_conv for op in mask.to_cell().ops) for mask in score.masks]
     assert sum(op.is_conv for op in cell.ops) == max(convs)
     assert cell == score.masks[convs.index(max(convs))].to_cell()  # the first of equals
+
+
+def test_of_equals_random_search_takes_the_first() -> None:
+    first = SPACES["lightsnn"].sample(np.random.default_rng((0, 5)))
+    assert choose("random-search", "lightsnn", score=lambda mask: 0.0, budget=4, seed=0).cell == first
 
 
 def test_snasnet_search_keeps_its_rules() -> None:
