@@ -63,8 +63,8 @@ def _demo(options: argparse.Namespace) -> None:
 def _command(options: argparse.Namespace) -> None:
     try:
         getattr(commands, options.command)(options)
-    except (ValueError, OSError) as error:
-        raise RunError(str(error)) from error
+    except (ValueError, OSError, RuntimeError) as error:  # torch's, of memory and sizes
+        raise RunError(str(error).partition("\n")[0]) from error
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -183,3 +183,14 @@ def network_of(stored: Mapping[str, object], path: str | Path) -> SpikingNetwork
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise ValueError(f"{path} does not describe a network ({error}); train again.") from error
     return network.to(memory_format=torch.channels_last).eval()  # as trained: convolutions round alike
+
+
+def name_weights(network: SpikingNetwork) -> str:
+    """What a training starts from: the seed of the weights, or their digest if they were changed since."""
+    name, now = network.first_weights, digest(network.state_dict())[:16]
+    if name.startswith("seed "):
+        fresh = build_network(network.design, network.config, seed=int(name.removeprefix("seed ")))
+        same = digest(fresh.state_dict())[:16] == now
+    else:
+        same = name.endswith(now)
+    return name if same else f"weights {now}"

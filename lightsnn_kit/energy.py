@@ -92,12 +92,8 @@ def measure_energy(network: SpikingNetwork, x: Tensor, *, batch_size: int = 256)
     >>> report.macs, report.macs == 8 * 8 * 2 * 9  # the stem's 3x3 convolution to 2 channels, once per sample
     (1152.0, True)
     """
-    network, x, batch_size = (
-        check_weights(as_network(network)),
-        torch.as_tensor(x).detach(),
-        whole("batch_size", batch_size),
-    )
-    _check(x)
+    network, x = check_weights(as_network(network)), _check(torch.as_tensor(x).detach())
+    batch_size = whole("batch_size", batch_size)
     dense, profiler = MACCounter(extra_rules=_DENSE_RULES), SimpleEnergyProfiler()
     profiler.bind_model(network)
     spikes: dict[str, list[int]] = {}  # of each LIF layer: batch by batch, step by step
@@ -177,8 +173,9 @@ def _assumptions(network: SpikingNetwork, macs: BaseCounter, samples: int) -> tu
     )
 
 
-def _check(x: Tensor) -> None:
+def _check(x: Tensor) -> Tensor:
     if x.dim() < 4:
         raise ValueError(f"expected samples [N, C, H, W] or event frames [T, N, C, H, W], got shape {tuple(x.shape)}.")
     if x.is_floating_point() and not x.isfinite().all():
         raise ValueError("the samples hold NaN or infinite values; clean the data first.")
+    return x

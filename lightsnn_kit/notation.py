@@ -98,7 +98,8 @@ def _rows_of_text(text: str) -> np.ndarray | None:
     text = _PRINTED.sub(" ", text.strip().removeprefix("\ufeff"))
     if re.search(r"[^0-9.\s,;|\[\](){}'\"]", text):
         return None
-    for ends in (r"[\])};\n]+", r"\|+", r"[\s,]+"):
+    lines = r"[\])}\n]+" if "\n" in text else r"[\])};]+"  # a semicolon is a separator of a spreadsheet's lines
+    for ends in (lines, r"\|+", r"[\s,]+"):
         rows = [words for part in re.split(ends, text) if (words := re.split(r"[\s,;|\[\](){}'\"]+", part.strip()))]
         rows = [[word for word in words if word] for words in rows]
         rows = [words for words in rows if words]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .checkpoints import DAMAGED, digest, resume_from, write_checkpoint
+from .checkpoints import DAMAGED, digest, name_weights, resume_from, write_checkpoint
 from .checks import flag, make_plain, unknown, whole
 from .data import Split, Splits
 from .data.augmentation import augment
@@ -131,6 +131,8 @@ def fit(
     True
     """
     network = as_network(network)
+    if not isinstance(splits, Splits) or not isinstance(config, TrainConfig):
+        raise ValueError(f"fit takes Splits and a TrainConfig, got {type(splits).__name__}, {type(config).__name__}.")
     _check_training(network, splits, config)
     with torch.inference_mode(False):
         training = _Training(network, splits, config, None if folder is None else user_path(folder))
@@ -148,6 +150,8 @@ def _check_training(network: SpikingNetwork, splits: Splits, config: TrainConfig
         )
     for split in (splits.train, splits.val):
         _check_fits(network, split, splits.num_classes)
+    if config.crop > (size := min(splits.train.x.shape[-2:])):
+        raise ValueError(f"crop shifts images by up to {config.crop} pixels, but they have {size}; choose less.")
     if config.batch_size > len(splits.train):
         raise ValueError(f"batch_size {config.batch_size} is larger than the {len(splits.train)} training samples.")
 
@@ -228,24 +232,18 @@ class _Training:
         return value * len(y), int((logits.argmax(1) == y).sum()), len(y)
 
     def _diverged(self, what: str, where: str) -> TrainingDivergedError:
-        kept = (
-            f"that of epoch {len(self.history)} in {self.folder / 'last.pt'}"
-            if self.folder
-            else "none, without folder="
-        )
+        kept = self.folder and f"that of epoch {len(self.history)} in {self.folder / 'last.pt'}"
         return TrainingDivergedError(
             f"{what} is not finite in {where}, learning rate {self.optimizer.param_groups[0]['lr']:g}. Last good "
-            f"checkpoint kept: {kept}. Try a lower learning_rate, in a new folder."
+            f"checkpoint kept: {kept or 'none, without folder='}. Try a lower learning_rate, in a new folder."
         )
 
     def restore_or_start(self, damaged: str) -> None:
-        stored, mended = resume_from(self.folder, self.identity, damaged=damaged) if self.folder else (None, False)
+        stored, mended = self._restored(damaged) if self.folder else (None, False)
         if stored is None:
             check_weights(self.network)
-        if self.folder is None:
-            return
-        if stored is None:
-            if (best := self.folder / "best.pt").exists():  # of an earlier start: it is not this one's
+            self._bear(name_weights(self.network))
+            if self.folder and (best := self.folder / "best.pt").exists():  # of an earlier start: it is not this one's
                 best.unlink()
             self._save("last.pt")  # epoch 0: a training stopped in its first epoch resumes exactly, too
             return
@@ -254,6 +252,20 @@ class _Training:
         self.history = [EpochRecord(**record) for record in stored["history"]]
         for name in ("best.pt", "last.pt") if mended else ():
             self._save(name)
+
+    def _restored(self, damaged: str) -> tuple[dict | None, bool]:
+        try:
+            return resume_from(self.folder, self.identity, damaged=damaged)
+        except ValueError as error:  # weights that were trained before this training have no seed
+            own = {"first_weights": name_weights(self.network)}
+            with suppress(ValueError):
+                found = resume_from(self.folder, self.identity | own, damaged=damaged)
+                self._bear(own["first_weights"])
+                return found
+            raise error from None
+
+    def _bear(self, first_weights: str) -> None:
+        self.network.first_weights = self.identity["first_weights"] = first_weights
 
     def _save(self, name: str) -> None:
         if self.folder is None:

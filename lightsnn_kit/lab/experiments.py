@@ -51,12 +51,12 @@ class Experiment:
 
         ``RunError`` if there is neither.
         """
+        if preset is None and not cls.begun(run):  # before the folder is made
+            raise RunError(
+                f"{at_root(run)} holds no experiment; run search.ipynb on it first, or train.ipynb with a cell."
+            )
         folder = RunFolder.open(run)
         if preset is None:
-            if not cls.begun(run):
-                raise RunError(
-                    f"{folder.path} holds no experiment; run search.ipynb on it first, or train.ipynb with a cell."
-                )
             begun = folder.read("experiment")
             with reading(begun.path):
                 preset = Preset.from_dict(begun.settings["preset"] | {"train": begun.result["train"]})

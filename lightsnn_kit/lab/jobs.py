@@ -44,6 +44,7 @@ def start(
     Relative paths start at the project's root. A run that was cancelled or killed goes on where it stopped.
     ``RunError`` for wrong parameters, or if a job works on this run already.
     """
+    notebooks = [notebooks] if isinstance(notebooks, str | os.PathLike) else notebooks
     paths = [at_root(notebook) for notebook in notebooks]
     folder = RunFolder.open(run).path
     given = dict(parameters or {})

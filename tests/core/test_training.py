@@ -272,10 +272,11 @@ def test_divergence_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
 
 def test_weights_that_silence_hides() -> None:
     network = make_network()
+    training = fit(network, SPLITS, CONFIG)
     with torch.no_grad():
         network.cell1.ops["1<-0"][0].weight.fill_(math.nan)  # LIF layers fire nothing for NaN: the loss stays finite
     with pytest.raises(TrainingDivergedError, match=r"not finite in epoch 1.*none, without folder="):
-        list(fit(network, SPLITS, CONFIG))
+        list(training)
 
 
 def test_too_high_a_learning_rate() -> None:
