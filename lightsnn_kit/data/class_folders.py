@@ -33,15 +33,15 @@ class ClassFiles:
         """Which files belong to train, to test and, where there is one, to val.
 
         Where the folders name no parts, a fifth of each class is the test part, drawn with ``split_seed``:
-        ``ValueError`` for a class of fewer than 5 files.
+        ``ValueError`` for a class of fewer than 6 files.
         """
         if self.parts[0]:
             return {part: self.parts == part for part in ("train", "val", "test") if part in self.parts}
         counts = np.bincount(self.labels)
-        if counts.min() < 5:
+        if counts.min() < 6:  # 1 of 6 for testing, 1 of the 5 left for validation
             raise ValueError(
                 f"{self.root / self.classes[counts.argmin()]} holds {counts.min()} files; a fifth of each class is "
-                f"held out for testing, so give 5 or more, or make train/CLASS and test/CLASS yourself."
+                f"held out for testing, and then for validation: give 6 or more, or make train/CLASS and test/CLASS."
             )
         held = a_fifth(self.labels, split_seed)
         return {"train": ~held, "test": held}

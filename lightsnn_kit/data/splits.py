@@ -80,6 +80,11 @@ class Splits:
         object.__setattr__(self, "centre", tuple(whole("centre", value, low=-math.inf) for value in self.centre))
         object.__setattr__(self, "scale", real("scale", self.scale))
         num_classes, sample = len(self.train.y.unique()), (self.train.x.shape[1:], self.train.x.dtype)
+        if num_classes < 2:
+            raise ValueError(
+                f"{self.name}: every sample of train has the label {int(self.train.y[0])}, and there is nothing to "
+                f"tell apart: give samples of at least 2 classes, labelled 0, 1, ..."
+            )
         for part, split in (("train", self.train), ("val", self.val), ("test", self.test)):
             if (split.x.shape[1:], split.x.dtype) != sample:
                 raise ValueError(f"{self.name}: all parts need samples like train's {self.train}; {part} is {split}.")
@@ -89,11 +94,6 @@ class Splits:
                     f"0..{num_classes - 1}; number the classes without gaps, each with a sample in train: "
                     f"np.unique(y, return_inverse=True) does it."
                 )
-        if num_classes < 2:
-            raise ValueError(
-                f"{self.name}: every sample of train has the label {int(self.train.y[0])}, and there is nothing to "
-                f"tell apart: give samples of at least 2 classes, labelled 0, 1, ..."
-            )
         fits = (num_classes, num_classes, self.train.x.shape[-3], self.train.events)
         given = (self.num_classes, len(self.class_names), len(self.centre), self.events)
         if given != fits:
