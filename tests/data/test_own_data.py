@@ -514,11 +514,11 @@ def test_a_short_training_on_real_recordings_beats_chance(nmnist):
     from lightsnn_kit.training import TrainConfig, evaluate, fit
 
     splits = load("n-mnist", folder=nmnist, num_steps=4)
-    cell = Cell.parse("0303 0030 2002 0200")
-    config = NetworkConfig(width=4, hidden=64, votes=2, **splits.network_settings())
-    network = build_network(cell, config, seed=0)
-    list(fit(network, splits, TrainConfig(epochs=4, batch_size=32, learning_rate=0.2)))
-    assert evaluate(network, splits.test).accuracy > 0.3  # chance: 0.13, the commonest digit's share
+    config = NetworkConfig(width=4, hidden=64, votes=2, linear_std=None, num_steps=4, **splits.network_settings())
+    network = build_network(Cell.parse("03 00"), config, seed=0)
+    train = TrainConfig(epochs=4, batch_size=16, learning_rate=0.2, frozen_norm_epochs=1)
+    list(fit(network, splits, train))
+    assert evaluate(network, splits.test).accuracy > 0.4  # chance: 0.13, the commonest digit's share
 
 
 def test_event_splits_takes_any_of_these(tmp_path):
