@@ -64,8 +64,8 @@ def stacked(what: str, dataset: object, check: Callable[[object, object], object
     """
     from tqdm.auto import tqdm
 
-    if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
-        advice = "of a DataLoader pass its .dataset; make a list of a stream, list(stream)"
+    if isinstance(dataset, Mapping) or not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+        advice = "of a DataLoader pass its .dataset, of a dict one of its parts; make a list of a stream, list(stream)"
         raise ValueError(f"{what} must have a length and items, dataset[i], got {shown(dataset)}; {advice}.")
     if not (number := len(dataset)):
         raise ValueError(f"{what} has no items.")
@@ -118,7 +118,7 @@ def _item(what: str, dataset: object, index: int) -> tuple[torch.Tensor, int]:
     image, label = item
     try:
         image = pixels(image) if hasattr(image, "getexif") else image
-        image = image.detach() if isinstance(image, torch.Tensor) else torch.as_tensor(np.asarray(image))
+        image = image.detach() if isinstance(image, torch.Tensor) else torch.as_tensor(np.array(image))
         return (image[None] if image.ndim == 2 else image), label_of(label)  # [H, W] -> [1, H, W]
     except (TypeError, ValueError) as error:
         raise ValueError(f"{what}: item {index}: {error}") from error

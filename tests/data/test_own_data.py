@@ -63,6 +63,7 @@ def image(index):
 SAMPLES = {
     "Pillow": (image, X),
     "arrays": (lambda i: X[i], X),
+    "arrays that cannot be written": (lambda i: np.broadcast_to(X[i], X[i].shape), X),
     "tensors": (lambda i: torch.from_numpy(X[i]), X),
     "floats": (lambda i: torch.from_numpy(X[i]) / 255, X / np.float32(255)),
     "grey Pillow": (lambda i: Image.fromarray(X[i, 0]), X[:, :1]),
@@ -177,7 +178,7 @@ BAD_SETS = {
         type("C", (Columns,), {"keys": ("photo", "label")})(image),
         "has the keys photo, label, more; exp",
     ),
-    "parts": ({"train": Items(image)}, "item 0: KeyError: 0"),
+    "parts": ({"train": Items(image)}, r"train must have a length .*of a dict one of its parts"),
     "broken": (Items(lambda i: image(i) if i < 5 else 1 / 0), "train: item 5: ZeroDivisionError"),
     "one class": (Items(image, label=lambda y: 0), "every sample of train has the label 0"),
 }
