@@ -34,12 +34,13 @@ from .gestures import load_gestures
 from .image_folder import load_image_folder
 from .recordings import load_event_folder, load_nmnist
 from .simulated import load_digits_dvs, load_motion_dvs
-from .splits import Split, Splits, make_rng
+from .splits import Split, Splits, a_fifth, make_rng
 
 __all__ = [
     "STAND_INS",
     "Split",
     "Splits",
+    "a_fifth",
     "cache_folder",
     "data_folder",
     "event_splits",

@@ -48,7 +48,8 @@ def trained(photos, tmp_path_factory):
         yield run
 
 
-TRAIN = ["train", "--dataset", "image-folder", "--data", "size=16", "--method", "lightsnn", "--width", "4", "--num-steps", "2", "--epochs", "12"]
+TRAIN = ["train", "--dataset", "image-folder", "--data", "size=16", "--method", "lightsnn"]
+TRAIN += ["--width", "4", "--num-steps", "2", "--epochs", "12"]
 
 
 def test_the_first_command_searches_and_trains(trained, photos, capsys):

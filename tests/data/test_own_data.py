@@ -1,6 +1,7 @@
 """Data of your own: any data set of (image, label), npz files, folders of recordings."""
 
 import os
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -11,8 +12,11 @@ import torch
 from loaders import torchvision_datasets
 from PIL import Image
 
+from lightsnn_kit.cells import Cell
 from lightsnn_kit.data import Splits, event_splits, frames_from_events, load, structured
 from lightsnn_kit.data.splits import a_fifth
+from lightsnn_kit.networks import NetworkConfig, build_network
+from lightsnn_kit.training import TrainConfig, evaluate, fit
 
 RNG = np.random.RandomState(0)
 X = RNG.randint(0, 256, (40, 3, 6, 5)).astype(np.uint8)
@@ -509,17 +513,47 @@ def test_real_recordings_as_an_event_folder(nmnist, tmp_path):
     assert sorted(found.sum((1, 2, 3, 4)).tolist()) == sorted(wanted)
 
 
-def test_a_short_training_on_real_recordings_beats_chance(nmnist):
-    from lightsnn_kit.cells import Cell
-    from lightsnn_kit.networks import NetworkConfig, build_network
-    from lightsnn_kit.training import TrainConfig, evaluate, fit
-
-    splits = load("n-mnist", folder=nmnist, num_steps=4)
-    config = NetworkConfig(width=4, hidden=64, votes=2, linear_std=None, num_steps=4, **splits.network_settings())
+def short_training(splits, epochs):
+    """Test accuracy of a small cell after a few epochs."""
+    settings = splits.network_settings() | {"num_steps": len(splits.train.x[0])}
+    config = NetworkConfig(width=4, hidden=64, votes=2, linear_std=None, **settings)
     network = build_network(Cell.parse("03 00"), config, seed=0)
-    train = TrainConfig(epochs=4, batch_size=16, learning_rate=0.2, frozen_norm_epochs=1)
-    list(fit(network, splits, train))
-    assert evaluate(network, splits.test).accuracy > 0.4  # chance: 0.13, the commonest digit's share
+    list(fit(network, splits, TrainConfig(epochs=epochs, batch_size=16, learning_rate=0.2, frozen_norm_epochs=1)))
+    return evaluate(network, splits.test).accuracy
+
+
+def test_a_short_training_on_real_recordings_beats_chance(nmnist):
+    assert short_training(load("n-mnist", folder=nmnist, num_steps=4), epochs=4) > 0.4  # chance: 0.13
+
+
+def braille():
+    """The function that data/README.md shows, and its last line's name."""
+    text = (Path(__file__).resolve().parents[2] / "data" / "README.md").read_text()
+    (block,) = (block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "braille" in block)
+    scope = {}
+    exec(block[: block.index("\n\n\nregister(")], scope)
+    return scope["load_braille"]
+
+
+def test_the_braille_example_by_hand(tmp_path):
+    x, y = np.random.RandomState(0).randint(0, 2, (70, 256, 12)).astype(np.uint8), np.arange(70) % 7
+    np.savez(tmp_path / "a.npz", x=x, y=y.astype(np.uint8))
+    splits = braille()(0, file=tmp_path / "a.npz", num_steps=32)
+    assert [len(part) for part in (splits.train, splits.val, splits.test)] == [49, 7, 14]
+    assert splits.test.x.shape[1:] == (32, 2, 12, 16)
+    touch, held = splits.test.x[0], np.flatnonzero(a_fifth(y, 0))[0]
+    for step, taxel in ((0, 0), (5, 7), (31, 11)):
+        row, column = 4 * (taxel // 4), 4 * (taxel % 4)
+        block = touch[step, 0, row : row + 4, column : column + 4]
+        assert (block == int(x[held, 8 * step : 8 * step + 8, taxel].sum())).all()
+    assert not touch[:, 1].any()
+
+
+def test_a_short_training_on_real_braille_beats_chance():
+    splits = braille()(0, file=extra("events", "braille-letters.npz"))
+    assert len(splits.train) + len(splits.val) + len(splits.test) == 1158
+    assert splits.num_classes == 7
+    assert short_training(splits, epochs=3) > 0.35  # chance: 0.14
 
 
 def test_event_splits_takes_any_of_these(tmp_path):
