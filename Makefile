@@ -63,7 +63,7 @@ $(LOADERS)/.ready: pyproject.toml
 	@touch $@
 
 test-loaders: $(LOADERS)/.ready  ## compare the readers with torchvision's, spikingjelly's (second environment, 6 GB)
-	LIGHTSNN_NEED_LOADERS=1 $(LOADERS)/bin/python -m pytest -m loaders tests/data/test_cifar.py tests/data/test_events.py
+	LIGHTSNN_NEED_LOADERS=1 $(LOADERS)/bin/python -m pytest -m loaders tests/data
 
 lint: $(READY)  ## check style and format, notebooks included
 	$(PY) -m ruff check .

@@ -112,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     parsers = parser.add_subparsers(dest="command", required=True)
     demo = parsers.add_parser("demo", help="search, train, evaluate and report on real 8x8 digits (minutes, CPU)")
     demo.add_argument("--run", default="runs/demo", help="new run folder (default: %(default)s, or the next free name)")
-    commands.add_commands(parsers)
+    commands.add_commands(parsers, _parameter)
     run = parsers.add_parser("run", help="run notebooks one after another in one run folder")
     run.add_argument("notebooks", nargs="+", metavar="NOTEBOOK", help="path of an .ipynb file")
     run.add_argument("--run", required=True, help="run folder, passed to the notebooks as run_dir")

@@ -106,7 +106,7 @@ DOORS = {
     "base": ("", "", ""),
     "core": ("base fast: scoring layers data: training", "numpy torch spikingjelly", "networkx scipy"),
     "fast": ("core", "numpy torch numba llvmlite", ""),
-    "data": ("base", "numpy torch", "sklearn tonic pooch psutil platformdirs"),
+    "data": ("base", "numpy torch", "sklearn tonic pooch psutil platformdirs PIL tqdm"),
     "figures": ("base core: cells spaces lab: lab.results", "numpy plotly", ""),
     "lab": ("base core data", "numpy torch scipy psutil nbconvert plotly", "papermill IPython"),
     "widgets": ("base core figures lab", "numpy plotly traitlets ipywidgets anywidget", "torch spikingjelly"),

@@ -25,18 +25,22 @@ import numpy as np
 import torch
 
 from ..checks import unknown, whole
+from .arrays import load_npz
 from .cifar import load_cifar10, load_cifar100
 from .event_sets import event_splits, offline
 from .events import frames_from_events, structured
 from .files import cache_folder, check_memory, data_folder
 from .gestures import load_gestures
+from .image_folder import load_image_folder
+from .recordings import load_event_folder, load_nmnist
 from .simulated import load_digits_dvs, load_motion_dvs
-from .splits import Split, Splits, make_rng
+from .splits import Split, Splits, a_fifth, make_rng
 
 __all__ = [
     "STAND_INS",
     "Split",
     "Splits",
+    "a_fifth",
     "cache_folder",
     "data_folder",
     "event_splits",
@@ -80,7 +84,7 @@ def load(name: str, *, seed: int = 0, stand_in: bool = False, **options) -> Spli
 
     ``stand_in`` gives random samples in the shape of one of ``STAND_INS``, whose files need not be there: to rehearse,
     and marked as no result. Options are those of the set's loader: ``load("cifar10", folder="/data", download=True)``,
-    ``load("dvs128-gesture", num_steps=8, by="time")``. ``ValueError`` for an unknown name or option,
+    ``load("image-folder", folder="~/photos", size=32)``. ``ValueError`` for an unknown name or option,
     ``FileNotFoundError`` or ``ValueError`` for missing or damaged files, which are never changed.
 
     >>> len(load("digits").train), len(load("digits").val), len(load("digits").test)
@@ -107,6 +111,7 @@ STAND_INS: dict[str, tuple[tuple[int, int, int], int]] = {
     "cifar10": ((3, 32, 32), 10),
     "cifar100": ((3, 32, 32), 100),
     "dvs128-gesture": ((2, 128, 128), 11),
+    "n-mnist": ((2, 34, 34), 10),
 }
 """Shape of a sample (of a frame, where there are two polarities) and number of classes of the sets read from disk."""
 
@@ -180,4 +185,8 @@ _LOADERS: dict[str, Callable[..., Splits]] = {
     "cifar10": load_cifar10,
     "cifar100": load_cifar100,
     "dvs128-gesture": load_gestures,
+    "n-mnist": load_nmnist,
+    "image-folder": load_image_folder,
+    "event-folder": load_event_folder,
+    "npz": load_npz,
 }

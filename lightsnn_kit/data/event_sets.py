@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..checks import whole
 from .events import EventsError, check_recipe, check_sensor, frames_from_events
 from .files import check_memory, is_hidden, is_stand_in, visible
 from .frame_store import Frames, folder_of, kept
+from .items import label_of
 from .splits import Splits, make_rng
 
 
@@ -154,11 +154,7 @@ class _Recordings:
             raise ValueError(f"{self.name}: {where}: dataset[{index}] must be (events, label), got {type(sample)}.")
         events, label = sample
         try:
-            label = whole("the label", label, low=0, high=2**31 - 1)
-        except ValueError as error:
-            hint = "Number the classes: target_transform=names.index for texts, target_transform=int for floats."
-            raise ValueError(f"{self.name}: {where}: {error} {hint}") from error
-        try:
+            label = label_of(label)
             num_steps, by = self.recipe
             frames = frames_from_events(events, sensor_size=self.sensor_size, num_steps=num_steps, by=by)
         except ValueError as error:

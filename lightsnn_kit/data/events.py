@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import zipfile
+from pathlib import Path
+
 import numpy as np
 
 from ..checks import whole
@@ -141,6 +144,28 @@ def structured(x: np.ndarray, y: np.ndarray, p: np.ndarray, t: np.ndarray) -> np
             advice = " For polarities -1 and 1 use p > 0." if name == "p" else ""
             raise EventsError(f"{name} has values that do not fit {EVENT[name]}.{advice}")
     return events
+
+
+def read_columns(path: Path) -> np.ndarray:
+    """The events of an npz file of the arrays x, y, p, t, or of an npy file of one structured array with such fields.
+
+    ``EventsError`` for a column that is missing or does not fit, and for more than the memory holds.
+    """
+    if path.suffix.lower() == ".npy":
+        columns = np.load(path, mmap_mode="r")
+        names = columns.dtype.names or ()
+    else:
+        with zipfile.ZipFile(path) as archive:  # a small file may hold very much
+            check_memory(f"the columns of {path}", sum(one.file_size for one in archive.infolist()), "cut it")
+        with np.load(path) as content:
+            columns = {name: content[name] for name in "xypt" if name in content.files}
+        names = tuple(columns)
+    if missing := {"x", "y", "p", "t"} - set(names):
+        raise EventsError(
+            f"it must hold the columns x, y, p and t, {', '.join(sorted(missing))} is missing; write it by "
+            f"np.savez(file, x=x, y=y, p=p, t=t)."
+        )
+    return structured(*(columns[name] for name in "xypt"))
 
 
 def _check_events(events: np.ndarray, sensor_size: tuple[int, int, int]) -> np.ndarray:

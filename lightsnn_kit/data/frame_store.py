@@ -1,4 +1,4 @@
-"""Frames of event recordings kept in the user's cache folder: under a hash of what they depend on, with checksums."""
+"""Frames and images kept in the user's cache folder: under a hash of what they depend on, with checksums."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,14 @@ _FILES, _SUMS = ("about.json", "x.npy", "y.npy"), "SHA256SUMS"
 
 @dataclass(frozen=True, eq=False)
 class Frames:
-    """The frames of one part: ``x`` [n, T, 2, H, W], labels ``y`` [n], and the facts for ``Splits.source``."""
+    """Frames ``x`` [n, T, 2, H, W] or images [n, C, H, W], labels ``y`` [n], and the facts for ``Splits.source``."""
 
     x: np.ndarray
     y: np.ndarray
     about: dict
 
 
-_TOLD = "frames stay in memory and are made anew each time; LIGHTSNN_CACHE names another folder for them"
+_TOLD = "stay in memory and are made anew each time; LIGHTSNN_CACHE names another folder for them"
 
 
 def folder_of(
@@ -40,13 +40,17 @@ def folder_of(
 
     ``troubles`` gets what is to be told.
     """
-    if (identity := _identity(dataset, paths, recipe)) is None:
-        return None
+    identity = _identity(dataset, paths, recipe)
+    return None if identity is None else place_of("frames", name, identity, troubles)
+
+
+def place_of(kind: str, name: str, identity: Mapping[str, object], troubles: list[str]) -> Path | None:
+    """The folder below ``kind`` of the cache for what depends on ``identity`` alone; None where there is no cache."""
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     try:
-        return cache_folder() / "frames" / f"{re.sub(r'[^a-zA-Z0-9_.-]', '_', name)[:80]}-{key}"
+        return cache_folder() / kind / f"{re.sub(r'[^a-zA-Z0-9_.-]', '_', name)[:80]}-{key}"
     except RunError as error:
-        troubles.append(f"{error} Until then {_TOLD}")
+        troubles.append(f"{error} Until then {kind} {_TOLD}")
         return None
 
 
@@ -55,24 +59,25 @@ def kept(folder: Path, make: Callable[[], Frames], troubles: list[str]) -> Frame
 
     Where nothing can be written they stay in memory.
     """
+    kind = folder.parent.name  # "frames" or "images"
     if folder.is_dir():
         try:
             return _read(folder)
         except ValueError as error:
-            troubles.append(f"the stored frames in {folder} were damaged ({error}), and were made anew")
+            troubles.append(f"the stored {kind} in {folder} were damaged ({error}), and were made anew")
             shutil.rmtree(folder, ignore_errors=True)
         except OSError:  # of this moment, such as no file handle: no reason to remove them
             pass
     try:
         make_writable(folder.parent)  # before the work, which may take an hour
     except RunError as error:
-        troubles.append(f"{error} Until then {_TOLD}")
+        troubles.append(f"{error} Until then {kind} {_TOLD}")
         return make()
     frames = make()
     try:
         return _write(folder, frames)
     except (OSError, ValueError) as error:  # the disk may have become full
-        troubles.append(f"cannot store frames in {folder} ({error}): {_TOLD}")
+        troubles.append(f"cannot store {kind} in {folder} ({error}): {kind} {_TOLD}")
         return frames
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import struct
-import zipfile
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -19,8 +18,8 @@ import numpy as np
 
 from ..files import read_text
 from .event_sets import event_splits
-from .events import EventsError, structured
-from .files import check_memory, is_stand_in, set_folder, visible
+from .events import EventsError, read_columns, structured
+from .files import is_stand_in, set_folder, visible
 from .splits import Splits
 
 CLASSES = (
@@ -124,7 +123,7 @@ class Recordings:
     def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
         path, label = self.data[index], self.targets[index]
         if not self.spans:
-            return {".npy": _read_npy, ".npz": _read_npz}[path.suffix](path), label
+            return {".npy": _read_npy, ".npz": read_columns}[path.suffix](path), label
         events = _read_aedat(path, path.stat().st_mtime_ns)
         start, end = self.spans[index]
         return events[(events["t"] >= start) & (events["t"] < end)], label
@@ -216,15 +215,6 @@ def _read_npy(path: Path) -> np.ndarray:
     if not (np.isfinite(t) & (abs(t.astype(np.float64)) < 2**53)).all():
         raise EventsError("t has values that are no times in milliseconds.")
     return structured(rows[:, 0], rows[:, 1], rows[:, 2], np.trunc(t))
-
-
-def _read_npz(path: Path) -> np.ndarray:
-    with zipfile.ZipFile(path) as archive:  # a small file may hold very much
-        check_memory(f"the columns of {path}", sum(one.file_size for one in archive.infolist()), "cut it")
-    with np.load(path) as content:
-        if missing := {"x", "y", "p", "t"} - set(content.files):
-            raise EventsError(f"it must hold the columns x, y, p and t, {', '.join(sorted(missing))} is missing.")
-        return structured(content["x"], content["y"], content["p"], content["t"])
 
 
 @lru_cache(maxsize=1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -81,6 +81,11 @@ class Splits:
         object.__setattr__(self, "centre", tuple(whole("centre", value, low=-math.inf) for value in self.centre))
         object.__setattr__(self, "scale", real("scale", self.scale))
         num_classes, sample = len(self.train.y.unique()), (self.train.x.shape[1:], self.train.x.dtype)
+        if num_classes < 2:
+            raise ValueError(
+                f"{self.name}: every sample of train has the label {int(self.train.y[0])}, and there is nothing to "
+                f"tell apart: give samples of at least 2 classes, labelled 0, 1, ..."
+            )
         for part, split in (("train", self.train), ("val", self.val), ("test", self.test)):
             if (split.x.shape[1:], split.x.dtype) != sample:
                 raise ValueError(f"{self.name}: all parts need samples like train's {self.train}; {part} is {split}.")
@@ -90,11 +95,6 @@ class Splits:
                     f"0..{num_classes - 1}; number the classes without gaps, each with a sample in train: "
                     f"np.unique(y, return_inverse=True) does it."
                 )
-        if num_classes < 2:
-            raise ValueError(
-                f"{self.name}: every sample of train has the label {int(self.train.y[0])}, and there is nothing to "
-                f"tell apart: give samples of at least 2 classes, labelled 0, 1, ..."
-            )
         fits = (num_classes, num_classes, self.train.x.shape[-3], self.train.events)
         given = (self.num_classes, len(self.class_names), len(self.centre), self.events)
         if given != fits:
@@ -127,6 +127,38 @@ class Splits:
         num_classes = len(train.y.unique())
         class_names = _in_label_order(name, class_names) or tuple(map(str, range(num_classes)))
         return cls(name, train, val, test, num_classes, class_names, *_normalisation(name, train), train.events)
+
+    @classmethod
+    def from_dataset(
+        cls,
+        train: object,
+        test: object,
+        *,
+        name: str = "",
+        val: object | None = None,
+        class_names: tuple = (),
+        seed: int = 0,
+    ) -> Splits:
+        """A data set from ones whose ``[i]`` is (image, label) or a dict of both: torchvision's, Hugging Face's, yours.
+
+        Images are Pillow's (see `data.items.pixels`), tensors or arrays [C, H, W] or [H, W], all alike; each is read
+        once, so that a random transform is drawn once. Names of classes are taken from ``train.classes`` or
+        ``train.features``. ``val`` and ``seed`` as for `from_tensors`. ``ValueError`` names the item that does not fit.
+
+        >>> items = [(torch.full((1, 4, 4), 9 * i, dtype=torch.uint8), i % 2) for i in range(20)]
+        >>> Splits.from_dataset(items[:15], items[15:], name="mine").val
+        Split(x=uint8[2, 1, 4, 4], y=int64[2])
+        """
+        from .items import class_names as names_of
+        from .items import stacked
+
+        name = name or type(train).__name__
+        given = {part: one for part, one in (("train", train), ("val", val), ("test", test)) if one is not None}
+        pairs = {part: stacked(f"{name}: {part}", one, Split) for part, one in given.items()}
+        class_names = class_names or names_of(train, len(pairs["train"][1].unique()))
+        splits = cls.from_tensors(name=name, **pairs, class_names=class_names, seed=seed)
+        counts = " + ".join(f"{len(y)} {part}" for part, (_, y) in pairs.items())
+        return replace(splits, source=f"{type(train).__name__}: {counts}")
 
     def network_settings(self) -> dict:
         """What ``NetworkConfig(**settings)`` needs of the data: ``input_shape`` is (C, H, W)."""
@@ -225,13 +257,23 @@ def _named_split(name: str, part: str, pair: tuple) -> Split:
 
 def carve(name: str, split: Split, seed: int) -> tuple[Split, Split]:
     """Four fifths and one fifth of each class (rounded down), each part in the order of ``split``."""
-    rng, y = make_rng(seed), split.y.numpy(force=True)
-    members = [rng.permutation(np.flatnonzero(y == label)) for label in np.unique(y)]
-    held = torch.zeros(len(y), dtype=torch.bool)
-    held[np.concatenate([order[: len(order) // 5] for order in members])] = True
+    held = torch.from_numpy(a_fifth(split.y.numpy(force=True), seed))
     if not held.any():
         raise ValueError(f"{name}: val is carved from classes of at least 5 samples, train has none; pass val=(x, y).")
     return Split(split.x[~held], split.y[~held]), Split(split.x[held], split.y[held])
+
+
+def a_fifth(y: np.ndarray, seed: int) -> np.ndarray:
+    """True for a fifth of each class (rounded down), drawn with ``seed``.
+
+    >>> a_fifth(np.arange(12) % 2, seed=0).tolist()
+    [False, False, False, True, False, False, False, False, False, False, True, False]
+    """
+    rng, held = make_rng(seed), np.zeros(len(y), bool)
+    for label in np.unique(y):
+        order = rng.permutation(np.flatnonzero(y == label))
+        held[order[: len(order) // 5]] = True
+    return held
 
 
 def _in_label_order(name: str, class_names: object) -> tuple:

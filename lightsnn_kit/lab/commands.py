@@ -6,10 +6,12 @@ Torch and the data are imported when a command runs, so that the command line it
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..files import RunError, project_root, to_json
+from ..files import RunError, project_root, to_json, user_path
 from .notebooks import unused_path
 
 if TYPE_CHECKING:
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
     from .presets import Preset
 
 
-def add_commands(commands: argparse._SubParsersAction) -> None:
-    """Declare the three commands and their options."""
+def add_commands(commands: argparse._SubParsersAction, setting: Callable[[str], tuple[str, object]]) -> None:
+    """Declare the three commands and their options; ``setting`` reads a text such as ``size=32``."""
     search = commands.add_parser("search", help="choose a cell for a data set (seconds)")
     train = commands.add_parser("train", help="train any cell, or the one that a method chooses (minutes)")
     test = commands.add_parser("evaluate", help="test what was trained in a run folder, and count its operations")
@@ -27,6 +29,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         add(
             "--preset", "--dataset", default="digits", help="an experiment, or a data set's name (default: %(default)s)"
         )
+        given = {"action": "append", "type": setting, "default": [], "metavar": "NAME=VALUE"}
+        add("--data", **given, help="an option of the data set, such as --dataset image-folder --data folder=photos")
         add("--method", default="balanced", help="how to choose the cell (default: %(default)s)")
         add("--space", default="", help="the space to search (default: the preset's)")
         add("--width", type=int, default=0, help="channels of cell 1 (default: the preset's)")
@@ -121,7 +125,13 @@ def _preset(options: argparse.Namespace, **more: object) -> Preset:
     from . import presets
 
     wanted = {"space": options.space, "width": options.width, "num_steps": options.num_steps}
-    return presets.get(options.preset).adapted(**wanted, **more)
+    preset = presets.get(options.preset).adapted(**wanted, **more)
+    data = {  # the run is gone on with from any folder
+        name: str(user_path(str(value)).absolute()) if name in ("folder", "file") else value
+        for name, value in options.data
+    }
+    told = [f"{name} {Path(value).name if name in ('folder', 'file') else value}" for name, value in data.items()]
+    return replace(preset.changed(data=data), name=", ".join([preset.name, *told]))
 
 
 def _print(found: dict[str, object], words: str, as_json: bool) -> None:

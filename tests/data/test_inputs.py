@@ -27,6 +27,8 @@ from lightsnn_kit.data import files as data_files
 from lightsnn_kit.data.cifar import load_cifar10, load_cifar100
 from lightsnn_kit.data.events import EVENT, microseconds
 from lightsnn_kit.data.gestures import load_gestures
+from lightsnn_kit.data.image_folder import load_image_folder
+from lightsnn_kit.data.recordings import load_event_folder, load_nmnist
 from lightsnn_kit.data.splits import make_rng
 from lightsnn_kit.files import read_text
 
@@ -410,14 +412,15 @@ def test_every_path_may_start_at_home(tmp_path, monkeypatch):
     (tmp_path / "d").mkdir()
     monkeypatch.setenv("LIGHTSNN_DATA", "~/d")
     monkeypatch.setenv("LIGHTSNN_CACHE", "~/cache")
-    takers = {load_cifar10: "c", load_cifar100: "c", load_gestures: "g"}
+    takers = {load_cifar10: "c", load_cifar100: "c", load_gestures: "g", load_nmnist: "n"}
+    own = {load_image_folder, load_event_folder}  # tests/data/test_own_data.py
     door = inspect.getmembers(lightsnn_kit.data, inspect.isfunction)
     loaders = {one for one in lightsnn_kit.data._LOADERS.values() if "folder" in inspect.signature(one).parameters}
     named = {"folder", "path", "root"}
-    assert loaders == set(takers)
+    assert loaders == set(takers) | own
     assert [name for name, one in door if named & {*inspect.signature(one).parameters} and one not in takers] == []
     for loader, place in takers.items():
-        options = {} if loader is load_gestures else {"check": False}
+        options = {"check": False} if place == "c" else {}
         read = [loader(0, folder=folder, **options).train.x for folder in (f"~/{place}", tmp_path / place)]
         assert read[0].equal(read[1])
     from tonic.datasets import NMNIST

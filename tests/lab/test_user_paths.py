@@ -15,6 +15,7 @@ from lightsnn_kit import __main__ as command_line
 from lightsnn_kit import checkpoints, data, files, training, widgets
 from lightsnn_kit.cells import Cell
 from lightsnn_kit.data import load
+from lightsnn_kit.data.class_folders import class_files
 from lightsnn_kit.files import RunError
 from lightsnn_kit.lab import jobs, notebooks, progress, results, saved_cells
 from lightsnn_kit.lab.experiments import Experiment
@@ -25,7 +26,14 @@ from lightsnn_kit.widgets.compare_runs import read_runs
 CELL = Cell.parse("03 00")
 # Takes a `Path` alone: handed one by the kit, of a folder that a function above has made of what the user gave.
 INTERNAL = {"locks.", "lab.writers.", "lab.runs.RunFolder.path", "lab.runs.Stage.path", "data.files."}
-INTERNAL |= {"data.gestures.Recordings.", "data.frame_store.", "data.pickles.", "checkpoints.network_of."}
+INTERNAL |= {
+    "data.events.read_columns.",
+    "data.class_folders.ClassFiles.",
+    "data.gestures.Recordings.",
+    "data.frame_store.",
+    "data.pickles.",
+    "checkpoints.network_of.",
+}
 INTERNAL |= {"checkpoints.resume_from.", "lab.results.row_settings.", "lab.results.experiment_id."}
 
 
@@ -89,6 +97,11 @@ CALLS: dict[str, Callable[[str], object]] = {
     "data.cifar.load_cifar10.folder": lambda path: data.load("cifar10", folder=path),
     "data.cifar.load_cifar100.folder": lambda path: data.load("cifar100", folder=path),
     "data.gestures.load_gestures.folder": lambda path: data.load("dvs128-gesture", folder=path),
+    "data.recordings.load_nmnist.folder": lambda path: data.load("n-mnist", folder=path),
+    "data.recordings.load_event_folder.folder": lambda path: data.load("event-folder", folder=path),
+    "data.image_folder.load_image_folder.folder": lambda path: data.load("image-folder", folder=path),
+    "data.class_folders.class_files.folder": lambda path: class_files("x", path, {".png"}),
+    "data.arrays.load_npz.file": lambda path: data.load("npz", file=path),
     "files.user_path.path": files.user_path,
     "files.at_root.path": files.at_root,
     "files.make_writable.folder": lambda path: files.make_writable(Path(path)),
@@ -132,6 +145,9 @@ CALLS: dict[str, Callable[[str], object]] = {
     "the command run --run": lambda path: command_line.main(["run", NONE, f"--run={path}"]),
     "the command run NOTEBOOK": lambda path: command_line.main(["run", path, "--run=x"]),
     "the command evaluate --run": lambda path: command_line.main(["evaluate", f"--run={path}"]),
+    "the command train --data": lambda path: command_line.main(
+        ["train", "--dataset=image-folder", f"--data=folder={path}", "--run=runs/x"]
+    ),
     "the command train --cell": lambda path: command_line.main(["train", f"--cell={path}.json"]),
     "LIGHTSNN_DATA": lambda path: in_data_folder(path),
 }
