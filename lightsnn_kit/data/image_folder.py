@@ -43,7 +43,7 @@ def load_image_folder(seed: int, *, folder: str | Path, size: int = 32, split_se
     train, test = ({digests[i]: files[i][0] for i in np.flatnonzero(masks[part])} for part in ("train", "test"))
     if copies := sorted(set(train) & set(test)):
         pair = f"{test[copies[0]]} = {train[copies[0]]}"
-        troubles.append(f"{len(copies)} images of test are copies of train's ({pair}): accuracy will look too good")
+        troubles.append(f"copies of train's images in test: {len(copies)} ({pair}), so accuracy will look too good")
     if troubles:
         warnings.warn(f"image-folder: {'; '.join(troubles)}.", stacklevel=3)
     pairs = {part: (stored.x[mask], stored.y[mask]) for part, mask in masks.items()}

@@ -44,7 +44,7 @@ def load_event_folder(
             f"{found.paths[0].name} are {largest[0]} and {largest[1]}."
         )
     size = check_sensor(sensor_size)
-    parts = {part: _Recordings.of(found, mask, size) for part, mask in masks.items()}
+    parts = {part: Recordings.of(found, mask, size) for part, mask in masks.items()}
     splits = event_splits(name="event-folder", **parts, num_steps=whole("num_steps", num_steps), by=by, seed=seed)
     cut = "folders" if found.parts[0] else f"split_seed {split_seed}"
     return replace(splits, source=f"{found.root.name}: {splits.source}, test by {cut}")
@@ -66,7 +66,7 @@ def load_nmnist(seed: int, *, folder: str | Path | None = None, num_steps: int =
 
 
 @dataclass(frozen=True, eq=False)
-class _Recordings:
+class Recordings:
     """Recordings as tonic's data sets give them: ``[i]`` is (events, label)."""
 
     data: tuple[Path, ...]
@@ -75,7 +75,7 @@ class _Recordings:
     sensor_size: tuple[int, int, int]
 
     @classmethod
-    def of(cls, found: ClassFiles, mask: np.ndarray, size: tuple[int, int, int]) -> _Recordings:
+    def of(cls, found: ClassFiles, mask: np.ndarray, size: tuple[int, int, int]) -> Recordings:
         rows = np.flatnonzero(mask)
         return cls(tuple(found.paths[i] for i in rows), tuple(map(int, found.labels[rows])), found.classes, size)
 

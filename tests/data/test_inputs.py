@@ -413,12 +413,12 @@ def test_every_path_may_start_at_home(tmp_path, monkeypatch):
     monkeypatch.setenv("LIGHTSNN_DATA", "~/d")
     monkeypatch.setenv("LIGHTSNN_CACHE", "~/cache")
     takers = {load_cifar10: "c", load_cifar100: "c", load_gestures: "g", load_nmnist: "n"}
-    own = {load_image_folder, load_event_folder}  # tests/data/test_own_data.py
+    own = {load_image_folder, load_event_folder}  # they are tried in tests/lab/test_user_paths.py
     door = inspect.getmembers(lightsnn_kit.data, inspect.isfunction)
     loaders = {one for one in lightsnn_kit.data._LOADERS.values() if "folder" in inspect.signature(one).parameters}
     named = {"folder", "path", "root"}
     assert loaders == set(takers) | own
-    assert [name for name, one in door if named & {*inspect.signature(one).parameters} and one not in takers] == []
+    assert [name for name, one in door if named & {*inspect.signature(one).parameters} and one not in {*takers, *own}] == []
     for loader, place in takers.items():
         options = {"check": False} if place == "c" else {}
         read = [loader(0, folder=folder, **options).train.x for folder in (f"~/{place}", tmp_path / place)]

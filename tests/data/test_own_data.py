@@ -354,7 +354,7 @@ def test_recordings_of_both_kinds_become_frames(tmp_path):
         for number in range(10):
             wanted = frames_from_events(events(label, number), sensor_size=(8, 7, 2), num_steps=4)
             assert found[wanted.tobytes()] == label
-    assert splits.source.startswith("e: _Recordings: 16 + 4 recordings, 4 frames by number, tonic 1.7")
+    assert splits.source.startswith("e: Recordings: 16 + 4 recordings, 4 frames by number, tonic 1.7")
     assert splits.source.endswith("test by split_seed 0")
 
 

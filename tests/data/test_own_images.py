@@ -254,7 +254,7 @@ def test_endings_in_capitals(tmp_path):
 def test_copies_between_the_parts_are_told(tmp_path):
     for part in ("train", "test"):
         write(tmp_path / "p" / part)
-    with pytest.warns(UserWarning, match=r"20 images of test are copies of train's \(test/\w+/\d+\.png = train/"):
+    with pytest.warns(UserWarning, match=r"copies of train's images in test: 20 \(test/\w+/\d+\.png = train/"):
         mine(tmp_path / "p")
 
 

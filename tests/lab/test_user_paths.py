@@ -30,6 +30,7 @@ INTERNAL |= {
     "data.events.read_columns.",
     "data.class_folders.ClassFiles.",
     "data.gestures.Recordings.",
+    "data.recordings.Recordings.",
     "data.frame_store.",
     "data.pickles.",
     "checkpoints.network_of.",
