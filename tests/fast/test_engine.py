@@ -392,6 +392,8 @@ def test_cuda_gives_the_bits_of_the_cpu(name):
         expected, got = on_cpu.statistics(mask)[0].by_layer(), on_gpu.statistics(mask)[0].by_layer()
         assert all(torch.equal(got[layer][1].cpu(), expected[layer][1]) for layer in expected)
         assert on_gpu(mask) == on_cpu(mask)
+        both = [one.statistics(mask, patterns=True)[0] for one in (on_cpu, on_gpu)]
+        assert patterns_by_layer(both[0]) == patterns_by_layer(both[1])
 
 
 def test_unknown_op_order_does_not_matter():
