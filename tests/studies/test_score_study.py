@@ -99,6 +99,9 @@ def test_correlations_of_a_made_table():
     assert best["regret"].estimate == 0.0
     assert worst["regret"].estimate == 8.5
     assert worst["tau_minus_longest_path"].estimate < -1
+    depth_right = 1 - 2 * 0.5 / 15  # of 15 pairs two are tied in depth, the others right
+    assert best["right_minus_longest_path"].estimate == pytest.approx(1 - depth_right)
+    assert worst["right_minus_longest_path"].estimate == pytest.approx(-depth_right)
 
 
 def test_cross_validation_chooses_the_score_that_is_right():

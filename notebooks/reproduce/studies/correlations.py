@@ -75,7 +75,7 @@ def _mean(score: np.ndarray) -> np.ndarray:
 def correlations(
     table: Mapping[str, np.ndarray], accuracy: np.ndarray, *, resamples: int = 1000
 ) -> list[dict[str, object]]:
-    """One row per score (its mean over seeds), all with intervals: how it orders, what it picks, tau − that of depth.
+    """One row per score (its mean over seeds): how it orders, what it picks, how much better than depth; intervals.
 
     ``kendall_tau`` is tau-b, which ties flatter; ``tau_a`` and ``ordered_right`` do not.
     """
@@ -91,9 +91,9 @@ def correlations(
     for name, values in table.items():
         score = _mean(values)
         found = {key: bootstrap(f, score, accuracy, resamples=resamples) for key, f in statistics.items()}
-        found["tau_minus_longest_path"] = bootstrap_difference(
-            kendall_tau, (score, depth), accuracy, resamples=resamples
-        )
+        for key, statistic in (("tau", kendall_tau), ("right", ordered_right)):
+            gap = bootstrap_difference(statistic, (score, depth), accuracy, resamples=resamples)
+            found[f"{key}_minus_longest_path"] = gap
         single = [kendall_tau(column, accuracy) for column in np.atleast_2d(values.T)]
         within = {
             str(d): kendall_tau(score[depth == d], accuracy[depth == d]) for d in range(1, 4) if (depth == d).sum() > 1
