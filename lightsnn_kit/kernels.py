@@ -1,12 +1,15 @@
-"""Kernels between samples' spike patterns: Hamming, SAHD, and their log-determinant, from exact integer counts.
+"""What samples' spike patterns tell: kernels (Hamming, SAHD), their log-determinant, the number of different columns.
 
-SAHD is the sparsity-aware Hamming distance of LightSNN (arXiv 2503.21846) and SNASNet (arXiv 2201.10355).
+SAHD is the sparsity-aware Hamming distance of LightSNN (arXiv 2503.21846) and SNASNet (arXiv 2201.10355). All come from
+exact integer counts.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -25,10 +28,16 @@ def hamming(spikes: Tensor) -> Tensor:
     >>> hamming(torch.tensor([[1, 0, 1], [1, 1, 0]])).tolist()
     [[0, 2], [2, 0]]
     """
+    return pattern_distances(_binary(spikes))
+
+
+def _binary(spikes: Tensor) -> Tensor:
+    """Patterns [B, N] as float32, once they are known to be such."""
     spikes = torch.as_tensor(spikes)
-    if spikes.dim() != 2 or not 0 < spikes.shape[1] < MAX_NEURONS or not ((spikes == 0) | (spikes == 1)).all():
+    binary = spikes.dim() == 2 and len(spikes) and 0 < spikes.shape[1] < MAX_NEURONS
+    if not binary or not ((spikes == 0) | (spikes == 1)).all():
         raise ValueError(f"expected binary patterns [B, N] of 0 and 1 with 0 < N < 2**24, got {tuple(spikes.shape)}.")
-    return pattern_distances(spikes.float())
+    return spikes.float()
 
 
 def pattern_distances(c: Tensor) -> Tensor:
@@ -56,6 +65,35 @@ def sahd_kernel(spikes: Tensor) -> Tensor:
     """
     spikes, distance = torch.as_tensor(spikes), hamming(spikes)
     return _sahd_kernel(distance, spikes.sum(1, dtype=torch.int64), torch.tensor(spikes.shape[1], device=spikes.device))
+
+
+def distinct_columns(spikes: Tensor) -> int:
+    """How many different patterns the N neurons show across the batch: |{(c_1n, …, c_Bn) : n = 1 … N}| of [B, N].
+
+    SWAP's cardinality (Peng et al., ICLR 2024, arXiv 2403.04161) with spikes for the signs of ReLUs. The pattern of a
+    neuron that no sample makes fire is one of them. From 1 to min(N, 2^B). Raises ``ValueError`` as ``hamming`` does.
+
+    >>> distinct_columns(torch.tensor([[1, 0, 1, 0], [1, 1, 1, 0]]))  # columns 11, 01, 11, 00
+    3
+    """
+    return int(count_distinct(column_words(_binary(spikes))))
+
+
+def column_words(c: Tensor) -> Tensor:
+    """The columns of float32 patterns [B, N] as bits of int64 [W, N], 64 samples to a word: alike where columns are."""
+    sample, words = torch.arange(len(c), device=c.device), []
+    for start in range(0, len(c), 64):
+        parts = sample[start : start + 64].split(16)  # 16 bits at a time: float32 adds their powers of two exactly
+        bits = [(2.0 ** (part % 16)) @ c[part] for part in parts]  # [N] each
+        words.append(sum(part.to(torch.int64) << 16 * i for i, part in enumerate(bits)))
+    return torch.stack(words)
+
+
+def count_distinct(words: Tensor) -> Tensor:
+    """The number of different columns of int64 [W, N], on their device: sorted, and counted where they change."""
+    for word in range(len(words)):
+        words = words[:, words[word].argsort(stable=True)]  # the last word sorts last, the others break its ties
+    return (words[:, 1:] != words[:, :-1]).any(0).sum() + 1
 
 
 def log_det(kernel: Tensor | np.ndarray) -> float:
@@ -92,13 +130,20 @@ class SpikeStatistics:
 
     ``layers``: for each of L recorded layers the names of the LIF layers it stands for (more than one where the fast
     engine computes equal layers once); ``num_neurons`` [L]; ``counts`` [L, T, B] spikes per sample; ``hamming``
-    [L, T, B, B]; all int64.
+    [L, T, B, B]; ``patterns`` [L, T] different columns, None if they were not asked for; all int64.
     """
 
     layers: tuple[tuple[str, ...], ...]
     num_neurons: Tensor
     counts: Tensor
     hamming: Tensor
+    patterns: Tensor | None = None
+
+    @classmethod
+    def stacked(cls, sizes: Sequence[int], steps: Mapping[tuple[str, ...], Sequence[tuple[Tensor, ...]]]) -> Self:
+        """From the layers' neurons, and for each its steps: (counts [B], hamming [B, B]), perhaps with patterns []."""
+        layers = [[torch.stack(part) for part in zip(*each, strict=True)] for each in steps.values()]  # [T, ...] each
+        return cls(tuple(steps), torch.tensor(sizes), *(torch.stack(part) for part in zip(*layers, strict=True)))
 
     def by_layer(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Counts [T, B] and Hamming distances [T, B, B] of every LIF layer by its name."""
@@ -127,3 +172,10 @@ class SpikeStatistics:
         """Spikes per neuron of every LIF layer at every step, float64 [T], mean over the samples."""
         sizes = {name: size for names, size in zip(self.layers, self.num_neurons, strict=True) for name in names}
         return {name: counts.double().mean(1) / sizes[name] for name, (counts, _) in self.by_layer().items()}
+
+    def distinct_columns(self, layers: Iterable[str]) -> int:
+        """Different columns, summed over the steps of these LIF layers; ``ValueError`` if they were not counted."""
+        if self.patterns is None:
+            raise ValueError("the patterns were not counted; ask for them: scorer.statistics(mask, patterns=True).")
+        steps = {name: row for names, row in zip(self.layers, self.patterns.sum(1), strict=True) for name in names}
+        return sum(int(steps[name]) for name in layers)

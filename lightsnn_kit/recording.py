@@ -10,7 +10,9 @@ import torch
 from spikingjelly.activation_based.neuron import BaseNode
 from torch import Tensor, nn
 
+from .kernels import MAX_NEURONS, SpikeStatistics, column_words, count_distinct, pattern_distances
 from .networks import SpikingNetwork
+from .spaces import OpMask
 
 _OUT_OF_REACH = 1e30  # finite: a soft reset multiplies it by no spike
 
@@ -189,3 +191,37 @@ def _charged(module: BaseNode, x: Tensor) -> Tensor:
         return module.single_step_functional_forward((x,), states)[1][0].clone()
     finally:
         module.v_threshold = threshold
+
+
+def check_mask(supernet: SpikingNetwork, mask: OpMask) -> None:
+    """``ValueError`` for a mask of another space than the supernet's."""
+    if mask.space != supernet.design:
+        raise ValueError(
+            f"the mask belongs to {mask.space}, the supernet to {supernet.design}; build one for the other."
+        )
+
+
+def spike_statistics(
+    supernet: SpikingNetwork, mask: OpMask, batch: Tensor, *, bn: str = "batch", patterns: bool = False, **options: bool
+) -> SpikeStatistics:
+    """Run the supernet once on a batch and count spikes and Hamming distances of every LIF and step.
+
+    The plain, obviously correct scorer; with ``patterns`` it counts different columns, too. ``bn='running'`` and the
+    options ``feedback=False`` and ``reset=False`` of the supernet's pass reproduce the published code's behaviour.
+    """
+    supernet = as_network(supernet)
+    check_mask(supernet, mask)
+    neurons: dict[str, int] = {}
+    found: dict[str, list[tuple[Tensor, ...]]] = {}
+
+    def count(name: str, spikes: Tensor) -> None:
+        c = spikes.flatten(1)  # [B, N]
+        neurons[name] = c.shape[1]
+        distinct = (count_distinct(column_words(c)),) if patterns else ()
+        found.setdefault(name, []).append((c.sum(1).to(torch.int64), pattern_distances(c), *distinct))
+
+    with own_state(supernet, grad=False), scoring_mode(supernet, bn), record_spikes(supernet, on_spikes=count):
+        supernet(batch.to(supernet.input_centre.device), mask=mask, **options)
+    if max(neurons.values()) >= MAX_NEURONS:
+        raise ValueError(f"a LIF layer has {max(neurons.values())} neurons; counts are exact below 2**24 only.")
+    return SpikeStatistics.stacked(list(neurons.values()), {(name,): steps for name, steps in found.items()})

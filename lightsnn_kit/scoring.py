@@ -24,9 +24,9 @@ from torch import Tensor
 from .checks import flag, make_plain, unknown, whole
 from .exact import LatticeConv2d, check_exact
 from .files import RunError
-from .kernels import MAX_NEURONS, SpikeStatistics, log_det, pattern_distances
+from .kernels import SpikeStatistics, log_det
 from .networks import SpikingNetwork, reset_state
-from .recording import as_network, check_weights, own_state, record_spikes, scoring_mode
+from .recording import as_network, check_mask, check_weights, spike_statistics
 from .spaces import OpMask
 
 if TYPE_CHECKING:
@@ -46,47 +46,6 @@ def _check_batches(supernet: SpikingNetwork, batches: Sequence[Tensor]) -> None:
         if isinstance(stem, LatticeConv2d) and not batch.is_floating_point():  # real values are not claimed exact
             largest = float((batch.amax() - supernet.input_centre.amin()).abs().maximum(supernet.input_centre.amax()))
             check_exact("stem", stem.weight[0].numel(), max_input=largest)
-
-
-def _check_mask(supernet: SpikingNetwork, mask: OpMask) -> None:
-    if mask.space != supernet.design:
-        raise ValueError(
-            f"the mask belongs to {mask.space}, the supernet to {supernet.design}; build one for the other."
-        )
-
-
-def spike_statistics(
-    supernet: SpikingNetwork,
-    mask: OpMask,
-    batch: Tensor,
-    *,
-    bn: str = "batch",
-    feedback: bool = True,
-    reset: bool = True,
-) -> SpikeStatistics:
-    """Run the supernet once on a batch and count spikes and Hamming distances of every LIF and step.
-
-    The plain, obviously correct scorer. ``bn='running'``, ``feedback=False`` and ``reset=False`` reproduce the
-    published code's behaviour.
-    """
-    supernet = as_network(supernet)
-    _check_mask(supernet, mask)
-    neurons: dict[str, int] = {}
-    found: dict[str, list[tuple[Tensor, Tensor]]] = {}
-
-    def count(name: str, spikes: Tensor) -> None:
-        c = spikes.flatten(1)  # [B, N]
-        neurons[name] = c.shape[1]
-        found.setdefault(name, []).append((c.sum(1).to(torch.int64), pattern_distances(c)))
-
-    with own_state(supernet, grad=False), scoring_mode(supernet, bn), record_spikes(supernet, on_spikes=count):
-        supernet(batch.to(supernet.input_centre.device), reset=reset, mask=mask, feedback=feedback)
-    if max(neurons.values()) >= MAX_NEURONS:
-        raise ValueError(f"a LIF layer has {max(neurons.values())} neurons; counts are exact below 2**24 only.")
-    counts, distances = (  # [L, T, B] and [L, T, B, B]
-        torch.stack([torch.stack([s[i] for s in steps]) for steps in found.values()]) for i in (0, 1)
-    )
-    return SpikeStatistics(tuple((name,) for name in found), torch.tensor(list(neurons.values())), counts, distances)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,13 +112,13 @@ class Scorer:
     def __call__(self, mask: OpMask) -> float:
         return PROXIES[self.config.proxy](self, mask)
 
-    def statistics(self, mask: OpMask) -> tuple[SpikeStatistics, ...]:
-        """The spike statistics of a mask, one per batch."""
-        _check_mask(self.supernet, mask)
-        settings = {name: getattr(self.config, name) for name in ("bn", "feedback", "reset")}
+    def statistics(self, mask: OpMask, *, patterns: bool = False) -> tuple[SpikeStatistics, ...]:
+        """The spike statistics of a mask, one per batch; with ``patterns`` different columns are counted, too."""
+        check_mask(self.supernet, mask)
+        settings = {name: getattr(self.config, name) for name in ("bn", "feedback", "reset")} | {"patterns": patterns}
         with _ONE_AT_A_TIME:
             if self._engine is not None:
-                run = partial(self._engine.run, mask, feedback=self.config.feedback)
+                run = partial(self._engine.run, mask, feedback=self.config.feedback, patterns=patterns)
                 return tuple(run(index) for index in range(len(self.batches)))
             return tuple(spike_statistics(self.supernet, mask, batch, **settings) for batch in self.batches)
 
@@ -189,13 +148,15 @@ class Measures:
     """What one pass per batch tells of a mask.
 
     ``sahd``, ``hd``: log|det K|, mean over the batches; ``kernels``: K [B, B] of the first batch by kind, float64;
-    ``firing_rate``: spikes per neuron and step [T] by LIF layer, mean over samples and batches.
+    ``firing_rate``: spikes per neuron and step [T] by LIF layer, mean over samples and batches; ``swap``: mean over
+    the batches, None if patterns were not asked for.
     """
 
     sahd: float
     hd: float
     kernels: dict[str, Tensor]
     firing_rate: dict[str, Tensor]
+    swap: float | None = None
 
     @property
     def mean_firing_rate(self) -> float:
@@ -203,11 +164,12 @@ class Measures:
         return float(torch.stack([rate.mean() for rate in self.firing_rate.values()]).mean())
 
 
-def measure(scorer: Scorer, mask: OpMask) -> Measures:
-    """Both scores, the kernels and the firing rates of a mask, from the passes that one score takes."""
-    passes = scorer.statistics(mask)
+def measure(scorer: Scorer, mask: OpMask, *, patterns: bool = False) -> Measures:
+    """The scores of spikes, the kernels and the firing rates of a mask, from the passes that one score takes."""
+    passes = scorer.statistics(mask, patterns=True) if patterns else scorer.statistics(mask)
     kernels = {kind: [one.kernel(kind) for one in passes] for kind in ("sahd", "hd")}
     scores = {kind: float(np.mean([log_det(kernel) for kernel in each])) for kind, each in kernels.items()}
+    scores["swap"] = _mean_swap(passes, scorer, mask) if patterns else None
     rates = {name: sum(one.firing_rate[name] for one in passes) / len(passes) for name in passes[0].firing_rate}
     return Measures(**scores, kernels={kind: each[0] for kind, each in kernels.items()}, firing_rate=rates)
 
@@ -218,7 +180,7 @@ def count_parameters(supernet: SpikingNetwork, mask: OpMask) -> int:
     Of ``OpMask.from_cell(cell.live(), space)`` it is what ``build_network`` builds, which leaves those edges out.
     """
     supernet = as_network(supernet)
-    _check_mask(supernet, mask)
+    check_mask(supernet, mask)
     pruned = [f"{edge}:{op}" for edge, alive in mask.items() for op in mask.space.ops if op not in alive]
     gone = [cell.ops[key] for cell in (supernet.cell1, supernet.cell2) for key in pruned if key in cell.ops]
     return supernet.num_parameters - sum(p.numel() for op in gone for p in op.parameters())
@@ -226,6 +188,29 @@ def count_parameters(supernet: SpikingNetwork, mask: OpMask) -> int:
 
 def _mean_log_det(scorer: Scorer, mask: OpMask, kind: str) -> float:
     return float(np.mean([log_det(s.kernel(kind)) for s in scorer.statistics(mask)]))
+
+
+def spiking_layers(mask: OpMask, *, feedback: bool = True) -> tuple[str, ...]:
+    """The LIF layers of what a mask leaves, each once, as in a network of ``build_network``.
+
+    LIF layers fed by one node show the same spikes, so the first of them stands for all; those whose convolution
+    reaches nothing (with ``feedback=False``: those of backward edges) are left out.
+
+    >>> from lightsnn_kit.cells import Cell
+    >>> spiking_layers(OpMask.from_cell(Cell.parse("|conv3x3~0|+|conv3x3~0|conv3x3~1|")))[:2]
+    ('cell1.ops.1<-0:conv3x3.0', 'cell1.ops.2<-1:conv3x3.0')
+    """
+    skeleton = mask.skeleton()
+    live = set((skeleton if feedback else skeleton.forward_part()).live_edges)
+    convs = [(edge, op) for edge, ops in mask.items() for op in ops if op.is_conv and edge in live]
+    first = {edge.source: f"{edge}:{op}" for edge, op in reversed(convs)}
+    inner = [f"cell{cell}.ops.{first[node]}.0" for cell in (1, 2) for node in sorted(first)]
+    return (*inner, "down.1", "last.1", "classifier.2")
+
+
+def _mean_swap(passes: Sequence[SpikeStatistics], scorer: Scorer, mask: OpMask) -> float:
+    layers = spiking_layers(mask, feedback=scorer.config.feedback)
+    return float(np.mean([one.distinct_columns(layers) for one in passes]))
 
 
 def _firing_rate(scorer: Scorer, mask: OpMask) -> float:
@@ -237,6 +222,7 @@ def _firing_rate(scorer: Scorer, mask: OpMask) -> float:
 PROXIES: dict[str, Callable[[Scorer, OpMask], float]] = {
     "sahd": lambda scorer, mask: _mean_log_det(scorer, mask, "sahd"),
     "hd": lambda scorer, mask: _mean_log_det(scorer, mask, "hd"),
+    "swap": lambda scorer, mask: _mean_swap(scorer.statistics(mask, patterns=True), scorer, mask),
     "params": lambda scorer, mask: float(count_parameters(scorer.supernet, mask)),
     "convs": lambda scorer, mask: float(mask.num_conv_ops),
     "firing_rate": _firing_rate,
@@ -246,6 +232,11 @@ PROXIES: dict[str, Callable[[Scorer, OpMask], float]] = {
 SAHD and HD: log|det K| of the supernet restricted to a mask, K averaged over every LIF of an alive convolution, the
 downsampling, the last activation and the hidden layer, and over steps; then the mean over the batches. Scores of
 different batch sizes or depths do not compare.
+
+SWAP (Peng et al., ICLR 2024, arXiv 2403.04161; here of spikes): Σ_l Σ_t |{(c_1n, …, c_Bn) : n = 1 … N_l}|, how many
+different patterns the neurons of a LIF layer l show across the batch at step t; mean over the batches. Unlike above,
+each neuron of the network that would be built counts, and counts once (``spiking_layers``). The pattern of silence is
+one, too: a dead cell has a small count, not −inf.
 """
 
 

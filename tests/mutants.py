@@ -37,6 +37,7 @@ TESTS = {
     "fast/engine": "fast/engine core/golden",
     "fast/device": "fast/engine core/golden",
     "fast/cpu_engine": "fast/engine core/golden",
+    "fast/cpu_loops": "fast/engine core/golden",
 }
 
 

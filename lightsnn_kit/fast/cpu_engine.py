@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from ..cells import Op
 from ..exact import VALUE_BITS, LatticeConv2d, exact_lif, grid_affine, running_affine
 from . import cpu_loops as kernels
-from .cpu_parts import CellBuffers, Group, TermTable, int8_works, sum_type
+from .cpu_parts import CellBuffers, Group, TermTable, int8_works, pack_columns, sum_type
 from .engine import ConvKey, Engine, Recorder, conv_modules, scale_of
 from .plan import CellPlan
 from .threads import thread_pool
@@ -103,7 +103,7 @@ class CpuEngine(Engine):
         for i, (group, where) in enumerate(zip(groups, slots, strict=True)):
             self._normalise(buffers, group, where, sum(t[i] for t in totals))
         if packed is not None:
-            self._record(names, packed, buffers.image)
+            self._record(names, packed, buffers.spikes)
 
     def _convolve(
         self, group: Group, buffers: CellBuffers, slots: np.ndarray, out: np.ndarray, span: tuple, total
@@ -219,7 +219,7 @@ class CpuEngine(Engine):
             after(worker, lo, hi)
 
         self._each_share(work)
-        self._record((name,), packed, buffers.image)
+        self._record((name,), packed, buffers.spikes)
 
     def downsample(self, *, first: bool) -> None:
         norm, _, conv, _, _ = self.supernet.down
@@ -268,8 +268,7 @@ class CpuEngine(Engine):
         x = torch.cat(x)
         v = torch.zeros_like(x) if first else self.hidden_v
         spikes, self.hidden_v = exact_lif(x, v, self.config.tau, self.config.v_threshold)
-        shared = spikes @ spikes.T  # [B, B]
-        self.recorder.add(("classifier.2",), spikes.shape[1], shared.diagonal(), shared)
+        self.recorder.add(("classifier.2",), spikes, spikes @ spikes.T)
 
     def _linear(self, features: Tensor, area: int) -> Tensor:
         if self.hidden_weight.dtype == torch.int8 and self.int8:
@@ -301,10 +300,10 @@ class CpuEngine(Engine):
         bits = np.packbits(spikes.reshape(len(spikes), -1), axis=1)  # [B, N / 8]: 64 neurons to a word
         packed[:, : bits.shape[1]] = bits
 
-    def _record(self, names: tuple[str, ...], packed: np.ndarray, num_neurons: int) -> None:
+    def _record(self, names: tuple[str, ...], packed: np.ndarray, spikes: np.ndarray) -> None:
         words, shared = packed.view(np.uint64), np.empty((self.batch_size, self.batch_size), np.int64)
         tasks = range(self.workers)
         run = map if self.workers == 1 else thread_pool(self.workers).map
         list(run(lambda worker: kernels.shared_spikes(words, worker, self.workers, shared), tasks))
-        counts = torch.from_numpy(shared.diagonal().copy())
-        self.recorder.add(names, num_neurons, counts, torch.from_numpy(shared))
+        columns = torch.from_numpy(spikes).view(self.batch_size, -1)  # [B, N]
+        self.recorder.add(names, columns, torch.from_numpy(shared), pack_columns)

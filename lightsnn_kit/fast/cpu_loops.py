@@ -259,3 +259,17 @@ def shared_spikes(packed, first, step, shared):
             for k in range(packed.shape[1]):
                 total += _popcount(packed[i, k] & packed[j, k])
             shared[i, j] = shared[j, i] = np.int64(total)
+
+
+@compiled
+def pack_columns(spikes, words):
+    """Write sample b of each column of ``spikes`` uint8 [B, N] as bit b % 64 of ``words`` uint64 [b // 64, N], all 0.
+
+    Tile by tile, so that the words stay in the first cache.
+    """
+    tile = 2048
+    for base in range(0, spikes.shape[1], tile):
+        for b in range(len(spikes)):
+            word, row, place = words[b // 64, base : base + tile], spikes[b, base : base + tile], np.uint64(b % 64)
+            for i in range(len(word)):
+                word[i] |= np.uint64(row[i]) << place

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from ..cells import Op
 from ..exact import WEIGHT_MAX, LatticeConv2d
+from . import cpu_loops
 from .cpu_loops import Terms
 from .engine import ConvKey
 from .plan import Term
@@ -91,6 +92,13 @@ class Group:
             with torch.backends.nnpack.flags(enabled=False):  # its transforms are not exact
                 out = F.conv2d(x.float(), self.weight, padding=self.kernel // 2)
         return out.permute(0, 2, 3, 1).contiguous().view(-1, self.channels).numpy()  # [M, K]
+
+
+def pack_columns(spikes: Tensor) -> Tensor:
+    """``kernels.column_words`` of uint8 [B, N]: int64 [W, N], sample b in bit b of 64."""
+    words = np.zeros((-(-len(spikes) // 64), spikes.shape[1]), np.uint64)
+    cpu_loops.pack_columns(spikes.numpy(), words)
+    return torch.from_numpy(words.view(np.int64))
 
 
 PAD = 1040  # floats between planes: rows a power of two apart would share a few lines of the caches

@@ -31,8 +31,7 @@ class TorchEngine(Engine):
         )
         if names:
             flat = spikes.reshape(self.batch_size, -1)  # [B, N]
-            shared = flat @ flat.T
-            self.recorder.add(names, flat.shape[1], shared.diagonal(), shared)
+            self.recorder.add(names, flat, flat @ flat.T)
         return spikes
 
     def normalise(self, norm: nn.BatchNorm2d, acc: Tensor, scale: float = 1.0) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..cells import Edge, Op
 from ..exact import ExactBatchNorm2d, LatticeConv2d, check_exact
-from ..kernels import MAX_NEURONS, SpikeStatistics
+from ..kernels import MAX_NEURONS, SpikeStatistics, column_words, count_distinct
 from ..recording import own_state, scoring_mode
 from ..spaces import CellSpace, OpMask
 from .plan import CellPlan, plan_cell
@@ -58,23 +58,26 @@ def scale_of(conv: nn.Module) -> float:
 class Recorder:
     """Collects spike counts and distances per layer and step, under the names of the LIF layers they stand for."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, patterns: bool) -> None:
+        self.patterns = patterns  # whether different columns are counted
         self.sizes: dict[tuple[str, ...], int] = {}
-        self.rows: dict[tuple[str, ...], list[tuple[Tensor, Tensor]]] = {}
+        self.rows: dict[tuple[str, ...], list[tuple[Tensor, ...]]] = {}
 
-    def add(self, names: tuple[str, ...], num_neurons: int, counts: Tensor, shared: Tensor) -> None:
-        """Add one step: ``counts`` [B] and ``shared`` [B, B] (spikes in common), integers."""
-        counts, shared = counts.to(torch.int64), shared.to(torch.int64)
-        self.sizes[names] = num_neurons
+    def add(self, names: tuple[str, ...], spikes: Tensor, shared: Tensor, pack=column_words) -> None:
+        """Add one step: ``spikes`` [B, N], and ``shared`` [B, B], how many of them each pair of samples has in common.
+
+        ``pack`` makes words of columns, in any way that keeps different ones apart, as ``column_words``.
+        """
+        shared = shared.to(torch.int64)
+        counts = shared.diagonal().clone()  # [B]
+        self.sizes[names] = spikes.shape[1]
         hamming = counts[:, None] + counts[None, :] - 2 * shared  # [B, B]: spikes of either, less those of both twice
-        self.rows.setdefault(names, []).append((counts, hamming))
+        distinct = (count_distinct(pack(spikes)),) if self.patterns else ()
+        self.rows.setdefault(names, []).append((counts, hamming, *distinct))
 
     def result(self) -> SpikeStatistics:
         """What was collected."""
-        counts, distances = (  # [L, T, B] and [L, T, B, B]
-            torch.stack([torch.stack([r[i] for r in rows]) for rows in self.rows.values()]) for i in (0, 1)
-        )
-        return SpikeStatistics(tuple(self.rows), torch.tensor(list(self.sizes.values())), counts, distances)
+        return SpikeStatistics.stacked(list(self.sizes.values()), self.rows)
 
 
 class Engine(ABC):
@@ -94,15 +97,14 @@ class Engine(ABC):
         drives = (self.supernet.drive(frame) for frame in (batch if self.config.events else [batch]))  # [B, C, H, W]
         return [drive.permute(0, 2, 3, 1).reshape(-1, self.config.width) for drive in drives]  # [M, C], M = B·H·W
 
-    def run(self, mask: OpMask, index: int, *, feedback: bool) -> SpikeStatistics:
-        """One pass over batch ``index``."""
+    def run(self, mask: OpMask, index: int, *, feedback: bool, patterns: bool = False) -> SpikeStatistics:
+        """One pass over batch ``index``; with ``patterns`` different columns are counted, too."""
         with own_state(self.supernet, grad=False):
-            return self._run(mask, index, feedback)
+            return self._run(mask, index, feedback, Recorder(patterns=patterns))
 
-    def _run(self, mask: OpMask, index: int, feedback: bool) -> SpikeStatistics:
+    def _run(self, mask: OpMask, index: int, feedback: bool, recorder: Recorder) -> SpikeStatistics:
         plan, drives = plan_cell(mask, feedback=feedback), self.drives[index]
         num_steps = len(drives) if self.config.events else self.config.num_steps
-        recorder = Recorder()
         height, width = (size // (2 if self.config.events else 1) for size in self.config.input_shape[1:])
         self.start(plan, len(drives[0]) // (height * width), (height, width), recorder)
         for t in range(num_steps):

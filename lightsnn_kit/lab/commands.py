@@ -37,6 +37,7 @@ def add_commands(commands: argparse._SubParsersAction, setting: Callable[[str], 
         add("--num-steps", type=int, default=0, help="time steps (default: the preset's)")
         add("--seed", type=int, default=0, help="of weights, batches and draws (default: %(default)s)")
     search.add_argument("--batch-size", type=int, default=0, help="samples that a score compares")
+    search.add_argument("--proxy", default="", help="the score, such as sahd, hd or swap (default: the preset's)")
     search.add_argument("--run", default="", help="run folder that keeps the search (default: none)")
     train.add_argument("--cell", default="", help="a cell's string or matrix, or the file of a saved cell")
     train.add_argument("--epochs", type=int, default=0, help="passes over the training part (default: the preset's)")
@@ -55,7 +56,7 @@ def search(options: argparse.Namespace) -> dict[str, object]:
     from .experiments import Experiment
     from .recorded import RecordedScore
 
-    preset = _preset(options, batch_size=options.batch_size)
+    preset = _preset(options, batch_size=options.batch_size, proxy=options.proxy)
     if options.run:
         experiment = Experiment.open(options.run, preset)
         splits, chosen = experiment.load(options.seed)[0], experiment.row(options.method, options.seed).choose()

@@ -120,14 +120,14 @@ class Preset:
         """This preset with settings changed by their plain names; 0, "" and None stand for the preset's own.
 
         ``space``, ``budget``; ``width``, ``num_steps`` of the network (of the data, where these are events);
-        ``batch_size`` of a score; ``epochs``, ``learning_rate`` of the training, whose last epochs with frozen
-        normalisation keep their share. The name tells all changes but those of the training, which each row records.
+        ``batch_size`` and ``proxy`` of a score; ``epochs``, ``learning_rate`` of the training, whose last epochs with
+        frozen normalisation keep their share. The name tells all changes but the training's, which each row records.
 
         >>> get("digits").adapted(width=16, epochs=0).name
         'digits, width 16'
         """
         steps, preset = "data" if "num_steps" in self.data else "network", self
-        places = {"width": "network", "num_steps": steps, "batch_size": "scoring"}
+        places = {"width": "network", "num_steps": steps, "batch_size": "scoring", "proxy": "scoring"}
         places |= dict.fromkeys(("epochs", "learning_rate"), "train")
         for name, value in wanted.items():
             if value in (0, "", None):
@@ -148,6 +148,7 @@ VARIANTS: dict[str, Mapping[str, object]] = {
     "snasnet-space": {"space": "snasnet"},
     "snasnet-forward": {"space": "snasnet-forward"},
     "maxpool-space": {"space": "snasnet-maxpool"},
+    "swap": {"scoring": {"proxy": "swap"}},
     "avg-pool": {"network": {"pool": "avg"}},
     "max-pool": {"network": {"pool": "max"}},
     "batch16": {"train": {"batch_size": 16, "learning_rate": 0.025}},
@@ -164,8 +165,8 @@ VARIANTS: dict[str, Mapping[str, object]] = {
     },
 }
 """Changes by name: LightSNN's three ops and SNASNet's five (with average or maximum pooling among them), forward edges
-only, the macro network's pooling, a quarter of the paper's batch and learning rate (for gestures on smaller GPUs), and
-what the released code did."""
+only, different patterns as the score, the macro network's pooling, a quarter of the paper's batch and learning rate
+(for gestures on smaller GPUs), and what the released code did."""
 
 _PAPER = {"hidden": 1024, "last_pool": 2, "pool": "max", "dropout": 0.5, "tau": 4 / 3, "linear_std": 0.01}
 _CIFAR = TrainConfig(crop=4, flip=True)

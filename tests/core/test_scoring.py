@@ -13,19 +13,10 @@ from hypothesis import strategies as st
 from spikingjelly.activation_based.neuron import BaseNode
 
 from lightsnn_kit.cells import Cell
-from lightsnn_kit.kernels import hamming, sahd_kernel
+from lightsnn_kit.kernels import distinct_columns, hamming, log_det, sahd_kernel
 from lightsnn_kit.networks import NetworkConfig, build_network, build_supernet
-from lightsnn_kit.recording import record_spikes
-from lightsnn_kit.scoring import (
-    PROXIES,
-    Scorer,
-    ScoringConfig,
-    count_parameters,
-    log_det,
-    measure,
-    scoring_mode,
-    spike_statistics,
-)
+from lightsnn_kit.recording import record_spikes, scoring_mode, spike_statistics
+from lightsnn_kit.scoring import PROXIES, Scorer, ScoringConfig, count_parameters, measure, spiking_layers
 from lightsnn_kit.spaces import SPACES, CellSpace, OpMask
 
 LIGHTSNN = SPACES["lightsnn"]
@@ -91,6 +82,38 @@ def test_kernel_properties(batch, neurons, seed):
         assert log_det(kernel) == -math.inf
 
 
+def test_distinct_columns_by_hand():
+    # three samples, seven neurons: 110, 000, 110, 011, 000, 111, 011 are four different columns, silence among them
+    spikes = torch.tensor([[1, 0, 1, 0, 0, 1, 0], [1, 0, 1, 1, 0, 1, 1], [0, 0, 0, 1, 0, 1, 1]])
+    assert distinct_columns(spikes) == 4
+    assert distinct_columns(torch.zeros(3, 7)) == 1  # nobody fires: one pattern
+    assert distinct_columns(torch.ones(3, 1)) == 1
+    assert distinct_columns(torch.tensor([[0, 1, 1]])) == 2  # of one sample there are two at most
+
+
+@given(st.integers(1, 140), st.integers(1, 40), st.integers(1, 12), st.integers(0, 2**31 - 1))
+def test_distinct_columns_are_a_set(batch, neurons, kinds, seed):
+    """Any number of samples, one word or several: as many as a set of tuples holds, in any order of both."""
+    rng = np.random.default_rng(seed)
+    spikes = rng.integers(0, 2, (batch, kinds))[:, rng.integers(0, kinds, neurons)]
+    flipped = rng.integers(0, 2, (2, neurons)) * [[batch], [neurons]] // 2  # some columns differ in a single sample
+    spikes[flipped[0], flipped[1]] ^= 1
+    expected = len(set(zip(*spikes.tolist(), strict=True)))
+    assert distinct_columns(torch.from_numpy(spikes)) == expected
+    assert distinct_columns(torch.from_numpy(spikes[rng.permutation(batch)])) == expected
+    assert distinct_columns(torch.from_numpy(spikes[:, rng.permutation(neurons)])) == expected
+
+
+@pytest.mark.parametrize("batch", [1, 15, 16, 17, 48, 63, 64, 65, 127, 128, 129, 200])
+def test_no_sample_is_lost(batch):
+    """Columns that differ from silence, or from all samples firing, in one sample each."""
+    one = torch.cat([torch.eye(batch, dtype=torch.int64), torch.zeros(batch, 1, dtype=torch.int64)], 1)
+    assert distinct_columns(one) == distinct_columns(1 - one) == batch + 1
+    assert distinct_columns(torch.cat([one, one.flip(1)], 1)) == batch + 1
+    both = torch.cat([one, 1 - one], 1)
+    assert distinct_columns(both) == len(set(map(tuple, both.T.tolist()))) == 2 * batch + 2 * (batch > 2)
+
+
 @given(st.integers(1, 12), st.integers(0, 2**31 - 1))
 def test_log_det_agrees_with_lapack(size, seed):
     matrix = np.random.default_rng(seed).normal(size=(size, size))
@@ -143,6 +166,80 @@ def test_score_is_the_log_determinant_of_the_mean_kernel_over_recorded_spikes():
             kernel[i, j] = n - 0.5 * (c[i] != c[j]).sum() / chance
         kernels.append(kernel)
     assert score(mask) == pytest.approx(np.linalg.slogdet(np.mean(kernels, axis=0))[1], abs=1e-8)
+
+
+FEEDBACK = Cell.from_edges({(1, 0): "conv3x3", (2, 0): "conv3x3", (3, 1): "skip", (0, 2): "conv3x3"}, num_nodes=4)
+TWO_WAYS = "|conv3x3~0|+|conv3x3~0|conv3x3~1|+|skip~0|zeroize~1|conv3x3~2|"
+REACHES_NOTHING = "|conv3x3~0|+|conv3x3~0|conv3x3~1|+|skip~0|zeroize~1|zeroize~2|"  # of nodes 1 and 2
+
+
+@pytest.mark.parametrize("cell", [TWO_WAYS, REACHES_NOTHING, str(FEEDBACK), str(LIGHTSNN.uniform("zeroize"))])
+@pytest.mark.parametrize("bn", ["batch", "running"])
+def test_swap_counts_every_neuron_of_the_built_network_once(cell, bn):
+    """The built network with the supernet's weights and integer statistics, its columns counted with a set."""
+    space = SPACES["lightsnn"]
+    score, x = scorer(batches=(images(0),), proxy="swap", bn=bn), images(0)
+    network = built_with_weights_of(score.supernet, Cell.parse(cell))
+    with torch.no_grad(), scoring_mode(network, bn), record_spikes(network) as spikes:
+        network(x)
+    columns = [set(map(bytes, step.flatten(1).T.numpy())) for layer in spikes.values() for step in layer]
+    mask = OpMask.from_cell(Cell.parse(cell), space)
+    assert score(mask) == sum(map(len, columns))
+    assert len(columns) == CONFIG.num_steps * len(spiking_layers(mask))
+    assert sum(map(len, columns)) >= len(columns)  # a silent layer shows one pattern at every step
+
+
+def built_with_weights_of(supernet, cell):
+    """The discrete network whose layers are those that the supernet has for its ops, shared and not copied."""
+    network = build_network(cell, CONFIG)
+    for name in ("stem", "down", "last", "classifier"):
+        setattr(network, name, getattr(supernet, name))
+    for built, whole in ((network.cell1, supernet.cell1), (network.cell2, supernet.cell2)):
+        for edge in cell.live_edges:
+            if cell.op(edge).is_conv:
+                conv, norm = whole.ops[f"{edge}:{cell.op(edge)}"][1:]
+                built.ops[str(edge)] = Adding(conv, norm)
+    return network
+
+
+class Adding(torch.nn.Sequential):
+    """The layers of an edge as a built cell calls them: the last adds the sum so far."""
+
+    def __getitem__(self, index):
+        layer = super().__getitem__(index)
+        return layer if index == 0 else lambda x, total: layer(x) if total is None else total + layer(x)
+
+
+def test_swap_of_a_supernet_takes_the_first_of_equal_layers():
+    """Of a mask with all ops, too: one layer per node that feeds convolutions; mean over batches."""
+    mask, found = LIGHTSNN.full_mask().without(LIGHTSNN.edges[0], "skip"), []
+    for x in (images(0), images(1)):
+        score = scorer(batches=(x,))
+        with torch.no_grad(), scoring_mode(score.supernet, "batch"), record_spikes(score.supernet) as spikes:
+            score.supernet(x, mask=mask)
+        nodes = {(name.partition(".ops.")[0], name.partition("<-")[2][:1]): layer for name, layer in spikes.items()}
+        assert len(nodes) == 2 * 4 + 3
+        columns = [set(map(bytes, step.flatten(1).T.numpy())) for layer in nodes.values() for step in layer]
+        found.append(sum(map(len, columns)))
+        [statistics] = score.statistics(mask, patterns=True)
+        assert statistics.distinct_columns(spiking_layers(mask)) == found[-1]
+    assert scorer(proxy="swap")(mask) == sum(found) / 2
+    assert found[0] != found[1]
+
+
+def test_swap_without_feedback_is_that_of_the_forward_part():
+    for bn in ("batch", "running"):
+        masks = [OpMask.from_cell(cell, LIGHTSNN) for cell in (FEEDBACK, FEEDBACK.forward_part())]
+        cut, forward = (scorer(proxy="swap", bn=bn, feedback=False)(mask) for mask in masks)
+        assert cut == forward == scorer(proxy="swap", bn=bn)(masks[1]) < scorer(proxy="swap", bn=bn)(masks[0])
+
+
+def test_a_dead_cell_has_few_patterns():
+    """Nothing is −inf: each of the three layers behind it shows a pattern a step, and here no more than a few."""
+    dead = OpMask.from_cell(LIGHTSNN.uniform("zeroize"), LIGHTSNN)
+    found = scorer(proxy="swap", bn="running")(dead)
+    assert found == 3 * CONFIG.num_steps
+    assert scorer(proxy="swap")(OpMask.from_cell(LIGHTSNN.uniform("conv3x3"), LIGHTSNN)) > 10 * found
 
 
 def test_score_ignores_the_order_of_samples():
@@ -242,7 +339,7 @@ def test_structural_proxies_count_by_hand():
 
 def test_proxies_by_name():
     mask = LIGHTSNN.full_mask()
-    assert set(PROXIES) == {"sahd", "hd", "params", "convs", "firing_rate"}
+    assert set(PROXIES) == {"sahd", "hd", "swap", "params", "convs", "firing_rate"}
     values = {name: scorer(proxy=name)(mask) for name in PROXIES}
     assert values["sahd"] != values["hd"]
     assert 0 < values["firing_rate"] < 1
@@ -259,6 +356,17 @@ def test_score_is_the_mean_over_batches():
     [
         (lambda: hamming(torch.tensor([[0.5, 1.0]])), "binary patterns"),
         (lambda: hamming(torch.zeros(3)), r"expected binary patterns \[B, N\].*got \(3,\)"),
+        (lambda: distinct_columns(torch.tensor([[0.5, 1.0]])), "binary patterns"),
+        (lambda: distinct_columns(torch.tensor([[0, -1]])), "binary patterns"),
+        (lambda: distinct_columns(torch.tensor([[math.nan, 1.0]])), "binary patterns"),
+        (lambda: distinct_columns(torch.zeros(3)), r"expected binary patterns \[B, N\].*got \(3,\)"),
+        (lambda: distinct_columns(torch.zeros(3, 0)), r"got \(3, 0\)"),
+        (lambda: distinct_columns(torch.zeros(0, 3)), r"got \(0, 3\)"),
+        (
+            lambda: scorer().statistics(LIGHTSNN.full_mask())[0].distinct_columns([]),
+            r"not counted; ask for them: .*patterns=True",
+        ),
+        (lambda: scorer(proxy="swp"), "unknown proxy 'swp'; expected one of .*swap"),
         (lambda: log_det(np.zeros((2, 3))), "square matrix of finite numbers"),
         (lambda: log_det(np.full((2, 2), np.nan)), "square matrix of finite numbers"),
         (lambda: scorer(proxy="sadh"), "unknown proxy 'sadh'; expected one of sahd"),
@@ -284,6 +392,7 @@ def test_one_pass_gives_all_measures():
     found = measure(scorer(), mask)
     assert (found.sahd, found.hd) == (scorer()(mask), scorer(proxy="hd")(mask))
     assert found.mean_firing_rate == pytest.approx(scorer(proxy="firing_rate")(mask), abs=1e-12)
+    assert (found.swap, measure(scorer(), mask, patterns=True).swap) == (None, scorer(proxy="swap")(mask))
     first = scorer().statistics(mask)[0]
     assert torch.equal(found.kernels["sahd"], first.kernel())
     supernet = scorer().supernet

@@ -21,8 +21,8 @@ from lightsnn_kit.data import Split, Splits
 from lightsnn_kit.energy import measure_energy
 from lightsnn_kit.methods import choose
 from lightsnn_kit.networks import NetworkConfig, SpikingNetwork, build_network, build_supernet
-from lightsnn_kit.recording import record_potentials, record_spikes, unwrap
-from lightsnn_kit.scoring import Scorer, ScoringConfig, count_parameters, score_in_processes, spike_statistics
+from lightsnn_kit.recording import record_potentials, record_spikes, spike_statistics, unwrap
+from lightsnn_kit.scoring import Scorer, ScoringConfig, count_parameters, score_in_processes
 from lightsnn_kit.search import Settle, random_search
 from lightsnn_kit.spaces import SPACES, CellSpace
 from lightsnn_kit.training import TrainConfig, evaluate, fit

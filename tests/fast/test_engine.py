@@ -24,9 +24,10 @@ from lightsnn_kit.fast.cpu_engine import CpuEngine
 from lightsnn_kit.fast.cpu_parts import Group, int8_works
 from lightsnn_kit.fast.device import TorchEngine
 from lightsnn_kit.fast.threads import thread_pool
+from lightsnn_kit.kernels import SpikeStatistics, log_det
 from lightsnn_kit.networks import NetworkConfig, build_supernet
-from lightsnn_kit.recording import record_spikes
-from lightsnn_kit.scoring import Scorer, log_det, score_in_processes, scoring_mode
+from lightsnn_kit.recording import record_spikes, scoring_mode
+from lightsnn_kit.scoring import Scorer, score_in_processes, spiking_layers
 from lightsnn_kit.search import prune_search
 from lightsnn_kit.spaces import SPACES, CellSpace, OpMask
 
@@ -90,10 +91,10 @@ def test_same_integers_per_layer_and_step(name, events, bn, feedback, pool, monk
     backends = [engine for engine in engines(supernet, (x,), bn) if engine is not None]
     for _ in range(4):
         mask = random_mask(space, rng)
-        expected = plain.statistics(mask)[0]
+        expected = plain.statistics(mask, patterns=True)[0]
         layers = expected.by_layer()
         for engine in backends:
-            statistics = engine.run(mask, 0, feedback=feedback)
+            statistics = engine.run(mask, 0, feedback=feedback, patterns=True)
             got = statistics.by_layer()
             assert got.keys() == layers.keys()
             for layer, (counts, distance) in layers.items():
@@ -101,6 +102,29 @@ def test_same_integers_per_layer_and_step(name, events, bn, feedback, pool, monk
                 assert torch.equal(got[layer][1], distance), (engine.name, layer)
             assert log_det(statistics.kernel()) == log_det(expected.kernel())
             assert log_det(statistics.kernel("hd")) == log_det(expected.kernel("hd"))
+            assert patterns_by_layer(statistics) == patterns_by_layer(expected)
+
+
+def patterns_by_layer(statistics: SpikeStatistics) -> dict[str, list[int]]:
+    rows = zip(statistics.layers, statistics.patterns.tolist(), strict=True)
+    return {name: steps for names, steps in rows for name in names}
+
+
+@pytest.mark.parametrize("size", [63, 64, 65, 130])
+@pytest.mark.parametrize("bn", ["batch", "running"])
+def test_patterns_of_more_samples_than_a_word_has_bits(size, bn):
+    """The same counts in every back end, in any order of samples."""
+    settings = config((3, 8, 6), num_steps=2)
+    supernet, x = build_supernet(LIGHTSNN, settings, seed=2), batch(settings, size=size)
+    mask, order = random_mask(LIGHTSNN, np.random.default_rng(size)), np.random.default_rng(0).permutation(size)
+    [expected] = Scorer(supernet=supernet, batches=(x,), bn=bn, engine="plain").statistics(mask, patterns=True)
+    for batches in ((x,), (x[order],)):
+        for engine in filter(None, engines(supernet, batches, bn)):
+            found = engine.run(mask, 0, feedback=True, patterns=True)
+            assert patterns_by_layer(found) == patterns_by_layer(expected), engine.name
+        plain = Scorer(supernet=supernet, batches=batches, bn=bn, engine="plain", proxy="swap")
+        assert plain(mask) == expected.distinct_columns(spiking_layers(mask))
+    assert engines(supernet, (x,), bn)[1].run(mask, 0, feedback=True).patterns is None  # only where they are asked for
 
 
 def test_event_counts_past_the_bound_are_refused():
@@ -131,9 +155,13 @@ def scorer() -> Scorer:
     return Scorer(supernet=supernet, batches=(batch(settings, 0, 9), batch(settings, 1, 9)), engine="fast")
 
 
-def test_search_decides_alike_with_either_engine(scorer):
-    plain = Scorer(supernet=scorer.supernet, batches=scorer.batches, engine="plain")
-    assert list(prune_search(LIGHTSNN, scorer)) == list(prune_search(LIGHTSNN, plain))
+@pytest.mark.parametrize("proxy", ["sahd", "swap"])
+def test_search_decides_alike_with_either_engine(scorer, proxy):
+    fast, plain = (
+        Scorer(supernet=scorer.supernet, batches=scorer.batches, engine=engine, proxy=proxy)
+        for engine in ("fast", "plain")
+    )
+    assert list(prune_search(LIGHTSNN, fast)) == list(prune_search(LIGHTSNN, plain))
 
 
 def test_same_bits_for_any_number_of_threads(scorer, monkeypatch, use_threads):
@@ -148,8 +176,10 @@ def test_same_bits_for_any_number_of_threads(scorer, monkeypatch, use_threads):
     assert found[0] == found[1] == found[2]
 
 
-def test_same_bits_in_worker_processes(scorer):
+@pytest.mark.parametrize("proxy", ["sahd", "swap"])
+def test_same_bits_in_worker_processes(scorer, proxy):
     masks = [random_mask(LIGHTSNN, np.random.default_rng(seed)) for seed in range(4)]
+    scorer = Scorer(supernet=scorer.supernet, batches=scorer.batches, engine="fast", proxy=proxy)
     with score_in_processes(scorer, workers=2) as (score, executor):
         assert list(executor.map(score, masks)) == [scorer(mask) for mask in masks]
 
@@ -362,6 +392,8 @@ def test_cuda_gives_the_bits_of_the_cpu(name):
         expected, got = on_cpu.statistics(mask)[0].by_layer(), on_gpu.statistics(mask)[0].by_layer()
         assert all(torch.equal(got[layer][1].cpu(), expected[layer][1]) for layer in expected)
         assert on_gpu(mask) == on_cpu(mask)
+        both = [one.statistics(mask, patterns=True)[0] for one in (on_cpu, on_gpu)]
+        assert patterns_by_layer(both[0]) == patterns_by_layer(both[1])
 
 
 def test_unknown_op_order_does_not_matter():

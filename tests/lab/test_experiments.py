@@ -443,6 +443,11 @@ def test_commands_search_train_and_test(tmp_path: Path, capsys, monkeypatch) -> 
     assert math.isfinite(line["score"])
     assert command_line.main(["search", "--preset", "tiny", "--method", "snasnet-search"]) == 0
     assert "SNASNet's random search" in capsys.readouterr().out
+    options = ["search", "--preset", "tiny", "--method", "lightsnn", "--space", "lightsnn-forward", "--proxy", "swap"]
+    assert command_line.main([*options, "--json"]) == 0
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert line["score"] == int(line["score"]) > 0  # a count
+    assert line["preset"].endswith(", proxy swap")
     assert command_line.main(["train", "--cell", "0303 0030 2002 0200", "--dataset", "tiny", "--epochs", "2"]) == 0
     said = capsys.readouterr().out
     assert "epoch 2 of 2" in said
@@ -461,6 +466,7 @@ def test_commands_search_train_and_test(tmp_path: Path, capsys, monkeypatch) -> 
         (["search", "--preset", "no-such-set"], "unknown preset 'no-such-set'"),
         (["search", "--method", "balancd"], "Did you mean 'balanced'"),
         (["search", "--space", "lightsn"], "unknown space 'lightsn'"),
+        (["search", "--proxy", "swop"], "Did you mean 'swap'"),
         (["train", "--cell", "0303 0030"], "square"),
         (["evaluate", "--run", "nowhere"], "holds no experiment"),
     ],

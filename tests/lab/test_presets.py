@@ -73,6 +73,10 @@ def test_plain_names_change_a_preset_and_its_name() -> None:
     assert presets.get("motion-dvs").adapted(num_steps=4).data["num_steps"] == 4  # events bring their own steps
     with pytest.raises(ValueError, match="unknown space 'snasnt'"):
         digits.adapted(space="snasnt")
+    assert (digits.adapted(proxy="swap").scoring.proxy, digits.adapted(proxy="").scoring.proxy) == ("swap", "sahd")
+    assert digits.adapted(proxy="swap").scoring == presets.get("digits+swap").scoring
+    with pytest.raises(ValueError, match="unknown proxy 'swp'"):
+        digits.adapted(proxy="swp")
 
 
 def test_a_data_set_without_a_preset_takes_those_of_digits() -> None:

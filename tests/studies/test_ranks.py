@@ -14,6 +14,8 @@ from studies.ranks import (
     bootstrap_difference,
     has_trained,
     kendall_tau,
+    kendall_tau_a,
+    ordered_right,
     precision_at_k,
     regret,
     spearman,
@@ -34,6 +36,32 @@ def tau_by_pairs(x, y):
 def test_tau_is_the_count_of_pairs(pair):
     x, y = pair
     assert kendall_tau(x, y) == pytest.approx(tau_by_pairs(x, y), nan_ok=True)
+
+
+@given(columns)
+def test_tau_a_and_pairs_ordered_right_are_counts_of_pairs(pair):
+    x, y = pair
+    pairs = list(itertools.combinations(range(len(x)), 2))
+    products = [np.sign(x[i] - x[j]) * np.sign(y[i] - y[j]) for i, j in pairs]
+    assert kendall_tau_a(x, y) == pytest.approx(sum(products) / len(pairs))
+    differ = [product for product, (i, j) in zip(products, pairs, strict=True) if y[i] != y[j]]
+    share = np.mean([(product + 1) / 2 for product in differ]) if differ else math.nan
+    assert ordered_right(x, y) == pytest.approx(share, nan_ok=True)
+    if len(set(x)) > 1 and len(differ) > 0:  # Somers' D with the accuracy as the given side
+        assert 2 * ordered_right(x, y) - 1 == pytest.approx(scipy.stats.somersd(y, x).statistic)
+
+
+def test_ties_are_no_advantage_by_tau_a():
+    """Notebook 02's example: a coarse score that is never wrong, and a finer one with half of its ties turned wrong."""
+    accuracy, coarse, fine = [80, 81, 86, 87, 88], [0, 0, 1, 2, 2], [0.2, 0.1, 1, 2.2, 2.1]
+    assert kendall_tau(coarse, accuracy) == pytest.approx(8 / math.sqrt(80))
+    assert kendall_tau_a(coarse, accuracy) == pytest.approx(0.8)  # 8 of 10 pairs are right, 2 tied
+    assert kendall_tau_a(fine, accuracy) == pytest.approx(0.6)  # 8 right, 2 wrong
+    assert ordered_right(coarse, accuracy) == pytest.approx(0.9)
+    assert ordered_right(fine, accuracy) == pytest.approx(0.8)
+    assert ordered_right([1, 1, 1], [80, 81, 82]) == 0.5
+    assert kendall_tau_a([1, 1, 1], [80, 81, 82]) == 0.0
+    assert kendall_tau_a([-math.inf, 1, 2], [80, 81, 82]) == ordered_right([-math.inf, 1, 2], [80, 81, 82]) == 1.0
 
 
 @given(columns)
@@ -118,8 +146,9 @@ def test_collapsed_cells():
 
 @pytest.mark.parametrize("bad", [([1, 2], [1, 2, 3]), ([1], [1]), ([math.nan, 1], [1, 2]), ([1, 2], [1, -math.inf])])
 def test_bad_columns(bad):
-    with pytest.raises(ValueError, match=r"expected one score|NaN"):
-        kendall_tau(*bad)
+    for statistic in (kendall_tau, kendall_tau_a, ordered_right):
+        with pytest.raises(ValueError, match=r"expected one score|NaN"):
+            statistic(*bad)
 
 
 @pytest.mark.parametrize("k", [0, 4, 1.0, True])

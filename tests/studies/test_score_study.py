@@ -32,7 +32,7 @@ from studies.searches import (
 from studies.spikenas_bench import BenchCell, decode_id, load_spikenas_bench, made_up_bench
 
 from lightsnn_kit.cells import Op
-from lightsnn_kit.files import RunExistsError, plain
+from lightsnn_kit.files import RunError, RunExistsError, plain
 from lightsnn_kit.lab import presets
 from lightsnn_kit.lab.runs import RunFolder, Stage
 from lightsnn_kit.networks import build_network
@@ -62,7 +62,12 @@ def test_records_are_kept_and_scores_are_the_same_again(tmp_path):
     fresh = measure_cells(CELLS, TINY, seeds=[0, 1])
     assert [r["values"] for r in fresh] == [r["values"] for r in again]
     table = score_table(CELLS, fresh)
-    assert table["sahd_batch"].shape == (3, 2)
+    assert table["sahd_batch"].shape == table["swap_batch"].shape == (3, 2)
+    assert (table["swap_batch"][0] > table["swap_batch"][2]).all()  # convolutions against none
+    assert table["swap_running"][2].min() >= 3 * TINY.num_steps
+    del fresh[0]["values"]["swap_batch"]
+    with pytest.raises(RunError, match="an earlier version began this run folder"):
+        score_table(CELLS, fresh)
     assert table["longest path"].tolist() == [3, 0, -1]
     assert table["balanced"][2] == -math.inf
     assert table["convolutions"].tolist() == [6, 0, 0]
@@ -88,11 +93,15 @@ def test_correlations_of_a_made_table():
     table = {"longest path": np.array([0.0, 0, 1, 2, 3, 3]), "wrong": -accuracy}
     best, worst = correlations(table | {"exact": np.stack([accuracy, accuracy], 1)}, accuracy[:6], resamples=20)[::2]
     assert (best["score"], worst["score"]) == ("exact", "wrong")
-    assert best["kendall_tau"].estimate == pytest.approx(1.0)
+    assert [best[name].estimate for name in ("kendall_tau", "tau_a", "ordered_right")] == pytest.approx([1.0] * 3)
+    assert [worst[name].estimate for name in ("tau_a", "ordered_right")] == pytest.approx([-1.0, 0.0])
     assert best["tau_by_seed"] == pytest.approx([1.0, 1.0])
     assert best["regret"].estimate == 0.0
     assert worst["regret"].estimate == 8.5
     assert worst["tau_minus_longest_path"].estimate < -1
+    depth_right = 1 - 2 * 0.5 / 15  # of 15 pairs two are tied in depth, the others right
+    assert best["right_minus_longest_path"].estimate == pytest.approx(1 - depth_right)
+    assert worst["right_minus_longest_path"].estimate == pytest.approx(-depth_right)
 
 
 def test_cross_validation_chooses_the_score_that_is_right():
@@ -174,7 +183,8 @@ def test_the_correlations_hold_figures_but_no_rows(tmp_path):
     stage = a_stage(tmp_path / "run")
     found = study_correlations(bench, TINY, seeds=[0], resamples=5, stage=stage)
     assert found["cells"]["at hand"] == len(stage.records("scores")) == 11
-    assert {row["score"] for row in found["all_cells"]} >= {"longest path", "sahd_batch", "alignment", "random"}
+    assert {row["score"] for row in found["all_cells"]} >= {"longest path", "sahd_batch", "swap_batch", "random"}
+    assert all(row[name].low <= row[name].high for row in found["all_cells"] for name in ("tau_a", "ordered_right"))
     assert "conv3x3~" not in json.dumps(plain(found))  # no cell, no row
 
 

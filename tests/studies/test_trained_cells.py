@@ -221,7 +221,9 @@ def test_scores_are_kept_and_the_same_again(tmp_path):
     records = score_cells(experiment, cells, seeds=[0, 1])
     assert [(r["cell"], r["seed"]) for r in records] == [(str(cell), seed) for seed in (0, 1) for cell in cells]
     assert records[:2] == first
-    assert set(first[0]["values"]) == {f"{n}_{bn}" for n in ("sahd", "hd", "firing") for bn in ("batch", "running")}
+    assert set(first[0]["values"]) == {
+        f"{n}_{bn}" for n in ("sahd", "hd", "swap", "firing") for bn in ("batch", "running")
+    }
     assert len((tmp_path / "scores/scores.jsonl").read_text().splitlines()) == 6
     assert records[2]["values"]["sahd_batch"] == -math.inf
     assert np.isfinite(records[0]["values"]["firing_batch"])

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from lightsnn_kit.cells import Cell
+from lightsnn_kit.files import RunError
 from lightsnn_kit.lab.runs import Stage
 from lightsnn_kit.paths import balance
 from lightsnn_kit.spaces import SPACES, OpMask
@@ -19,6 +20,8 @@ from studies.ranks import (
     bootstrap_difference,
     has_trained,
     kendall_tau,
+    kendall_tau_a,
+    ordered_right,
     precision_at_k,
     regret,
     spearman,
@@ -57,6 +60,8 @@ def score_table(cells: Sequence[Cell], records: Sequence[Mapping], *, random_see
     table = {name: np.array([figure(cell) for cell in cells], float) for name, figure in STRUCTURE.items()}
     table["random"] = np.random.default_rng(random_seed).normal(size=len(cells))
     rows: dict[str, dict[str, list[float]]] = {}
+    if len({tuple(record["values"]) for record in records}) > 1:
+        raise RunError("some records lack scores: an earlier version began this run folder; begin in another one.")
     for record in records:
         for name, value in record["values"].items():
             rows.setdefault(name, {}).setdefault(record["cell"], []).append(float(value))
@@ -70,10 +75,15 @@ def _mean(score: np.ndarray) -> np.ndarray:
 def correlations(
     table: Mapping[str, np.ndarray], accuracy: np.ndarray, *, resamples: int = 1000
 ) -> list[dict[str, object]]:
-    """One row per score (its mean over seeds): tau, rho, precision, regret with intervals, and tau − that of depth."""
+    """One row per score (its mean over seeds): how it orders, what it picks, how much better than depth; intervals.
+
+    ``kendall_tau`` is tau-b, which ties flatter; ``tau_a`` and ``ordered_right`` do not.
+    """
     depth, rows = table["longest path"], []
     statistics = {
         "kendall_tau": kendall_tau,
+        "tau_a": kendall_tau_a,
+        "ordered_right": ordered_right,
         "spearman": spearman,
         "precision_at_10": lambda x, y: precision_at_k(x, y, k=min(10, len(x))),
         "regret": regret,
@@ -81,9 +91,9 @@ def correlations(
     for name, values in table.items():
         score = _mean(values)
         found = {key: bootstrap(f, score, accuracy, resamples=resamples) for key, f in statistics.items()}
-        found["tau_minus_longest_path"] = bootstrap_difference(
-            kendall_tau, (score, depth), accuracy, resamples=resamples
-        )
+        for key, statistic in (("tau", kendall_tau), ("right", ordered_right)):
+            gap = bootstrap_difference(statistic, (score, depth), accuracy, resamples=resamples)
+            found[f"{key}_minus_longest_path"] = gap
         single = [kendall_tau(column, accuracy) for column in np.atleast_2d(values.T)]
         within = {
             str(d): kendall_tau(score[depth == d], accuracy[depth == d]) for d in range(1, 4) if (depth == d).sum() > 1

@@ -94,11 +94,12 @@ def score_records(
 
 
 def kit_scores(scorers: Sequence[Scorer], mask: OpMask) -> Values:
-    """SAHD, HD and firing rate from one pass per scorer, named with the scorer's kind of batch normalisation."""
+    """SAHD, HD, SWAP and firing rate from one pass per scorer, named with its kind of batch normalisation."""
     found = {}
     for scorer in scorers:
-        passes, bn = measure(scorer, mask), scorer.config.bn
-        found |= {f"sahd_{bn}": passes.sahd, f"hd_{bn}": passes.hd, f"firing_{bn}": passes.mean_firing_rate}
+        passes, bn = measure(scorer, mask, patterns=True), scorer.config.bn
+        values = {"sahd": passes.sahd, "hd": passes.hd, "swap": passes.swap, "firing": passes.mean_firing_rate}
+        found |= {f"{name}_{bn}": value for name, value in values.items()}
     return found
 
 

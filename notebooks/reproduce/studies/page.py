@@ -23,9 +23,11 @@ SCORES = {
     "convolutions": "number of convolutions",
     "hd_batch": "HD, batch statistics",
     "sahd_batch": "SAHD, batch statistics",
+    "swap_batch": "different patterns (SWAP), batch statistics",
     "firing_batch": "firing rate, batch statistics",
     "hd_running": "HD, running statistics",
     "sahd_running": "SAHD, running statistics (as published)",
+    "swap_running": "different patterns (SWAP), running statistics",
     "firing_running": "firing rate, running statistics",
     "pattern_hd": "HD of whole layers' patterns",
     "effective_rank": "effective rank of the kernel",
@@ -104,10 +106,17 @@ def demo_table(rows: Sequence[Mapping[str, object]]) -> str:
 
 
 def tau_table(rows: Sequence[Mapping[str, object]]) -> str:
-    """Kendall's tau of scores with accuracy."""
-    taus = [(SCORES.get(row["score"], f"`{row['score']}`"), row["kendall_tau"]) for row in rows]
-    lines = [[name, number(tau["estimate"]), interval(tau["low"], tau["high"])] for name, tau in taus]
-    return table(["score of an untrained cell", "tau with trained accuracy", "95 % interval"], lines)
+    """Kendall's tau of scores with accuracy; tau-a and pairs ordered right, too, where the file has them."""
+    head, more = ["score of an untrained cell", "tau with trained accuracy", "95 % interval"], {}
+    if all("ordered_right" in row for row in rows):
+        more = {"tau_a": "tau-a", "ordered_right": "pairs ordered right, ties half"}
+    lines = []
+    for row in rows:
+        tau, rest = row["kendall_tau"], (row[key] for key in more)
+        texts = [f"{number(one['estimate'])} ({number(one['low'])} to {number(one['high'])})" for one in rest]
+        name, span = SCORES.get(row["score"], f"`{row['score']}`"), interval(tau["low"], tau["high"])
+        lines.append([name, number(tau["estimate"]), span, *texts])
+    return table([*head, *more.values()], lines)
 
 
 def searches_table(rows: Sequence[Mapping[str, object]]) -> str:

@@ -39,6 +39,38 @@ def kendall_tau(score: Sequence[float], accuracy: Sequence[float]) -> float:
     return float(scipy.stats.kendalltau(*_pair(score, accuracy)).statistic)
 
 
+def _balance(x: np.ndarray, y: np.ndarray) -> tuple[int, int, int]:
+    """Concordant minus discordant pairs, pairs untied in y, all pairs; scipy's tau-b with its denominator undone."""
+    pairs = comb(len(x), 2)
+    untied_x, untied_y = (pairs - sum(comb(int(n), 2) for n in np.unique(v, return_counts=True)[1]) for v in (x, y))
+    tau = scipy.stats.kendalltau(x, y).statistic if untied_x and untied_y else 0.0
+    return round(tau * math.sqrt(untied_x * untied_y)), untied_y, pairs
+
+
+def kendall_tau_a(score: Sequence[float], accuracy: Sequence[float]) -> float:
+    """Kendall's tau-a: (concordant − discordant) / all pairs; ties earn nothing and cost nothing, so no bonus for them.
+
+    0 if either side is constant.
+
+    >>> round(kendall_tau_a([1, 1, 2, 3], [80, 81, 81, 88]), 4)  # 4 of 6 pairs agree
+    0.6667
+    """
+    balance, _, pairs = _balance(*_pair(score, accuracy))
+    return balance / pairs
+
+
+def ordered_right(score: Sequence[float], accuracy: Sequence[float]) -> float:
+    """Share of the pairs of different accuracy that the score orders right, its ties counted half; NaN without any.
+
+    What to expect where ties are broken at random: 1 of a perfect score, 0.5 of a constant one.
+
+    >>> ordered_right([1, 1, 2, 3], [80, 81, 81, 88])  # 5 pairs differ: 4 are right, 1 is tied
+    0.9
+    """
+    balance, untied, _ = _balance(*_pair(score, accuracy))
+    return (1 + balance / untied) / 2 if untied else math.nan
+
+
 def spearman(score: Sequence[float], accuracy: Sequence[float]) -> float:
     """Spearman's rho: Pearson's correlation of average ranks; NaN if either side is constant.
 

@@ -49,9 +49,13 @@ def _pruning(*, nats_per_conv: float = 0.0, **settings) -> Search:
     return search
 
 
-def _random_sahd(setting: Setting, seed: int) -> tuple[Cell, int]:
-    found = list(random_search(FORWARD, setting.scorer(FORWARD, seed), budget=60, rng=np.random.default_rng(seed)))
-    return max(found, key=lambda scored: scored.score).cell, len(found)
+def _best_of_60(proxy: str) -> Search:
+    def search(setting: Setting, seed: int) -> tuple[Cell, int]:
+        options = {"budget": 60, "rng": np.random.default_rng(seed)}
+        found = list(random_search(FORWARD, setting.scorer(FORWARD, seed, proxy=proxy), **options))
+        return max(found, key=lambda scored: scored.score).cell, len(found)
+
+    return search
 
 
 def _by_paths(key: Callable[[CellPaths], tuple[int, ...]]) -> Search:
@@ -101,10 +105,12 @@ def _balanced(setting: Setting, seed: int) -> tuple[Cell, int]:
 
 SEARCHES: dict[str, Search] = {
     "random cell": lambda setting, seed: (FORWARD.sample(np.random.default_rng(seed)), 0),
-    "best SAHD of 60 random cells": _random_sahd,
+    "best SAHD of 60 random cells": _best_of_60("sahd"),
+    "best SWAP of 60 random cells": _best_of_60("swap"),
     "pruning by SAHD": _pruning(),
     "pruning by SAHD, running statistics": _pruning(bn="running"),
     "pruning by HD": _pruning(proxy="hd"),
+    "pruning by SWAP": _pruning(proxy="swap"),
     "pruning by firing rate": _pruning(proxy="firing_rate"),
     "pruning by SAHD − 1 per convolution": _pruning(nats_per_conv=1.0),
     "pruning by SAHD − 5 per convolution": _pruning(nats_per_conv=5.0),

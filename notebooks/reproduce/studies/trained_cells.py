@@ -98,7 +98,7 @@ def train_cells(experiment: Experiment, cells: Sequence[Cell], plan: Plan) -> li
 
 
 def score_cells(experiment: Experiment, cells: Sequence[Cell], *, seeds: Sequence[int]) -> list[dict[str, object]]:
-    """SAHD, HD and firing rate of every cell for every seed, kept in the experiment's folder, as `score_records`."""
+    """The kit's scores of every cell for every seed, kept in the experiment's folder, as `score_records`."""
     sizes = {"batch_size": SCORE_BATCH, "num_batches": 1}
     preset, splits = experiment.preset.changed(scoring=sizes), experiment.load(0)[0]
 
