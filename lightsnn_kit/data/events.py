@@ -93,13 +93,14 @@ def microseconds(t: np.ndarray) -> np.ndarray:
     """Times as int64 microseconds, from integers of any type or whole floats.
 
     A counter that wrapped, so that its type's whole range is passed, counts on; one beyond int64 starts from 0.
-    ``EventsError`` for fractions, NaN, texts and dates, and where times fall by more than 18 minutes.
+    ``EventsError`` for fractions, NaN, texts and dates, and where times fall by more than 18 minutes, or start over.
 
     >>> microseconds(np.array([250, 255, 4], np.uint8)).tolist(), microseconds(np.array([1e6, 3e6])).tolist()
     ([0, 5, 10], [1000000, 3000000])
     """
     if t.dtype.kind == "f":
-        good = np.isfinite(t) & (np.trunc(t) == t) & (np.abs(t.astype(np.float64)) < 2**53)
+        exact = 2.0 ** (np.finfo(t.dtype).nmant + 1)  # whole numbers beyond are rounded: 2**24 for float32
+        good = np.isfinite(t) & (np.trunc(t) == t) & (np.abs(t.astype(np.float64)) < exact)
         if not good.all():
             raise EventsError(
                 f"t must be whole microseconds, got {t[~good][0]} ({t.dtype}; {(~good).sum()} of {len(t)} are none). "
@@ -118,13 +119,20 @@ def microseconds(t: np.ndarray) -> np.ndarray:
     if len(t) and int(t.max()) - int(t.min()) >= 2**62:
         raise EventsError(f"t must be microseconds, got {t.min()}..{t.max()}: no recording lasts so long.")
     t = (t - t.min() if len(t) and int(t.max()) >= 2**63 else t).astype(np.int64)
-    if len(t) > 1 and (fall := np.diff(t)).min() < -(2**30):
+    if len(t) > 1 and _starts_over(fall := np.diff(t)):
         at = int(fall.argmin())
         raise EventsError(
             f"t falls from {t[at]} to {t[at + 1]} microseconds at event {at + 1}: a counter that wrapped? Add its "
-            f"range (2**31, 2**32) to all later times; if the events are only out of order, sort them by t."
+            f"range (2**24, 2**31, 2**32) to all later times. Two recordings in one? Part them. If the events are only "
+            f"out of order, sort them by t."
         )
     return t
+
+
+def _starts_over(steps: np.ndarray) -> bool:
+    """True if times fall by 18 minutes, or few of many fall and one by most of the span: no events out of order do."""
+    few = len(steps) >= 100 and (steps < 0).sum() <= len(steps) // 100
+    return bool(steps.min() < -(2**30) or (few and -steps.min() > 0.5 * np.abs(np.cumsum(steps)).max()))
 
 
 def structured(x: np.ndarray, y: np.ndarray, p: np.ndarray, t: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ from lightsnn_kit.data import (
 )
 from lightsnn_kit.data import files as data_files
 from lightsnn_kit.data.cifar import load_cifar10, load_cifar100
-from lightsnn_kit.data.events import EVENT, microseconds
+from lightsnn_kit.data.events import EVENT, EventsError, microseconds
 from lightsnn_kit.data.gestures import load_gestures
 from lightsnn_kit.data.image_folder import load_image_folder
 from lightsnn_kit.data.recordings import load_event_folder, load_nmnist
@@ -239,6 +239,24 @@ def test_seconds_as_integers_are_too_close_by_time(seconds):
     with pytest.raises(ValueError, match=r"400 events span \d+ microseconds, too few for 4 frames by time"):
         counts(t)
     assert counts(t, "number") == [100] * 4  # which needs no unit
+
+
+def test_times_that_start_over_are_refused():
+    """A counter of 24 bits in a wider integer, two recordings in one; events that are out of order are sorted."""
+    wrapped = np.r_[np.arange(2**24 - 200, 2**24), np.arange(200)]
+    for t in (wrapped, np.r_[np.arange(1000), np.arange(1000)]):
+        with pytest.raises(EventsError, match=r"t falls from .* Add its range"):
+            microseconds(t)
+    mixed = np.random.default_rng(0).permutation(400)
+    assert microseconds(mixed).tolist() == mixed.tolist()
+    swapped = np.arange(400)
+    swapped[[100, 101]] = swapped[[101, 100]]
+    assert microseconds(swapped).tolist() == swapped.tolist()
+
+
+def test_rounded_times_are_refused():
+    with pytest.raises(EventsError, match=r"whole microseconds, got .*float32"):
+        microseconds((np.arange(4000) + 1e9).astype(np.float32))
 
 
 def test_no_frames_of_0_where_there_were_events():
