@@ -418,7 +418,9 @@ def test_every_path_may_start_at_home(tmp_path, monkeypatch):
     loaders = {one for one in lightsnn_kit.data._LOADERS.values() if "folder" in inspect.signature(one).parameters}
     named = {"folder", "path", "root"}
     assert loaders == set(takers) | own
-    assert [name for name, one in door if named & {*inspect.signature(one).parameters} and one not in {*takers, *own}] == []
+    assert [
+        name for name, one in door if named & {*inspect.signature(one).parameters} and one not in {*takers, *own}
+    ] == []
     for loader, place in takers.items():
         options = {"check": False} if place == "c" else {}
         read = [loader(0, folder=folder, **options).train.x for folder in (f"~/{place}", tmp_path / place)]
