@@ -12,7 +12,7 @@ import numpy as np
 from ..files import user_path
 from .class_folders import PARTS
 from .files import check_memory
-from .splits import Splits, a_fifth
+from .splits import Split, Splits, a_fifth
 
 _KINDS = dict.fromkeys(("x", "image", "images", "data"), "x")
 _KINDS |= dict.fromkeys(("y", "label", "labels", "target", "targets"), "y")
@@ -32,19 +32,17 @@ def load_npz(seed: int, *, file: str | Path, split_seed: int = 0) -> Splits:
         raise FileNotFoundError(f"npz: no file {path}; {_EXPECTED} in it.")
     try:
         arrays, names = _read(path)
+        whole = Split(arrays["", "x"], arrays["", "y"]) if arrays.keys() == {("", "x"), ("", "y")} else None
     except ValueError as error:
         raise ValueError(f"npz: {path}: {error}") from error
     if missing := [kind for kind in ("x", "y") for part in {part for part, _ in arrays} if (part, kind) not in arrays]:
         raise ValueError(f"npz: {path} has no {missing[0]} for one of its parts; {_EXPECTED}.")
     pairs = {part: (arrays[part, "x"], arrays[part, "y"]) for part, kind in arrays if kind == "x"}
-    if pairs.keys() == {""}:
-        (x, y) = pairs[""]
-        if len(x) != len(y) or y.ndim != 1 or y.dtype.kind not in "iu":
-            Splits.from_tensors(name="npz", train=(x, y), test=(x, y))  # says what is wrong
-        held = a_fifth(y, split_seed)
+    if whole:
+        held = a_fifth(whole.y.numpy(), split_seed)
         if not held.any():
             raise ValueError(f"npz: {path} has no class of 5 samples, of which one could be held out for testing.")
-        pairs = {"train": (x[~held], y[~held]), "test": (x[held], y[held])}
+        pairs = {part: (whole.x[mask], whole.y[mask]) for part, mask in (("train", ~held), ("test", held))}
     if not {"train", "test"} <= pairs.keys():
         raise ValueError(f"npz: {path} has the parts {', '.join(sorted(pairs))}; {_EXPECTED}.")
     splits = Splits.from_tensors(name="npz", **pairs, class_names=names, seed=seed)

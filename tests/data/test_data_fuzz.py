@@ -18,14 +18,17 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from PIL import Image
 from standins import _pickle_2, aedat_31, atis_bin, make_tiny_gesture, make_tiny_nmnist
 
-from lightsnn_kit.data import Split, Splits, frame_store, frames_from_events, gestures, offline
+from lightsnn_kit.data import Split, Splits, frame_store, frames_from_events, gestures, image_folder, offline
 from lightsnn_kit.data import files as data_files
+from lightsnn_kit.data.arrays import load_npz
 from lightsnn_kit.data.cifar import _CIFAR10, _read_images, _read_names
 from lightsnn_kit.data.event_sets import _Recordings
 from lightsnn_kit.data.events import microseconds, num_dropped
 from lightsnn_kit.data.pickles import read_pickle
+from lightsnn_kit.data.recordings import Recordings
 from lightsnn_kit.files import read_text
 
 fuzz = settings(
@@ -242,6 +245,62 @@ def test_fuzz_pickles(tmp_path, content):
         assert 0 <= images[1].min() <= images[1].max() < 10
     names, error = outcome(_read_names, _CIFAR10, path)
     assert error or [type(name) for name in names] == [str] * 10
+
+
+# --- files of your own
+
+STRUCTURED = np.zeros(4, [("x", "i2"), ("y", "u1"), ("t", "i8"), ("p", "?")])
+OWN_NPY = [saved(np.save, array) for array in (STRUCTURED, STRUCTURED[:0], ROWS)]
+
+
+@fuzz
+@given(damaged(*OWN_NPY))
+@example(saved(np.save, STRUCTURED[["x", "y", "t"]]))
+@example(saved(np.save, STRUCTURED.astype(object), allow_pickle=True))
+def test_fuzz_recordings_of_ones_own(tmp_path, content):
+    path = tmp_path / "a.npy"
+    path.write_bytes(content)
+    dataset = Recordings((path,), (0,), ("a", "b"), (4, 4, 2))
+    check_frames(_Recordings("fuzz", dataset, (2, "number"), (4, 4, 2), [0], [path], None), "number")
+
+
+PICTURE = Image.fromarray(np.random.RandomState(0).randint(0, 256, (12, 9, 3)).astype(np.uint8))
+PICTURES = {kind: saved(PICTURE.save, format=kind) for kind in ("PNG", "JPEG", "WEBP", "BMP", "TIFF")}
+PICTURES |= {"palette": saved(PICTURE.convert("P").save, format="PNG"), "grey": saved(PICTURE.convert("L").save, "PNG")}
+
+
+@fuzz
+@given(damaged(*PICTURES.values()), st.sampled_from(["png", "tiff"]))
+@example(PICTURES["JPEG"], "png")
+@example(b"", "png")
+def test_fuzz_images(tmp_path, content, ending):
+    """The content tells the kind of file, not the ending."""
+    path = tmp_path / f"a.{ending}"
+    path.write_bytes(content)
+    x, error = outcome(image_folder._read, (path,), 8)
+    if error:
+        assert str(path) in error
+    else:
+        assert (x.shape, x.dtype) in [((1, channels, 8, 8), np.uint8) for channels in (1, 3)]
+
+
+TWENTY = {"x": np.arange(320, dtype=np.uint8).reshape(20, 1, 4, 4), "y": np.arange(20) % 2}
+OWN_NPZ = [saved(np.savez, **TWENTY), saved(np.savez_compressed, **TWENTY)]
+OWN_NPZ += [saved(np.savez, x_train=TWENTY["x"], y_train=TWENTY["y"], x_test=TWENTY["x"], y_test=TWENTY["y"])]
+
+
+@fuzz
+@given(damaged(*OWN_NPZ))
+@example(saved(np.savez, x=np.array(1), y=np.array(1)))
+@example(saved(np.savez, x=TWENTY["x"], y=np.arange(20).reshape(4, 5)))
+@example(saved(np.savez, x=TWENTY["x"].astype("U3"), y=TWENTY["y"]))
+@example(saved(np.savez, x_train=TWENTY["x"], y=TWENTY["y"]))
+@example(saved(np.savez, **TWENTY, class_names=np.array(["a"])))
+def test_fuzz_npz_of_ones_own(tmp_path, content):
+    path = tmp_path / "a.npz"
+    path.write_bytes(content)
+    splits, error = outcome(load_npz, 0, file=path)
+    assert error.startswith("npz: ") if error else (splits.num_classes, len(splits.test) % 4) == (2, 0)
 
 
 # --- archives and stored frames

@@ -221,6 +221,7 @@ FILES = {
         X,
     ),
     "grey": (PLAIN | {"x_train": X[:30, 0], "x_test": X[30:, 0]}, X[:, :1]),
+    "3 pixels wide": (PLAIN | {"x_train": X[:30, ..., :3], "x_test": X[30:, ..., :3]}, X[..., :3]),
     "frames": (
         PLAIN | {"x_train": X[:30, None, :2], "x_test": X[30:, None, :2]},
         X[:, None, :2],
@@ -274,10 +275,10 @@ BAD_FILES = {
     ),
     "texts alone": (
         {"x": X, "y": np.array(list("abcd") * 10)},
-        "npz: train: y must be numbers, got texts such as",
+        r"a\.npz: y must be numbers, got texts such as",
     ),
-    "lengths": ({"x": X, "y": Y[:7]}, "npz: train: y must be one integer label for each of the 40 samples"),
-    "floats": ({"x": X, "y": Y / 2}, "npz: train: y must be one integer label"),
+    "lengths": ({"x": X, "y": Y[:7]}, r"a\.npz: y must be one integer label for each of the 40 samples"),
+    "floats": ({"x": X, "y": Y / 2}, r"a\.npz: y must be one integer label"),
     "objects": (
         PLAIN | {"y_train": np.array([None] * 30)},
         r"a\.npz: Object arrays cannot be loaded .*expected x_train",
@@ -341,7 +342,9 @@ def own(folder, **options):
 
 
 def test_recordings_of_both_kinds_become_frames(tmp_path):
-    splits = own(recordings(tmp_path / "e"))
+    folder = recordings(tmp_path / "e")
+    (folder / "left" / "01.npy").rename(folder / "left" / "01.NPY")
+    splits = own(folder)
     assert [len(part) for part in (splits.train, splits.val, splits.test)] == [14, 2, 4]
     assert splits.train.x.shape[1:] == (4, 2, 7, 8)
     assert splits.class_names == ("left", "right")
@@ -486,8 +489,9 @@ def test_real_nmnist_by_name(nmnist):
     path = sorted((nmnist / "NMNIST" / "Test" / "3").iterdir())[0]
     theirs = ToFrame(sensor_size=(34, 34, 2), n_event_bins=10)(read_atis(path))
     assert np.array_equal(splits.test.x[int((splits.test.y == 3).nonzero()[0])], theirs)
-    by_time = load("n-mnist", folder=nmnist, num_steps=4, by="time").test.x
-    assert by_time.shape[1:] == (4, 2, 34, 34)
+    by_time = load("n-mnist", folder=nmnist, num_steps=4, by="time").test
+    theirs = ToFrame(sensor_size=(34, 34, 2), n_time_bins=4)(read_atis(path))
+    assert np.array_equal(by_time.x[int((by_time.y == 3).nonzero()[0])], theirs)
 
 
 def read_atis(path):

@@ -317,9 +317,9 @@ BAD_FOLDERS = {
     ),
     "beside the parts": (stray_folder, ValueError, "holds train and test, and beside them more; move it away"),
     "few": (
-        lambda f: [(f / "cat" / f"0{i}.png").unlink() for i in range(6)],
+        lambda f: [(f / "cat" / f"0{i}.png").unlink() for i in range(5)],
         ValueError,
-        r"cat holds 4 files; a fifth of",
+        r"cat holds 5 files; a fifth of",
     ),
 }
 
