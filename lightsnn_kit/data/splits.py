@@ -213,6 +213,8 @@ def _check_samples(x: torch.Tensor) -> torch.Tensor:
         raise ValueError(f"x must be uint8, int16 or floating point, got {x.dtype}; {advice}.")
     if x.is_floating_point() and len(bad := (~x.isfinite()).flatten(1).any(1).nonzero()):
         raise ValueError(f"x has NaN or infinity in sample {int(bad[0])} ({len(bad)} of {len(x)} samples).")
+    if x.ndim == 5 and x.dtype is not torch.uint8 and x.min() < 0:
+        raise ValueError(f"x of event frames counts events, got {x.min():g}; of two polarities each has its own plane.")
     return x
 
 

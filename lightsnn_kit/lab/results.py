@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import scipy.stats
 
 from ..cells import Cell
-from ..checks import real, whole
+from ..checks import flag, real, whole
 from ..files import RunError, at_root, defaults_of, differences, read_json, reading, write_json
 from .runs import Stage
 
@@ -99,8 +99,12 @@ def checked_row(row: Row) -> dict[str, object]:
         raise ValueError(f"{wrong[0]} must be a text, got {row[wrong[0]]!r:.80}.")
     if "cell" in row:
         Cell.parse(row["cell"])
-    if not isinstance(row["quick"], bool):
-        raise ValueError(f"quick must be true or false, got {row['quick']!r:.80}.")
+    flag("quick", row["quick"])
+    flag("stand_in", row.get("stand_in", False))
+    most = {"test_correct": row.get("test_samples", math.inf)}
+    for name, low in (("evaluations", 0), ("test_samples", 1), ("test_correct", 0)):
+        if name in row:
+            whole(name, row[name], low=low, high=most.get(name, math.inf))
     return dict(row) | {"seed": whole("seed", row["seed"], low=0)}
 
 

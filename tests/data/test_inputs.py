@@ -241,6 +241,13 @@ def test_seconds_as_integers_are_too_close_by_time(seconds):
     assert counts(t, "number") == [100] * 4  # which needs no unit
 
 
+def test_event_frames_count():
+    x = np.ones((20, 4, 2, 8, 8), np.int16)
+    x[3, 0, 1, 2, 2] = -1
+    with pytest.raises(ValueError, match="event frames counts events, got -1"):
+        Splits.from_tensors(name="mine", train=(x, np.arange(20) % 2), test=(x, np.arange(20) % 2))
+
+
 def test_times_that_start_over_are_refused():
     """A counter of 24 bits in a wider integer, two recordings in one; events that are out of order are sorted."""
     wrapped = np.r_[np.arange(2**24 - 200, 2**24), np.arange(200)]
