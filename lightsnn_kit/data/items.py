@@ -118,6 +118,10 @@ def _item(what: str, dataset: object, index: int) -> tuple[torch.Tensor, int]:
     image, label = item
     try:
         image = pixels(image) if hasattr(image, "getexif") else image
+        if not isinstance(image, torch.Tensor) and np.asarray(image).dtype.kind not in "biuf":
+            raise ValueError(
+                f"the image is {shown(image)}; expected a Pillow image, a tensor or an array: read it first."
+            )
         image = image.detach() if isinstance(image, torch.Tensor) else torch.as_tensor(np.array(image))
         return (image[None] if image.ndim == 2 else image), label_of(label)  # [H, W] -> [1, H, W]
     except (TypeError, ValueError) as error:

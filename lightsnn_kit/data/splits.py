@@ -155,7 +155,7 @@ class Splits:
         name = name or type(train).__name__
         given = {part: one for part, one in (("train", train), ("val", val), ("test", test)) if one is not None}
         pairs = {part: stacked(f"{name}: {part}", one, Split) for part, one in given.items()}
-        class_names = class_names or names_of(train, len(pairs["train"][1].unique()))
+        class_names = class_names if len(class_names) else names_of(train, len(pairs["train"][1].unique()))
         splits = cls.from_tensors(name=name, **pairs, class_names=class_names, seed=seed)
         counts = " + ".join(f"{len(y)} {part}" for part, (_, y) in pairs.items())
         return replace(splits, source=f"{type(train).__name__}: {counts}")

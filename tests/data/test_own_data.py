@@ -103,7 +103,10 @@ def test_val_is_carved_and_the_names_of_a_subset_are_its_wholes():
     assert splits.class_names == ("a", "b", "c", "d")
     few = torch.utils.data.Subset(whole, [i for i in range(40) if Y[i] < 2])  # four names do not fit
     assert Splits.from_dataset(few, few).class_names == ("0", "1")
-    assert Splits.from_dataset(few, few, class_names=("one", "two")).class_names == ("one", "two")
+    for names in (["one", "two"], np.array(["one", "two"])):
+        assert Splits.from_dataset(few, few, class_names=names).class_names == ("one", "two")
+    with pytest.raises(ValueError, match="class_names must be a list of names in the order of the labels"):
+        Splits.from_dataset(few, few, class_names={"one", "two"})
 
 
 def test_a_list_of_pairs_and_each_kind_of_label():
@@ -170,7 +173,10 @@ BAD_SETS = {
         r"train: the first item: x \[1, 6, 5, 3\] looks",
     ),
     "whole numbers": (Items(lambda i: X[i].astype(np.int64)), "the first item: x must be uint8, int16 or floating"),
-    "no image": (Items(lambda i: "cat.png"), "train: item 0: "),
+    "no image": (
+        Items(lambda i: "cat.png"),
+        r"train: item 0: the image is 'cat\.png'; expected a Pillow image, a tensor",
+    ),
     "nothing": (Items(image, 0), "train has no items"),
     "stream": (stream(), r"train must have a length and items, dataset\[i\], got .*list\(stream\)"),
     "loader": (
