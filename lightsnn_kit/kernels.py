@@ -80,11 +80,11 @@ def distinct_columns(spikes: Tensor) -> int:
 
 
 def column_words(c: Tensor) -> Tensor:
-    """The columns of float32 patterns [B, N] as bits of int64 [W, N], 64 samples to a word: alike where columns are."""
+    """The columns of binary patterns [B, N] as bits of int64 [W, N], 64 samples to a word: alike where columns are."""
     sample, words = torch.arange(len(c), device=c.device), []
     for start in range(0, len(c), 64):
         parts = sample[start : start + 64].split(16)  # 16 bits at a time: float32 adds their powers of two exactly
-        bits = [(2.0 ** (part % 16)) @ c[part] for part in parts]  # [N] each
+        bits = [(2.0 ** (part % 16)) @ c[part].float() for part in parts]  # [N] each
         words.append(sum(part.to(torch.int64) << 16 * i for i, part in enumerate(bits)))
     return torch.stack(words)
 
@@ -177,5 +177,6 @@ class SpikeStatistics:
         """Different columns, summed over the steps of these LIF layers; ``ValueError`` if they were not counted."""
         if self.patterns is None:
             raise ValueError("the patterns were not counted; ask for them: scorer.statistics(mask, patterns=True).")
-        steps = {name: row for names, row in zip(self.layers, self.patterns.sum(1), strict=True) for name in names}
-        return sum(int(steps[name]) for name in layers)
+        totals = zip(self.layers, self.patterns.sum(1).tolist(), strict=True)
+        counts = {name: total for names, total in totals for name in names}
+        return sum(counts[name] for name in layers)

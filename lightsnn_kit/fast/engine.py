@@ -9,6 +9,7 @@ end may choose how to add integers, never how to round.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ..networks import SpikingNetwork, SuperCell
 
 ConvKey = tuple[Edge, Op]
+Pack = Callable[[Tensor], Tensor]
 
 
 def check_supported(supernet: SpikingNetwork) -> None:
@@ -63,7 +65,7 @@ class Recorder:
         self.sizes: dict[tuple[str, ...], int] = {}
         self.rows: dict[tuple[str, ...], list[tuple[Tensor, ...]]] = {}
 
-    def add(self, names: tuple[str, ...], spikes: Tensor, shared: Tensor, pack=column_words) -> None:
+    def add(self, names: tuple[str, ...], spikes: Tensor, shared: Tensor, pack: Pack = column_words) -> None:
         """Add one step: ``spikes`` [B, N], and ``shared`` [B, B], how many of them each pair of samples has in common.
 
         ``pack`` makes words of columns, in any way that keeps different ones apart, as ``column_words``.
