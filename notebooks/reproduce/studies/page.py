@@ -180,6 +180,7 @@ def page() -> str:
         "differences": differences_table(parts),
         "demo": demo_table(gather(*sorted(RESULTS.glob("demo*.json"), key=lambda path: path.stem))),
         "correlations": tau_table(stored["correlations"]["trained_cells"]),
+        "cifar10": tau_table(stored["correlations_cifar10"]["trained_cells"]),
         "searches": searches_table(stored["searches"]["searches"]),
         "motion": tau_table(sets["motion-dvs"]["all_cells"]),
         "later": tau_table(sets["motion-dvs"]["later_cells"][:1]),
