@@ -43,14 +43,18 @@ def as_network(value: object) -> SpikingNetwork:
     return network
 
 
+def lost_weight(network: SpikingNetwork) -> str:
+    """The name of the first weight or statistic that is NaN or infinite, "" if there is none."""
+    return next((name for name, value in network.state_dict().items() if not value.isfinite().all()), "")
+
+
 def check_weights(network: SpikingNetwork) -> SpikingNetwork:
     """The network; ``ValueError`` if a weight is NaN or infinite: LIF layers make silence of it, and none would see."""
-    for name, value in network.state_dict().items():
-        if value.is_floating_point() and not value.isfinite().all():
-            raise ValueError(
-                f"{name} of the network holds NaN or infinity: a training diverged, or it was changed. Build it anew "
-                f"(build_network), or read a checkpoint (load_network)."
-            )
+    if name := lost_weight(network):
+        raise ValueError(
+            f"{name} of the network holds NaN or infinity: a training diverged, or it was changed. Build it anew "
+            f"(build_network), or read a checkpoint (load_network)."
+        )
     return network
 
 

@@ -30,7 +30,7 @@ from .recording import as_network, check_mask, check_weights, spike_statistics
 from .spaces import OpMask
 
 if TYPE_CHECKING:
-    from .fast import Engine
+    from .fast.engine import Engine
 
 
 def _check_batches(supernet: SpikingNetwork, batches: Sequence[Tensor]) -> None:
@@ -104,7 +104,7 @@ class Scorer:
         self.batches = tuple(torch.as_tensor(batch).detach() for batch in batches)
         self.config = replace(config or ScoringConfig(), **settings)
         if self.config.engine == "fast":
-            from .fast import check_supported
+            from .fast.engine import check_supported
 
             check_supported(supernet)
         _check_batches(supernet, self.batches)
@@ -132,7 +132,7 @@ class Scorer:
         """Built at first use; never pickled."""
         if self.config.engine == "plain" or not self.config.reset:
             return None
-        from .fast import make_engine
+        from .fast.choice import make_engine
 
         try:
             return make_engine(self.supernet, self.batches, bn=self.config.bn)
@@ -166,7 +166,7 @@ class Measures:
 
 def measure(scorer: Scorer, mask: OpMask, *, patterns: bool = False) -> Measures:
     """The scores of spikes, the kernels and the firing rates of a mask, from the passes that one score takes."""
-    passes = scorer.statistics(mask, patterns=True) if patterns else scorer.statistics(mask)
+    passes = scorer.statistics(mask, patterns=patterns)
     kernels = {kind: [one.kernel(kind) for one in passes] for kind in ("sahd", "hd")}
     scores = {kind: float(np.mean([log_det(kernel) for kernel in each])) for kind, each in kernels.items()}
     scores["swap"] = _mean_swap(passes, scorer, mask) if patterns else None

@@ -25,7 +25,7 @@ from .data import Split, Splits
 from .data.augmentation import augment
 from .files import plain, user_path
 from .networks import SpikingCell, SpikingNetwork, reset_state
-from .recording import as_network, check_weights, kept_modes, own_state
+from .recording import as_network, check_weights, kept_modes, lost_weight, own_state
 
 _LOSSES = ("cross_entropy", "mse")
 _CHOICES = {"loss": _LOSSES, "amp": ("auto", "on", "off"), "channels_last": ("auto", "on", "off")}
@@ -208,7 +208,7 @@ class _Training:
             batches = batches[:-1] if len(batches[-1]) == 1 else batches  # batch normalisation needs 2 samples
             for number, index in enumerate(batches, start=1):
                 results.append(self._step(index, generator, f"epoch {epoch}, batch {number} of {len(batches)}"))
-        if not all(value.isfinite().all() for value in self.network.state_dict().values()):
+        if lost_weight(self.network):
             raise self._diverged("a weight", f"epoch {epoch}")  # LIF layers turn NaN into silence: the loss may hide it
         loss, correct, seen = (sum(column) for column in zip(*results, strict=True))
         val = evaluate(self.network, self.val, loss=self.config.loss)
@@ -242,10 +242,11 @@ class _Training:
         stored, mended = self._restored(damaged) if self.folder else (None, False)
         if stored is None:
             check_weights(self.network)
-            self._bear(name_weights(self.network))
-            if self.folder and (best := self.folder / "best.pt").exists():  # of an earlier start: it is not this one's
-                best.unlink()
-            self._save("last.pt")  # epoch 0: a training stopped in its first epoch resumes exactly, too
+            if self.folder:
+                self._bear(name_weights(self.network))
+                if (best := self.folder / "best.pt").exists():  # of an earlier start: it is not this one's
+                    best.unlink()
+                self._save("last.pt")  # epoch 0: a training stopped in its first epoch resumes exactly, too
             return
         self.network.load_state_dict(stored["network"])
         self.optimizer.load_state_dict(stored["optimizer"])
@@ -272,9 +273,8 @@ class _Training:
             return
         history = [asdict(record) for record in self.history]
         state = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
-        write_checkpoint(
-            self.folder / name, {**plain(self.identity), "epoch": len(history), "history": history, **state}
-        )
+        content = plain(self.identity) | {"epoch": len(history), "history": history} | state
+        write_checkpoint(self.folder / name, content)
 
 
 def evaluate(network: SpikingNetwork, split: Split, *, batch_size: int = 256, loss: str = _LOSSES[0]) -> Evaluation:

@@ -1,23 +1,4 @@
-"""Faster ways to the same numbers: the engines behind ``Scorer``, the layers of training, their compiled loops."""
+"""Faster ways to the same numbers: the engines behind ``Scorer``, the layers of training, their compiled loops.
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-from torch import Tensor
-
-from .engine import Engine, check_supported
-
-if TYPE_CHECKING:
-    from ..networks import SpikingNetwork
-
-__all__ = ["Engine", "check_supported", "make_engine"]
-
-
-def make_engine(supernet: SpikingNetwork, batches: tuple[Tensor, ...], *, bn: str) -> Engine:
-    """The engine for the supernet's device; ``ValueError`` if it cannot score this supernet exactly."""
-    if supernet.input_centre.device.type != "cpu":
-        from .device import TorchEngine as Chosen
-    else:
-        from .cpu_engine import CpuEngine as Chosen  # numba takes a second to import
-    return Chosen(supernet, batches, bn=bn)
+Nothing is imported here: layers take the loops of training without the engines, which are made of layers.
+"""

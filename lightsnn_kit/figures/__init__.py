@@ -12,14 +12,28 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from . import style
 from .cells import cell_graph, prune_trace
 from .kernels import eigenvalue_spectrum, kernel_heatmap, kernel_panels
 from .neurons import membrane_trace, rate_curve, surrogate_gradient
 from .pruning import margin_noise, prune_round
 from .runs import record_curves, runs_scatter
 from .spikes import input_images, rate_histogram, spike_maps
-from .style import OP_COLOURS, OP_SYMBOLS, PALETTE, THEMES, finish, template, theme_of
+from .style import (
+    OP_COLOURS,
+    OP_SYMBOLS,
+    PALETTE,
+    THEMES,
+    check_array,
+    check_binary,
+    field,
+    finish,
+    percent,
+    si,
+    template,
+    theme_of,
+    thin,
+    with_unit,
+)
 
 __all__ = ["OP_COLOURS", "OP_SYMBOLS", "THEMES", "cell_graph", "compare_networks", "eigenvalue_spectrum"]
 __all__ += ["firing_rates", "input_images", "kernel_heatmap", "kernel_panels", "margin_noise", "membrane_trace"]
@@ -46,13 +60,13 @@ def spike_raster(
     >>> spike_raster(np.eye(3)).data[1].z.shape
     (3, 3)
     """
-    colours, spikes = theme_of(theme), style.check_array(spikes, "spikes", "TN")
-    style.check_binary(spikes)
+    colours, spikes = theme_of(theme), check_array(spikes, "spikes", "TN")
+    check_binary(spikes)
     steps, count = np.arange(len(spikes)), spikes.shape[1]
     first, last = window or (0, count)
     if not 0 <= first < last <= count:
         raise ValueError(f"the window must lie within neurons 0..{count}, got {first}..{last}.")
-    kept, shown = style.thin(last - first, max_neurons, "neurons")
+    kept, shown = thin(last - first, max_neurons, "neurons")
     kept, shown = kept + first, shown + f" from {first:,} to {last - 1:,}" * (last - first < count)
     rates = 100 * spikes.mean(axis=1)
     fig = make_subplots(rows=2, shared_xaxes=True, row_heights=[0.2, 0.8], vertical_spacing=0.05)
@@ -78,7 +92,7 @@ def firing_rates(names: Sequence[str], rates: object, *, theme: str = "light") -
     >>> firing_rates(["stem", "cell"], [[0.2, 0.1], [0, 0]]).layout.yaxis.ticktext[1]
     '<b>cell (silent)</b>'
     """
-    colours, rates = theme_of(theme), style.percent(rates, "rates", "LT")
+    colours, rates = theme_of(theme), percent(rates, "rates", "LT")
     if len(names) != len(rates):
         raise ValueError(f"rates need one row per name; got {len(names)} names and {len(rates)} rows.")
     means = rates.mean(axis=1)
@@ -115,15 +129,15 @@ def compare_networks(rows: Sequence[object], *, note: str = "", theme: str = "li
     """
     if not rows:
         raise ValueError("compare_networks needs at least one row, got none.")
-    names, colours = [str(style.field(row, "name")) for row in rows], [PALETTE[rank % 6] for rank in range(len(rows))]
-    style.percent([style.field(row, "test_accuracy") for row in rows], "test_accuracy", "R")  # refuses 97 for 0.97
+    names, colours = [str(field(row, "name")) for row in rows], [PALETTE[rank % 6] for rank in range(len(rows))]
+    percent([field(row, "test_accuracy") for row in rows], "test_accuracy", "R")  # refuses 97 for 0.97
     panel, gap = 30 * len(rows) + 20, 76  # pixels
     body = 2 * panel + gap
     fig = make_subplots(rows=2, cols=2, shared_yaxes=True, vertical_spacing=gap / body, subplot_titles="1234")
     for index, (key, title, unit, factor) in enumerate(_METRICS):
-        values = factor * style.check_array([style.field(row, key) for row in rows], key, "R")
-        scaled, prefixed = style.si(values, unit)
-        texts = [style.with_unit(value, unit) for value in values]
+        values = factor * check_array([field(row, key) for row in rows], key, "R")
+        scaled, prefixed = si(values, unit)
+        texts = [with_unit(value, unit) for value in values]
         fig.layout.annotations[index].text = f"{title} ({prefixed})" if prefixed else title
         _bars(fig, scaled, names, texts, colours=colours, at=(index // 2 + 1, index % 2 + 1))
     fig.update_yaxes(autorange="reversed")

@@ -7,8 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..checks import unknown
-from . import style
-from .style import PALETTE, finish, theme_of
+from .style import PALETTE, check_array, finish, theme_of, thin
 
 _MAX_SAMPLES = {1: 200, 3: 100}  # of a heatmap, by how many stand side by side: 0.9 MB
 _KINDS = {
@@ -86,7 +85,7 @@ def eigenvalue_spectrum(kernel: object, *, theme: str = "light") -> go.Figure:
 def _square(kernel: object, kind: str) -> np.ndarray:
     if kind not in _KINDS:
         raise unknown("kind", kind, _KINDS)
-    matrix = style.check_array(kernel, "kernel" if kind == "K" else kind, "BB").astype(float)
+    matrix = check_array(kernel, "kernel" if kind == "K" else kind, "BB").astype(float)
     if matrix.shape[0] != matrix.shape[1] or not np.allclose(matrix, matrix.T):
         raise ValueError(
             f"{'kernel' if kind == 'K' else kind} must be a symmetric [B, B] matrix, got shape {matrix.shape}."
@@ -102,7 +101,7 @@ def _draw_heatmap(
     groups = np.zeros(len(matrix)) if labels is None else np.asarray(labels)
     if groups.shape != matrix.shape[:1]:
         raise ValueError(f"labels must be one per sample, shape ({len(matrix)},); got {groups.shape}.")
-    kept, shown = style.thin(len(matrix), most, "samples")
+    kept, shown = thin(len(matrix), most, "samples")
     order = np.argsort(groups, kind="stable")[kept]
     off = matrix[~np.eye(len(matrix), dtype=bool)] if len(matrix) > 1 else matrix
     pairs = np.dstack(np.meshgrid(order, order)).astype(np.int32)

@@ -8,8 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from . import style
-from .style import DASHES, PALETTE, finish, theme_of
+from .style import DASHES, PALETTE, check_array, check_binary, finish, percent, theme_of
 
 _MAX_STEPS = 2_000  # of a trace
 
@@ -31,7 +30,7 @@ def membrane_trace(
     fig = make_subplots(rows=len(heights), shared_xaxes=True, row_heights=heights, vertical_spacing=0.05)
     _draw_membrane(fig, v, s, levels, theme, min(2, len(heights)))
     if current is not None:
-        drive = style.check_array(current, "current", "T").astype(float)
+        drive = check_array(current, "current", "T").astype(float)
         if len(drive) != len(np.asarray(potentials)):
             raise ValueError(f"current and potentials need one value per step each, got {len(drive)} and {len(v)}.")
         _draw_input_and_spikes(fig, drive[: len(v)], s, theme)
@@ -57,10 +56,10 @@ def _draw_input_and_spikes(fig: go.Figure, drive: np.ndarray, spikes: np.ndarray
 
 
 def _trace(potentials: object, spikes: object) -> tuple[np.ndarray, np.ndarray, str]:
-    v, s = style.check_array(potentials, "potentials", "T").astype(float), style.check_array(spikes, "spikes", "T")
+    v, s = check_array(potentials, "potentials", "T").astype(float), check_array(spikes, "spikes", "T")
     if len(v) != len(s):
         raise ValueError(f"potentials and spikes need one value per step each, got {len(v)} and {len(s)}.")
-    style.check_binary(s)
+    check_binary(s)
     last = min(len(v), _MAX_STEPS)  # thinning would lose spikes: a trace is cut
     words = f"All {len(v)} steps" if last == len(v) else f"The first {last:,} of {len(v):,} steps"
     return v[:last], s[:last].astype(int), words
@@ -100,18 +99,18 @@ def surrogate_gradient(
     >>> surrogate_gradient([-1, 0, 1], {"triangle": [0, 1, 0]}, at=[0.5]).data[1].y.tolist()
     [0.5]
     """
-    colours, x = theme_of(theme), style.check_array(distance, "distance", "n").astype(float)
+    colours, x = theme_of(theme), check_array(distance, "distance", "n").astype(float)
     if not curves:
         raise ValueError("surrogate_gradient needs at least one curve, got none.")
     fig = go.Figure()
     for rank, (name, values) in enumerate(curves.items()):
-        y = style.check_array(values, name, "n").astype(float)
+        y = check_array(values, name, "n").astype(float)
         if len(y) != len(x):
             raise ValueError(f"{name} needs one value per distance, got {len(y)} for {len(x)}.")
         line = {"color": PALETTE[rank % 6], "dash": DASHES[rank % 6], "width": 1.5 if rank else 3}
         fig.add_scatter(x=x, y=y, mode="lines", name=name, line=line)
     if at is not None:
-        seen = style.check_array(at, "at", "T").astype(float)
+        seen = check_array(at, "at", "T").astype(float)
         seen = seen[(seen >= x.min()) & (seen <= x.max())][:_MAX_STEPS]
         y = np.interp(seen, x, np.asarray(next(iter(curves.values())), float))
         marker = {"symbol": "circle-open", "size": 9, "color": colours.ink}
@@ -135,9 +134,9 @@ def rate_curve(
     >>> rate_curve([0.5, 1.5], [0, 1], expected={"closed form": [0, 1]}).data[0].name
     'closed form'
     """
-    colours, x = theme_of(theme), style.check_array(currents, "currents", "n").astype(float)
-    lines = {name: style.percent(y, name, "n") for name, y in (expected or {}).items()}
-    lines |= {"measured": style.percent(measured, "measured", "n")}
+    colours, x = theme_of(theme), check_array(currents, "currents", "n").astype(float)
+    lines = {name: percent(y, name, "n") for name, y in (expected or {}).items()}
+    lines |= {"measured": percent(measured, "measured", "n")}
     fig = go.Figure()
     for rank, (name, y) in enumerate(lines.items()):
         if len(y) != len(x):

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping
 import plotly.graph_objects as go
 
 from ..lab.results import SNASNET_BUDGET, by_method, estimate, extrapolated_seconds, search_seconds
-from . import style
-from .style import PALETTE, finish, theme_of
+from .style import PALETTE, finish, percent, theme_of
 
 Row = Mapping[str, object]
 
@@ -29,7 +28,7 @@ def accuracy_by_method(rows: Iterable[Row], *, chance: float | None = None, note
     fig, names = go.Figure(), list(groups)
     points = [(100 * float(row["test_accuracy"]), method, row["seed"]) for method in names for row in groups[method]]
     x, y, seeds = zip(*points, strict=True)
-    style.percent([value / 100 for value in x], "test_accuracy", "R")
+    percent([value / 100 for value in x], "test_accuracy", "R")
     marker = {"color": PALETTE[0], "size": 8, "opacity": 0.6}
     fig.add_scatter(x=x, y=y, mode="markers", marker=marker, customdata=seeds, name="one seed")
     fig.data[0].hovertemplate = "%{y}, seed %{customdata}: %{x:.1f} %<extra></extra>"

@@ -9,8 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..checks import unknown
-from . import style
-from .style import DASHES, PALETTE, Theme, finish, has_field, theme_of
+from .style import DASHES, PALETTE, Theme, check_array, field, finish, has_field, percent, si, theme_of, thin
 
 _MOST_POINTS = 2_000  # of a live curve
 _AXIS_ROOM = 52  # pixels between two panels, for tick labels and a title
@@ -82,7 +81,7 @@ def _live_axes(
 
 def _numbers(rows: Iterable[object], key: str) -> np.ndarray:
     """An entry of all rows; ``ValueError`` if one is no number, as in a file that another program has written."""
-    values = [style.field(row, key) for row in rows]
+    values = [field(row, key) for row in rows]
     try:
         return np.array([float(value + 0) for value in values])  # no text, which float would read
     except (TypeError, OverflowError):
@@ -96,7 +95,7 @@ def _score_curve(
     _, row, rank = place
     scores = _numbers(rows, "score")
     best = np.maximum.accumulate(scores)
-    kept, shown = style.thin(len(scores), _MOST_POINTS, "scores")
+    kept, shown = thin(len(scores), _MOST_POINTS, "scores")
     finite, x = np.isfinite(scores), np.arange(1, len(scores) + 1)
     colour, where = PALETTE[rank % 6], {"row": row, "col": 1}
     line = {"color": colour, "width": 2, "shape": "hv", "dash": DASHES[rank % 6]}
@@ -119,9 +118,9 @@ def _epoch_curve(
     """Validation strong, training thin and faint, and the best accuracy beside the name."""
     panel, row, rank = place
     _, factor, fields = _PANELS[panel]
-    kept, shown = style.thin(len(rows), _MOST_POINTS, "epochs")
+    kept, shown = thin(len(rows), _MOST_POINTS, "epochs")
     mode = "lines+markers" if len(rows) <= 30 else "lines"
-    accuracy = style.percent(_numbers(rows, "val_accuracy"), "val_accuracy", "E")
+    accuracy = percent(_numbers(rows, "val_accuracy"), "val_accuracy", "E")
     label = f"{name} ({accuracy.max():.1f} %)"
     for strong, key in zip((True, False), fields, strict=True):
         y, x = (factor * _numbers(rows, key)[kept]).tolist(), _numbers(rows, "epoch")[kept].tolist()
@@ -153,9 +152,9 @@ def runs_scatter(rows: Iterable[object], *, cost: str = "synops", theme: str = "
     if not rows:
         raise ValueError("runs_scatter needs at least one row, got none.")
     title, unit, factor = _COSTS[cost]
-    names = [str(style.field(row, "name")) for row in rows]
-    y = style.percent(_numbers(rows, "test_accuracy"), "test_accuracy", "R")
-    x, prefixed = style.si(factor * style.check_array(_numbers(rows, cost), cost, "R"), unit)
+    names = [str(field(row, "name")) for row in rows]
+    y = percent(_numbers(rows, "test_accuracy"), "test_accuracy", "R")
+    x, prefixed = si(factor * check_array(_numbers(rows, cost), cost, "R"), unit)
     fig, keys = go.Figure(), len(set(names)) > _MOST_LABELS
     for rank, name in enumerate(dict.fromkeys(names)):
         mine = [index for index, other in enumerate(names) if other == name]

@@ -8,8 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from . import style
-from .style import PALETTE, finish, theme_of
+from .style import PALETTE, Theme, check_array, check_binary, finish, percent, theme_of, thin
 
 _MAX_PIXELS = 100_000  # of a map, gaps between pictures included: 1 MB with the numbers of the neurons
 
@@ -26,16 +25,16 @@ def spike_maps(spikes: object, *, step: int | None = None, max_channels: int = 6
     """
     colours, spikes = theme_of(theme), np.asarray(spikes)
     flat = spikes.ndim == 2
-    spikes = style.check_array(spikes, "spikes", "TN" if flat else "TCHW")
-    style.check_binary(spikes)
+    spikes = check_array(spikes, "spikes", "TN" if flat else "TCHW")
+    check_binary(spikes)
     maps = _fold(spikes) if flat else spikes.astype(np.int32)
     numbers = np.arange(maps[0].size).reshape(maps.shape[1:])  # of the neurons; what was filled up comes last
     if step is not None and not 0 <= step < len(maps):
         raise ValueError(f"step must lie within 0..{len(maps) - 1}, got {step}.")
     most = _MAX_PIXELS // ((maps.shape[2] + 1) * (maps.shape[3] + 1))  # pictures
-    steps, words_t = style.thin(len(maps), max(1, most), "steps") if step is None else (np.array([step]), "")
+    steps, words_t = thin(len(maps), max(1, most), "steps") if step is None else (np.array([step]), "")
     most = max(1, min(most // len(steps), max_channels, 8 if step is None else max_channels))
-    kept, words = style.thin(maps.shape[1], most, "channels")
+    kept, words = thin(maps.shape[1], most, "channels")
     tiles = maps[np.ix_(steps, kept)].swapaxes(0, 1)  # [C, T, H, W]: a row per channel, a column per step
     neurons = np.stack([numbers[kept]] * len(steps), axis=1)
     rows = kept[:, None]  # channels of each row
@@ -82,7 +81,7 @@ def _fill(values: np.ndarray, size: int, axis: int) -> np.ndarray:
     return np.pad(values.astype(np.int32), missing, constant_values=-1)
 
 
-def _mosaic(tiles: np.ndarray, numbers: np.ndarray, colours: style.Theme) -> go.Heatmap:
+def _mosaic(tiles: np.ndarray, numbers: np.ndarray, colours: Theme) -> go.Heatmap:
     """Pictures [R, C, H, W] side by side with a gap of one pixel between them; −1 is left blank."""
 
     def joined(pictures: np.ndarray) -> np.ndarray:
@@ -105,7 +104,7 @@ def rate_histogram(rates: object, *, bins: int = 20, over: str = "", theme: str 
     >>> rate_histogram([0, 0, 0.5, 1], bins=2).data[0].y  # per cent of the neurons that are silent
     (50.0,)
     """
-    colours, rates = theme_of(theme), style.percent(rates, "rates", "N")
+    colours, rates = theme_of(theme), percent(rates, "rates", "N")
     silent = 100 * (rates == 0).mean()
     counts, edges = np.histogram(rates[rates > 0], bins=bins, range=(0, 100))
     width, centres = edges[1], (edges[:-1] + edges[1:]) / 2
@@ -139,7 +138,7 @@ def input_images(images: object, *, titles: Sequence[str] = (), theme: str = "li
     """
     colours, x = theme_of(theme), np.asarray(images)
     x = x.astype(float).sum(1) if x.ndim == 5 else x
-    x = style.check_array(x, "images", "nCHW").astype(float)
+    x = check_array(x, "images", "nCHW").astype(float)
     if x.shape[1] not in (1, 2, 3):
         raise ValueError(f"images need 1, 2 or 3 channels, got {x.shape[1]}.")
     fig = make_subplots(cols=len(x), subplot_titles=list(titles) or None, horizontal_spacing=0.04)

@@ -54,7 +54,7 @@ class CountingScorer:
         self.go = threading.Event()
         self.go.set()
 
-    def statistics(self, mask: OpMask) -> tuple[SpikeStatistics, ...]:
+    def statistics(self, mask: OpMask, **options: bool) -> tuple[SpikeStatistics, ...]:
         assert self.go.wait(10)
         self.asked.append(mask.to_cell())
         n = self.asked[-1].num_convs
@@ -378,7 +378,7 @@ def test_a_scorer_that_refuses_leaves_the_last_view() -> None:
     explorer = CellExplorer(CHAIN, scorer=scorer)
     spec = explorer.kernel.spec
 
-    def refuse(mask: OpMask) -> None:
+    def refuse(mask: OpMask, **options: bool) -> None:
         raise ValueError("the mask belongs to another space")
 
     async def scene() -> None:
