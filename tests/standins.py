@@ -216,3 +216,16 @@ def atis_bin(events: np.ndarray) -> bytes:
     """The bytes of N-MNIST's format, 40 bits an event: x, y, then p and a time of 23 bits, big-endian."""
     x, y, p, t = events.T
     return np.stack([x, y, p << 7 | t >> 16, t >> 8 & 255, t & 255], 1).astype(np.uint8).tobytes()
+
+
+class InMemory:
+    """The least that a data set of events must be."""
+
+    def __init__(self, samples, sensor_size=(8, 8, 2)):
+        self.samples, self.sensor_size = samples, sensor_size
+
+    def __len__(self):
+        return len(self.samples)
+
+    def __getitem__(self, index):
+        return self.samples[index]

@@ -37,6 +37,13 @@ def tiny_splits() -> Splits:
     return replace(digits, **parts)
 
 
+def spoil(path: Path) -> None:
+    """Flip a bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
 def tiny_network(splits: Splits) -> SpikingNetwork:
     return build_network("03 00", NetworkConfig(width=4, hidden=8, num_steps=1, **splits.network_settings()))
 

@@ -24,7 +24,7 @@ from lightsnn_kit.files import RunError
 from lightsnn_kit.spaces import CellSpace
 from lightsnn_kit.training import fit
 from lightsnn_kit.widgets import CellExplorer
-from tests.core.core_kills import CONFIG, killed, state, tiny_network, tiny_splits, told
+from tests.core.core_kills import CONFIG, killed, spoil, state, tiny_network, tiny_splits, told
 
 ROOT = Path(__file__).resolve().parents[2]
 REFUSED = r"is damaged or no checkpoint|is no checkpoint of format 2"
@@ -66,12 +66,6 @@ def test_kills_lose_nothing(what: str) -> None:
 
 
 # ---- damaged checkpoints, and the ways out ---------------------------------------------------------------------------
-
-
-def spoil(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
 
 
 @pytest.mark.parametrize("name", ["last.pt", "best.pt"])

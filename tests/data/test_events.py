@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from loaders import spikingjelly_datasets
-from standins import aedat_31, atis_bin, make_tiny_gesture, make_tiny_nmnist
+from standins import InMemory, aedat_31, atis_bin, make_tiny_gesture, make_tiny_nmnist
 from test_cifar import contents  # every file with its bytes
 
 from lightsnn_kit import data
@@ -34,6 +34,9 @@ def make_events(x, y, t, p):
     events = np.zeros(len(t), EVENT)
     events["x"], events["y"], events["t"], events["p"] = x, y, t, p
     return events
+
+
+SENSOR = (5, 3, 2)  # that all events here fit
 
 
 def random_events(num_events, *, size=(5, 3), seed=0):
@@ -699,24 +702,9 @@ def test_missing_tonic_data_is_never_fetched(tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "stored"]
 
 
-class InMemory:
-    """The least that a data set must be."""
-
-    sensor_size = (5, 3, 2)
-
-    def __init__(self, samples):
-        self.samples = samples
-
-    def __len__(self):
-        return len(self.samples)
-
-    def __getitem__(self, index):
-        return self.samples[index]
-
-
 def test_a_data_set_in_memory_keeps_its_order_and_is_not_stored(own_data_folder):
     samples = [(random_events(20, seed=i), np.int64(i % 2)) for i in range(10)]
-    splits = event_splits(name="mine", train=InMemory(samples), test=InMemory(samples[:3]), num_steps=4)
+    splits = event_splits(name="mine", train=InMemory(samples, SENSOR), test=InMemory(samples[:3], SENSOR), num_steps=4)
     assert (len(splits.train), len(splits.val), splits.test.y.tolist()) == (8, 2, [0, 1, 0])
     wanted = [frames_from_events(e, sensor_size=(5, 3, 2), num_steps=4) for e, _ in samples[:3]]
     assert np.array_equal(splits.test.x, wanted)
@@ -727,7 +715,9 @@ def test_a_data_set_in_memory_keeps_its_order_and_is_not_stored(own_data_folder)
 def test_one_count_over_255_widens_both_parts():
     hot = make_events(0, 0, np.arange(1000), 1)
     samples = [(random_events(20, seed=i), i % 2) for i in range(10)]
-    splits = event_splits(name="hot", train=InMemory(samples), test=InMemory([*samples[:1], (hot, 1)]), num_steps=2)
+    splits = event_splits(
+        name="hot", train=InMemory(samples, SENSOR), test=InMemory([*samples[:1], (hot, 1)], SENSOR), num_steps=2
+    )
     assert {part.x.dtype for part in (splits.train, splits.val, splits.test)} == {torch.int16}
     assert splits.test.x[1, :, 1, 0, 0].tolist() == [500, 500]
     assert np.array_equal(splits.test.x[0], frames_from_events(samples[0][0], sensor_size=(5, 3, 2), num_steps=2))
@@ -760,9 +750,9 @@ BAD_SETS = {
 
 @pytest.mark.parametrize(("damage", "message"), BAD_SETS.values(), ids=BAD_SETS)
 def test_bad_data_sets_are_named(damage, message):
-    train = InMemory([(random_events(20, seed=i), i % 2) for i in range(10)])
+    train = InMemory([(random_events(20, seed=i), i % 2) for i in range(10)], SENSOR)
     damage(train)
-    test = InMemory([(random_events(20), 0)])
+    test = InMemory([(random_events(20), 0)], SENSOR)
     with pytest.raises(ValueError, match=message):
         event_splits(name="bad", train=train, test=test, num_steps=4)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from standins import make_tiny_cifar, make_tiny_gesture, make_tiny_nmnist
+from standins import InMemory, make_tiny_cifar, make_tiny_gesture, make_tiny_nmnist
 
 import lightsnn_kit.data
 from lightsnn_kit.data import (
@@ -298,19 +298,6 @@ def test_columns_are_checked(changes, message):
 
 
 # --- data sets of events
-
-
-class InMemory:
-    """The least that a data set must be."""
-
-    def __init__(self, samples, sensor_size=(8, 8, 2)):
-        self.samples, self.sensor_size = samples, sensor_size
-
-    def __len__(self):
-        return len(self.samples)
-
-    def __getitem__(self, index):
-        return self.samples[index]
 
 
 class OnDisk(InMemory):

@@ -33,12 +33,6 @@ from lightsnn_kit.lab.saved_cells import load_cell, save_cell
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
-    monkeypatch.setattr(runs, "provenance", lambda: {"started": "now", "packages": {}})
-    return RunFolder.open(tmp_path / "run")
-
-
 def scores(run: RunFolder, count: int = 3, name: str = "a/seed0") -> Stage:
     """A stage with some records, which this process writes."""
     stage = run.stage(name, {"seed": 0})

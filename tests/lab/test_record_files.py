@@ -11,14 +11,7 @@ import pytest
 
 from lightsnn_kit import locks
 from lightsnn_kit.files import RunError, read_json, user_path, write_json
-from lightsnn_kit.lab import runs
 from lightsnn_kit.lab.runs import RunFolder
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
-    monkeypatch.setattr(runs, "provenance", lambda: {"started": "now", "packages": {}})
-    return RunFolder.open(tmp_path / "run")
 
 
 def test_an_entry_with_the_name_of_the_checksum_is_refused(run: RunFolder) -> None:

@@ -12,6 +12,7 @@ from lightsnn_kit.files import RunError, append_record, write_json
 from lightsnn_kit.lab import presets
 from lightsnn_kit.lab.experiments import Experiment
 from lightsnn_kit.lab.rows import Row
+from tests.core.core_kills import spoil
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +44,6 @@ def unfinished(row: Row) -> Row:
     """As if the training had been stopped after its last checkpoint."""
     (row.training.path / "result.json").unlink()
     return row
-
-
-def spoil(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
 
 
 def without_seconds(epochs: list[dict]) -> list[dict]:
