@@ -54,3 +54,19 @@ def test_other_settings_and_unknown_studies_are_refused(tmp_path: Path) -> None:
 def test_memory_is_worked_out_and_measured(tmp_path: Path) -> None:
     given = {"quick": True, "batch_sizes": [2, 4]}
     check_outputs(run_notebook(FOLDER / "memory.ipynb", output=tmp_path / "memory.ipynb", parameters=given))
+
+
+@pytest.mark.notebooks
+def test_the_papers_search_can_be_rehearsed_and_is_recorded(tmp_path: Path) -> None:
+    output = tmp_path / "found.json"
+    given = {"run_dir": str(tmp_path / "run"), "output": str(output), "quick": True, "random_scores": 3}
+    check_outputs(run_notebook(FOLDER / "paper_search.ipynb", output=tmp_path / "out.ipynb", parameters=given))
+    record = read_json(output)
+    assert [row["evaluations"] for row in record["pruning"] + record["random"]] == [60, 60, 3, 3]
+    assert [len(row["decisions"]) for row in record["pruning"]] == [24, 24]  # 12 edges, from 3 operations to 1
+    assert all(decision["margin"] >= 0 for row in record["pruning"] for decision in row["decisions"])
+    [agreement] = record["agreement"]
+    first, second = (row["cell"].replace("/", "+").replace("+", "").split("|") for row in record["pruning"])
+    same = [a == b for a, b in zip(first, second, strict=True) if a]
+    assert len(same) == 12
+    assert agreement == {"seeds": [0, 1], "same_edges": sum(same) / 12}
