@@ -72,6 +72,7 @@ class Method:
     text: str
     scores: bool = False
     same_scores_as: str | None = None  # a method whose search is the same, score by score
+    proxy: str | None = None  # the score by which it chooses, a name of scoring.PROXIES; None: the one that is given
 
 
 def _prune(request: Request, *, cut: bool = False) -> Found:
@@ -83,6 +84,10 @@ def _prune(request: Request, *, cut: bool = False) -> Found:
     cell = step.mask.to_cell()
     cell = cell.forward_part() if cut else cell
     return Found(cell, request.score_of(cell), evaluations)
+
+
+def _prune_forward(request: Request) -> Found:
+    return _prune(replace(request, space=replace(request.space, backward=False)))
 
 
 def _best_of(request: Request, *, snasnet_rules: bool) -> Found:
@@ -137,10 +142,10 @@ METHODS: dict[str, Method] = {
         True,
         same_scores_as="lightsnn",
     ),
-    "lightsnn-forward": Method(
-        lambda request: _prune(replace(request, space=replace(request.space, backward=False))),
-        "LightSNN's search in the space without backward edges",
-        True,
+    "lightsnn-forward": Method(_prune_forward, "LightSNN's search in the space without backward edges", True),
+    "swap": Method(_prune, "pruning by the number of different patterns (SWAP), with feedback", True, proxy="swap"),
+    "swap-forward": Method(
+        _prune_forward, "pruning by the number of different patterns, without backward edges", True, proxy="swap"
     ),
     "snasnet-search": Method(
         lambda request: _best_of(request, snasnet_rules=True), "SNASNet's random search, by its sampling rules", True
@@ -191,6 +196,8 @@ def choose(
     budget, seed = whole("budget", budget), whole("seed", seed, low=0)
     if method.scores and score is None:
         raise ValueError(f"{name!r} scores networks; pass score=, a callable OpMask -> float such as a Scorer.")
+    if method.proxy and (proxy := getattr(getattr(score, "config", None), "proxy", method.proxy)) != method.proxy:
+        raise ValueError(f"{name!r} chooses by the score {method.proxy!r}, got a Scorer of {proxy!r}.")
     started, rng = time.perf_counter(), np.random.default_rng((seed, 5))
     found = method.find(Request(space=space, score=score, rng=rng, budget=budget, **options))
     return Chosen(*found, time.perf_counter() - started)

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -96,12 +96,13 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Accuracy (a share) and mean loss of a network on a split."""
+    """Accuracy (a share) and mean loss of a network on a split, and the class it ``predicted`` for each sample."""
 
     accuracy: float
     loss: float
     num_correct: int
     num_samples: int
+    predicted: tuple[int, ...] = field(default=(), repr=False)
 
 
 def fit(
@@ -177,10 +178,9 @@ class _Training:
         self.device = network.input_centre.device
         self.train = Split(splits.train.x.detach().to(self.device), splits.train.y.to(self.device))
         self.history: list[EpochRecord] = []
-        gpu = self.device.type == "cuda"
-        self.amp = config.amp == "on" or (
-            config.amp == "auto" and gpu and torch.cuda.is_bf16_supported(including_emulation=False)
-        )
+        self.amp = config.amp == "on"
+        if config.amp == "auto" and self.device.type == "cuda":
+            self.amp = torch.cuda.is_bf16_supported(including_emulation=False)
         if config.channels_last != "off":
             network.to(memory_format=torch.channels_last)  # convolutions hand the format on to their outputs
         # By keyword: the published code passes the weight decay by position, where it is the dampening.
@@ -244,8 +244,7 @@ class _Training:
             check_weights(self.network)
             if self.folder:
                 self._bear(name_weights(self.network))
-                if (best := self.folder / "best.pt").exists():  # of an earlier start: it is not this one's
-                    best.unlink()
+                (self.folder / "best.pt").unlink(missing_ok=True)  # of an earlier start: it is not this one's
                 self._save("last.pt")  # epoch 0: a training stopped in its first epoch resumes exactly, too
             return
         self.network.load_state_dict(stored["network"])
@@ -286,15 +285,16 @@ def evaluate(network: SpikingNetwork, split: Split, *, batch_size: int = 256, lo
     if loss not in _LOSSES:
         raise unknown("loss", loss, _LOSSES)
     _check_fits(network, split, max(network.config.num_classes, int(split.y.max()) + 1))  # a split may miss classes
-    device, total, correct = network.input_centre.device, 0.0, 0
+    device, total, predicted = network.input_centre.device, 0.0, []
     with own_state(network, grad=False), _mode(network, training=False):
         for start in range(0, len(split), batch_size):
             x, y = (tensor.to(device) for tensor in split.batch(slice(start, start + batch_size)))
             logits = network(x)
             total += _loss(logits, y, loss).item() * len(y)
-            correct += int((logits.argmax(1) == y).sum())
+            predicted += logits.argmax(1).tolist()
     reset_state(network)  # the last batch's membranes need no memory
-    return Evaluation(correct / len(split), total / len(split), correct, len(split))
+    correct, n = int((torch.tensor(predicted) == split.y.cpu()).sum()), len(split)
+    return Evaluation(correct / n, total / n, correct, n, tuple(predicted))
 
 
 def _loss(logits: Tensor, y: Tensor, kind: str) -> Tensor:

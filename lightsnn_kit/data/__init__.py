@@ -26,6 +26,7 @@ import torch
 
 from ..checks import unknown, whole
 from .arrays import load_npz
+from .braille import load_braille
 from .cifar import load_cifar10, load_cifar100
 from .event_sets import event_splits, offline
 from .events import frames_from_events, structured
@@ -112,6 +113,7 @@ STAND_INS: dict[str, tuple[tuple[int, int, int], int]] = {
     "cifar100": ((3, 32, 32), 100),
     "dvs128-gesture": ((2, 128, 128), 11),
     "n-mnist": ((2, 34, 34), 10),
+    "braille": ((2, 12, 16), 7),
 }
 """Shape of a sample (of a frame, where there are two polarities) and number of classes of the sets read from disk."""
 
@@ -186,6 +188,7 @@ _LOADERS: dict[str, Callable[..., Splits]] = {
     "cifar100": load_cifar100,
     "dvs128-gesture": load_gestures,
     "n-mnist": load_nmnist,
+    "braille": load_braille,
     "image-folder": load_image_folder,
     "event-folder": load_event_folder,
     "npz": load_npz,

@@ -62,7 +62,7 @@ def search(options: argparse.Namespace) -> dict[str, object]:
         splits, chosen = experiment.load(options.seed)[0], experiment.row(options.method, options.seed).choose()
     else:
         splits = preset.load(seed=options.seed)
-        score = RecordedScore(preset, splits, options.seed)
+        score = RecordedScore(preset.scored_for(options.method), splits, options.seed)
         settings = {"seed": options.seed, "budget": preset.budget, "keep_path": preset.keep_path}
         chosen = choose(options.method, preset.cell_space, score=score, **settings)
     value = chosen.score

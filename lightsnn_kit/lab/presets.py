@@ -16,8 +16,9 @@ from types import MappingProxyType
 
 import torch
 
-from ..checks import unknown
+from ..checks import unknown, whole
 from ..data import Split, Splits, load, names
+from ..methods import METHODS
 from ..networks import NetworkConfig
 from ..scoring import ScoringConfig
 from ..spaces import SPACES, CellSpace
@@ -36,7 +37,8 @@ class Preset:
     space: str = "lightsnn"  # a name of SPACES
     data: Mapping[str, object] = field(default_factory=dict)  # options of the data set's loader
     block: int = 1  # images are averaged over blocks of this many pixels a side: less to compute
-    per_class: int | None = None  # at most so many samples of each class in each part; None: all
+    samples: Mapping[str, int] = field(default_factory=dict)  # at most so many of each class, by part; else all
+    per_class: int | None = None  # a quick run's: at most so many of each class in every part
     budget: int = 5000  # cells that a random search scores (SNASNet's)
     keep_path: bool = True  # released: False, pruning may end without a path from input to output
     source: str = ""
@@ -47,7 +49,10 @@ class Preset:
         own = {"input_shape", "num_classes", "input_centre", "input_scale", "events"}
         if wrong := [name for name in self.network if name not in NetworkConfig.__dataclass_fields__ or name in own]:
             raise ValueError(f"{wrong[0]!r} is not a setting of the network, or comes from the data.")
-        for name in ("network", "data"):
+        if wrong := [part for part in self.samples if part not in ("train", "val", "test")]:
+            raise unknown("part", wrong[0], ("train", "val", "test"))
+        object.__setattr__(self, "samples", {part: whole(part, count) for part, count in self.samples.items()})
+        for name in ("network", "data", "samples"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     @property
@@ -58,7 +63,18 @@ class Preset:
     def load(self, *, seed: int = 0, **options) -> Splits:
         """The preset's data, averaged and shortened as it says; options go to the loader before the preset's own."""
         splits = load(self.dataset, seed=seed, **{**self.data, **options})
-        return _reduced(splits, self.block, self.per_class)
+        counts = self.samples if self.per_class is None else dict.fromkeys(("train", "val", "test"), self.per_class)
+        return _reduced(splits, self.block, counts)
+
+    @property
+    def is_quick(self) -> bool:
+        """True for a rehearsal, whose numbers mean nothing."""
+        return self.per_class is not None
+
+    def scored_for(self, method: str) -> Preset:
+        """This preset with the score by which the method chooses, where the method has one of its own."""
+        proxy = METHODS[method].proxy if method in METHODS else None
+        return self.changed(scoring={"proxy": proxy}) if proxy else self
 
     def network_config(self, splits: Splits) -> NetworkConfig:
         """The macro network for these data; events have as many time steps as they have frames."""
@@ -87,7 +103,7 @@ class Preset:
     def to_dict(self) -> dict[str, object]:
         """All settings as plain values, for the record of a run; `from_dict` reads them back."""
         settings = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        settings |= {name: dict(settings[name]) for name in ("network", "data")}
+        settings |= {name: dict(settings[name]) for name in ("network", "data", "samples")}
         return settings | {name: asdict(settings[name]) for name in ("scoring", "train")}
 
     @classmethod
@@ -215,6 +231,33 @@ PRESETS: dict[str, Preset] = {
             source="sizes of this project, for one CPU core",
         ),
         Preset(
+            name="cifar10-small",
+            dataset="cifar10",
+            network={"width": 8, "hidden": 256, "num_steps": 4},
+            samples={"train": 400, "val": 100, "test": 200},  # 5,000 images to learn from, 2,000 to test
+            train=TrainConfig(epochs=5, learning_rate=0.2, frozen_norm_epochs=2),
+            budget=60,
+            source="sizes of this project, for one CPU core",
+        ),
+        Preset(
+            name="n-mnist",
+            dataset="n-mnist",
+            network={"width": 8, "hidden": 128},
+            data={"num_steps": 8, "by": "time"},
+            train=TrainConfig(epochs=8, batch_size=32, learning_rate=0.2, frozen_norm_epochs=3),
+            budget=60,
+            source="sizes of this project, for one CPU core",
+        ),
+        Preset(
+            name="braille",
+            dataset="braille",
+            network={"width": 8, "hidden": 128, "last_pool": 1},
+            data={"num_steps": 16},
+            train=TrainConfig(epochs=12, learning_rate=0.5, frozen_norm_epochs=4),
+            budget=60,
+            source="sizes of this project, for one CPU core",
+        ),
+        Preset(
             name="digits",
             dataset="digits",
             network={"width": 8, "hidden": 512, "num_steps": 4, "last_pool": 1},
@@ -247,11 +290,11 @@ def _lookup(table: Mapping[str, object], name: str, what: str) -> object:
     return table[name]
 
 
-def _reduced(splits: Splits, block: int, per_class: int | None) -> Splits:
-    """Means over blocks of pixels (rounded; the stored type stays), and the first samples of each class."""
-    if block == 1 and per_class is None:
+def _reduced(splits: Splits, block: int, counts: Mapping[str, int]) -> Splits:
+    """Means over blocks of pixels (rounded; the stored type stays), and the first samples of each class by part."""
+    if block == 1 and not counts:
         return splits
-    parts = [_reduced_split(split, block, per_class) for split in (splits.train, splits.val, splits.test)]
+    parts = [_reduced_split(getattr(splits, part), block, counts.get(part)) for part in ("train", "val", "test")]
     names = {"name": splits.name, "class_names": splits.class_names}
     train, val, test = ((part.x, part.y) for part in parts)
     origin = {"source": splits.source, "stand_in": splits.stand_in}

@@ -34,6 +34,7 @@ class RecordedScore:
         device: str | torch.device = "cpu",
     ) -> None:
         self.preset, self.splits, self.seed, self.stage, self.device = preset, splits, seed, stage, device
+        self.config = preset.scoring  # as a Scorer has it: a method with a score of its own looks at it
         self.earlier = stage.records("scores") if stage else []
         self.index = 0
         self._replayed: list[OpMask] = []  # read back, in case membranes must be brought to where they were

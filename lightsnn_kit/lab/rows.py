@@ -102,7 +102,8 @@ class Row:
             return Chosen(self.given, None, 0, 0.0)
         if stage.finished:
             raise RunError(f"{stage.path} is finished but tells no chosen cell: it was made by an earlier version.")
-        space, budget = self.preset.cell_space, self.preset.budget
+        preset = self.preset.scored_for(self.method)
+        space, budget = preset.cell_space, preset.budget
         if method_of(self.method).scores:  # how many scores a search takes does not depend on their values
             stage.expect("scores", 1 + choose(self.method, space, score=lambda mask: 0.0, budget=budget).evaluations)
             self._take_over_scores(stage)
@@ -112,8 +113,8 @@ class Row:
             if step.round > rounds:
                 stage.append("steps", step_record(step))
 
-        score = RecordedScore(self.preset, self.splits, self.seed, stage, device=self.experiment.device)
-        options = {"budget": budget, "keep_path": self.preset.keep_path, "on_step": keep}
+        score = RecordedScore(preset, self.splits, self.seed, stage, device=self.experiment.device)
+        options = {"budget": budget, "keep_path": preset.keep_path, "on_step": keep}
         return choose(self.method, space, score=score, seed=self.seed, **options)
 
     def _take_over_scores(self, stage: Stage) -> None:
@@ -245,8 +246,9 @@ class Row:
             if not stage.finished:
                 started, trained = time.perf_counter(), self.training.result
                 network = self.trained()
-                figures, energy = test_figures(network, self.splits, self.preset)
+                figures, energy, predicted = test_figures(network, self.splits, self.preset)
                 stage.write_json("layers", [asdict(layer) for layer in energy.layers])
+                stage.write_json("predictions", {"predicted": predicted, "labels": self.splits.test.y.tolist()})
                 seconds = trained["seconds"] | {"evaluate": time.perf_counter() - started}
                 stage.finish(self._figures() | figures | trained | {"seconds": seconds | self._seconds()})
             return stage.result
@@ -266,7 +268,7 @@ class Row:
         row |= {
             "stand_in": self.splits.stand_in,
             "source": self.splits.source,
-            "quick": self.preset.per_class is not None,
+            "quick": self.preset.is_quick,
         }
         row |= {name: chosen[name] for name in ("evaluations", "score", *SEARCHED)}
         return row | cell_figures(cell) | (self.stage.read_json("measured") if self.stage.has("measured") else {})
@@ -302,12 +304,18 @@ def cell_figures(cell: Cell) -> dict[str, object]:
     }
 
 
-def test_figures(network: SpikingNetwork, splits: Splits, preset: Preset) -> tuple[dict[str, object], EnergyReport]:
-    """Accuracy on the whole test part, and counts on the first samples of a fixed shuffle of it."""
+def test_figures(
+    network: SpikingNetwork, splits: Splits, preset: Preset
+) -> tuple[dict[str, object], EnergyReport, tuple[int, ...]]:
+    """Accuracy on the whole test part, counts on the first samples of a fixed shuffle of it, and the classes predicted.
+
+    ``right`` has a digit for each test sample in the order of the test part: 1 where the class is right.
+    """
     answer = evaluate(network, splits.test, batch_size=preset.train.batch_size * 4, loss=preset.train.loss)
     chosen = np.random.default_rng(0).permutation(len(splits.test))[:ENERGY_SAMPLES]
     x = splits.test.batch(torch.from_numpy(chosen))[0]
     energy = measure_energy(network, x, batch_size=preset.train.batch_size)
     counts = {"test_accuracy": answer.accuracy, "test_correct": answer.num_correct, "test_samples": answer.num_samples}
-    counts |= {"parameters": network.num_parameters}
-    return counts | {name: getattr(energy, name) for name in COUNTED}, energy
+    right = [int(a == b) for a, b in zip(answer.predicted, splits.test.y.tolist(), strict=True)]
+    counts |= {"parameters": network.num_parameters, "right": "".join(map(str, right))}
+    return counts | {name: getattr(energy, name) for name in COUNTED}, energy, answer.predicted

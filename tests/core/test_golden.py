@@ -219,6 +219,7 @@ def training_figures() -> dict[str, object]:
 
 
 SHAPES = {"cifar10": ((3, 32, 32), 10), "cifar100": ((3, 32, 32), 100), "dvs128-gesture": ((2, 2, 128, 128), 11)}
+SHAPES |= {"cifar10-small": ((3, 32, 32), 10), "n-mnist": ((2, 2, 34, 34), 10), "braille": ((2, 2, 12, 16), 7)}
 
 
 def stand_in(name: str) -> str:

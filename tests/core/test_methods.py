@@ -8,9 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from lightsnn_kit.cells import Cell, Edge, Op
 from lightsnn_kit.methods import METHODS, choose, method_of, num_weights
+from lightsnn_kit.networks import NetworkConfig, build_supernet
+from lightsnn_kit.scoring import Scorer
 from lightsnn_kit.spaces import PUBLISHED_CELLS, SPACES, CellSpace, OpMask
 
 SPACE = SPACES["lightsnn"]
@@ -42,6 +45,8 @@ def test_methods_score_only_if_they_say_so(name: str) -> None:
         ("lightsnn", 60, 1),
         ("lightsnn-cut", 60, 1),
         ("lightsnn-forward", 30, 1),
+        ("swap", 60, 1),
+        ("swap-forward", 30, 1),
         ("snasnet-search", 20, 0),
         ("random-search", 20, 0),
     ],
@@ -65,6 +70,17 @@ def test_workers_choose_alike() -> None:
             shared = choose(name, SPACE, score=Counting(), budget=70, executor=pool)
         alone = choose(name, SPACE, score=Counting(), budget=70)
         assert (shared.cell, shared.score, shared.evaluations) == (alone.cell, alone.score, alone.evaluations)
+
+
+def test_a_method_with_its_own_score_refuses_another_scorer() -> None:
+    config = NetworkConfig(input_shape=(1, 8, 8), num_classes=2, width=4, hidden=8, num_steps=2)
+    x = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    score = Scorer(supernet=build_supernet("lightsnn", config), batches=(x,), proxy="sahd")
+    with pytest.raises(ValueError, match="'swap-forward' chooses by the score 'swap', got a Scorer of 'sahd'"):
+        choose("swap-forward", SPACE, score=score)
+    small = CellSpace(("zeroize", "skip", "conv3x3"), 3)
+    score = Scorer(supernet=build_supernet(small, config), batches=(x,), proxy="swap")
+    assert choose("swap", small, score=score).cell == choose("lightsnn", small, score=score).cell
 
 
 def test_each_round_is_handed_on() -> None:

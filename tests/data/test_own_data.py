@@ -559,8 +559,30 @@ def test_the_braille_example_by_hand(tmp_path):
     assert not touch[:, 1].any()
 
 
+def test_braille_by_name_is_what_the_example_makes(tmp_path):
+    x, y = np.random.RandomState(0).randint(0, 2, (70, 256, 12)).astype(np.uint8), np.arange(70) % 7
+    path = tmp_path / "braille-letters.npz"
+    np.savez(path, x=x, y=y.astype(np.uint8))
+    ours, example = load("braille", folder=tmp_path, num_steps=8, seed=3), braille()(3, file=path, num_steps=8)
+    for part in ("train", "val", "test"):
+        assert torch.equal(getattr(ours, part).x, getattr(example, part).x)
+        assert torch.equal(getattr(ours, part).y, getattr(example, part).y)
+    assert ours.source.startswith("braille-letters.npz, sha256 ")
+    with pytest.raises(ValueError, match="num_steps must divide the 256 steps of a touch, such as 16 or 32, got 10"):
+        load("braille", folder=tmp_path, num_steps=10)
+    np.savez(path, x=x[:, :128], y=y)
+    with pytest.raises(ValueError, match=r"expected \[n, 256, 12\] of 0 and 1"):
+        load("braille", folder=tmp_path)
+    path.write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"braille-letters\.npz cannot be used"):
+        load("braille", folder=tmp_path)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match="make it from Zenodo 7050094"):
+        load("braille", folder=tmp_path)
+
+
 def test_a_short_training_on_real_braille_beats_chance():
-    splits = braille()(0, file=extra("events", "braille-letters.npz"))
+    splits = load("braille", folder=extra("events", "braille-letters.npz").parent)
     assert len(splits.train) + len(splits.val) + len(splits.test) == 1158
     assert splits.num_classes == 7
     assert short_training(splits, epochs=3) > 0.35  # chance: 0.14

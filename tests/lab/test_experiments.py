@@ -22,7 +22,7 @@ from lightsnn_kit.lab.experiments import Experiment, run_rows
 from lightsnn_kit.lab.notebooks import run_notebook
 from lightsnn_kit.lab.recorded import RecordedScore
 from lightsnn_kit.lab.results import Estimate
-from lightsnn_kit.lab.runs import RunFolder
+from lightsnn_kit.lab.runs import RunFolder, Stage
 from lightsnn_kit.methods import METHODS, choose
 from lightsnn_kit.scoring import ScoringConfig
 from lightsnn_kit.spaces import OpMask
@@ -132,6 +132,11 @@ def test_rows_are_complete(finished: Path) -> None:
         assert row["energy_pj"] == pytest.approx(4.6 * row["macs"] + 0.9 * row["synops"])
         assert (row["quick"], row["stand_in"], row["diverged"], row["epoch"]) == (True, False, False, 1)
         assert row["search_seconds"] >= row["build_seconds"] >= 0
+        told = Stage(finished / row["method"] / f"seed{row['seed']}").read_json("predictions")
+        right = [int(a == b) for a, b in zip(told["predicted"], told["labels"], strict=True)]
+        assert row["right"] == "".join(map(str, right))
+        assert sum(right) == row["test_correct"]
+        assert told["labels"] == presets.get("digits").quick().load().test.y.tolist()
     assert (rows[2]["convs"], rows[2]["feedback_edges"], rows[2]["longest_conv_path"]) == (2, 0, 2)
 
 
@@ -422,7 +427,7 @@ def test_a_name_is_one_cell_at_every_door(data: str, name: str, tmp_path: Path, 
     preset = presets.get(data).quick()
     monkeypatch.setitem(presets.PRESETS, "tiny", replace(preset, name="tiny"))
     [row] = run_rows(Experiment.open(tmp_path / "rows", presets.get("tiny")), [name], [3])
-    score = RecordedScore(presets.get("tiny"), preset.load(seed=3), 3)
+    score = RecordedScore(presets.get("tiny").scored_for(name), preset.load(seed=3), 3)
     direct = choose(name, preset.cell_space, score=score, seed=3, budget=preset.budget)
     assert row["cell"] == str(direct.cell)
     assert row["score"] == direct.score
@@ -484,10 +489,10 @@ def test_commands_refuse_in_one_message(arguments: list[str], message: str, tmp_
 def test_committed_results(path: Path) -> None:
     """At least three seeds of every method, of real runs of committed code, with the settings of today's preset."""
     kept, rows = json.loads(path.read_text()), results.gather(path)
-    assert kept["preset"] == json.loads(json.dumps(presets.get(path.stem).to_dict()))
+    assert {"samples": {}} | kept["preset"] == json.loads(json.dumps(presets.get(path.stem).to_dict()))
     assert results.caveat(rows) == ""
     assert min(len(group) for group in results.by_method(rows).values()) >= 3
-    assert set(results.by_method(rows)) >= {"lightsnn", "lightsnn-cut", "lightsnn-forward", "snasnet-search", "random"}
+    assert set(results.by_method(rows)) >= {"lightsnn", "snasnet-search", "random", "residual", "balanced"}
     assert all(made["packages"]["torch"] and not made["git"]["dirty"] for made in kept["provenance"])
     assert all(row["test_correct"] == round(row["test_accuracy"] * row["test_samples"]) for row in rows)
 

@@ -8,7 +8,7 @@ from lightsnn_kit.files import RunError, write_json
 from lightsnn_kit.lab.results import gather
 
 ROW = {"preset": "p", "dataset": "d", "method": "a", "seed": 0, "quick": False, "stand_in": False}
-ROW |= {"test_accuracy": 0.5, "test_samples": 10, "test_correct": 5, "evaluations": 60}
+ROW |= {"test_accuracy": 0.5, "test_samples": 10, "test_correct": 5, "evaluations": 60, "right": "1010101010"}
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,9 @@ ROW |= {"test_accuracy": 0.5, "test_samples": 10, "test_correct": 5, "evaluation
         ("stand_in", "no"),
         ("quick", None),
         ("test_accuracy", 1.5),
+        ("right", "1110101010"),
+        ("right", "10101"),
+        ("right", 5),
     ],
 )
 def test_figures_that_cannot_be(name: str, value: object, tmp_path) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from lightsnn_kit.data import Split, Splits
+from lightsnn_kit.data import Split, Splits, load
 from lightsnn_kit.lab import presets
 from lightsnn_kit.lab.presets import PRESETS, VARIANTS, ScoringConfig
 from lightsnn_kit.networks import NetworkConfig
+from tests.standins import make_tiny_cifar
 
 PAPER = ("cifar10", "cifar100", "dvs128-gesture")
 
@@ -136,6 +138,8 @@ def test_unknown_names_teach(name: str, message: str) -> None:
         ({"network": {"widht": 8}}, "'widht' is not a setting of the network"),
         ({"network": {"num_classes": 8}}, "comes from the data"),
         ({"space": "nasbench"}, "unknown space 'nasbench'; expected one of lightsnn"),
+        ({"samples": {"tset": 3}}, "unknown part 'tset'; expected one of train, val, test"),
+        ({"samples": {"test": 0}}, "test must be a whole number of 1 or more, got 0"),
     ],
 )
 def test_wrong_fields_teach(change: dict, message: str) -> None:
@@ -184,8 +188,8 @@ def test_blocks_are_means_and_parts_are_shortened() -> None:
     ).to(torch.uint8)
     y = torch.arange(20) % 2
     splits = Splits.from_tensors(name="ramp", train=(x, y), val=(x, y), test=(x, y))
-    small = presets._reduced(splits, 2, 3)
-    assert len(small.train) == len(small.val) == len(small.test) == 6
+    small = presets._reduced(splits, 2, {"train": 3, "val": 3, "test": 2})
+    assert (len(small.train), len(small.val), len(small.test)) == (6, 6, 4)
     assert small.train.y.tolist() == [0, 1, 0, 1, 0, 1]
     assert small.train.x[0, 0].tolist() == [[2, 4], [10, 12]]  # 2.5, 4.5, 10.5, 12.5, to even
     assert small.train.x.dtype == torch.uint8
@@ -200,6 +204,28 @@ def test_small_presets_load() -> None:
     assert not fashion.stand_in
     assert presets.get("fashion-mnist-small").network_config(fashion).features == 16 * 3 * 3
     assert np.isclose(float(fashion.train.x.float().std()) * fashion.scale, 1, atol=0.01)
+
+
+def test_some_samples_of_each_class_and_part(tmp_path: Path) -> None:
+    """The small preset's counts; what is left is the first of each class, and a quick run takes two of each."""
+    small = presets.get("cifar10-small")
+    assert small.samples == {"train": 400, "val": 100, "test": 200}
+    make_tiny_cifar(tmp_path, per_class=10)
+    few = replace(small, samples={"train": 3, "test": 1})
+    given = {"folder": tmp_path, "check": False}
+    splits, whole = few.load(**given), load("cifar10", **given)
+    assert (len(splits.train), len(splits.val), len(splits.test)) == (30, 20, 10)
+    first = torch.cat([(whole.train.y == label).nonzero()[:3, 0] for label in range(10)]).sort().values
+    assert torch.equal(splits.train.x, whole.train.x[first])
+    assert (few.is_quick, few.quick().is_quick) == (False, True)
+    assert len(few.quick().load(**given).train) == 20
+
+
+@pytest.mark.parametrize(("method", "proxy"), [("swap", "swap"), ("swap-forward", "swap"), ("lightsnn", "sahd")])
+def test_a_method_with_a_score_of_its_own_is_scored_by_it(method: str, proxy: str) -> None:
+    preset = presets.get("digits")
+    assert preset.scored_for(method).scoring.proxy == proxy
+    assert preset.scored_for("my-cell") == preset
 
 
 def test_events_have_a_step_per_frame() -> None:
