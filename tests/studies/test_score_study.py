@@ -201,6 +201,8 @@ def test_the_correlations_hold_figures_but_no_rows(tmp_path):
     assert found["cells"]["at hand"] == len(stage.records("scores")) == 11
     names = {row["score"] for row in found["all_cells"]}
     assert names >= {"longest path", "sahd_batch", "swap_batch", "random", "zico", "hd_ncd", "swap_whole", "swap_large"}
+    assert "path, then swap" in names
+    assert all(row["within_depth"].keys() == found["all_cells"][0]["within_depth"].keys() for row in found["all_cells"])
     assert all(row[name].low <= row[name].high for row in found["all_cells"] for name in ("tau_a", "ordered_right"))
     assert "conv3x3~" not in json.dumps(plain(found))  # no cell, no row
 

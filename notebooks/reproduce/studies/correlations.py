@@ -174,7 +174,9 @@ def study_correlations(
     cells, accuracy = [cell.cell for cell in ours], np.array([cell.accuracy for cell in ours])
     records = measure_cells(cells, setting, seeds=seeds, stage=stage)
     table, trained = score_table(cells, records), has_trained(accuracy, chance=CHANCE["CIFAR10"])
-    table |= regularised(table["swap_batch"], table["parameters"], len(FORWARD.edges))
+    swap = table["swap_batch"]  # [cells, seeds]
+    table |= regularised(swap, table["parameters"], len(FORWARD.edges))
+    table["path, then swap"] = table["longest path"][:, None] + swap / (swap.max() + 1)  # a fraction breaks the ties
     alive = {name: values[trained] for name, values in table.items()}
     siblings = sibling_means(ours, bench)
     both = trained & ~np.isnan(siblings)

@@ -38,6 +38,7 @@ SCORES = {
     "swap_whole": "different patterns of the whole network",
     "swap_middle": "SWAP × size, middle sizes preferred",
     "swap_large": "SWAP × size, large ones preferred",
+    "path, then swap": "longest path, among equals different patterns (SWAP)",
     "sahd_ncd": "SAHD with NCD",
     "hd_ncd": "HD with NCD",
     "swap_ncd": "different patterns (SWAP) with NCD",
