@@ -169,6 +169,12 @@ def test_groups_are_drawn_with_their_cells():
     assert bootstrap(ordered_right, score, accuracy, resamples=50).high < 1
 
 
+@pytest.mark.filterwarnings("error")
+def test_an_interval_of_nothing_is_none_and_no_warning():
+    interval = bootstrap(ordered_right_within, [1, 2, 3], [80, 81, 82], groups=[0, 1, 2], resamples=20)
+    assert all(math.isnan(value) for value in (interval.estimate, interval.low, interval.high))
+
+
 def test_a_paired_difference_is_tighter_than_its_parts():
     rng = np.random.default_rng(0)
     y = rng.normal(size=200)

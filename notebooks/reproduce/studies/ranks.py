@@ -205,7 +205,7 @@ def _resampled(statistic: Callable[..., float], samples: tuple[np.ndarray, ...],
     with np.errstate(invalid="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a constant resample has no correlation: NaN, and left out
         drawn = scipy.stats.bootstrap(samples, statistic, n_resamples=resamples, **options).bootstrap_distribution
-    low, high = np.nanquantile(drawn, [0.025, 0.975])
+        low, high = np.nanquantile(drawn, [0.025, 0.975])  # NaN, too, if none is left
     return Interval(statistic(*samples), float(low), float(high))
 
 
