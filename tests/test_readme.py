@@ -78,8 +78,8 @@ def test_what_was_measured_in_short(root: Path, text: str) -> None:
     counts = {"longest path", "shortest path", "convolutions", "parameters", "balanced", "random"}
     assert set(tau) > counts
     assert all(tau["longest path"] > value for score, value in tau.items() if score not in counts)
+    swap = {row["score"]: row for row in found}["swap_batch"]
+    assert swap["tau_minus_longest_path"]["high"] < 0 < swap["right_minus_longest_path"]["low"]
+    found = read_json(folder / "score_correlations_fashion.json")["trained_cells"]
     fashion = {row["score"]: row for row in found}["swap_batch"]["right_minus_longest_path"]
     assert fashion["low"] <= 0 <= fashion["high"]
-    found = read_json(folder / "score_correlations_cifar10.json")["trained_cells"]
-    swap = next(row for row in found if row["score"] == "swap_batch")
-    assert swap["tau_minus_longest_path"]["high"] < 0 < swap["right_minus_longest_path"]["low"]

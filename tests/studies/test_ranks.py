@@ -16,13 +16,16 @@ from studies.ranks import (
     kendall_tau,
     kendall_tau_a,
     ordered_right,
+    ordered_right_within,
     precision_at_k,
     regret,
     spearman,
+    without_errors,
 )
 
 few = st.integers(0, 4)  # many ties
 columns = st.integers(2, 9).flatmap(lambda n: st.tuples(*[st.lists(few, min_size=n, max_size=n)] * 2))
+small_columns = st.integers(2, 5).flatmap(lambda n: st.tuples(*[st.lists(few, min_size=n, max_size=n)] * 2))
 
 
 def tau_by_pairs(x, y):
@@ -62,6 +65,37 @@ def test_ties_are_no_advantage_by_tau_a():
     assert ordered_right([1, 1, 1], [80, 81, 82]) == 0.5
     assert kendall_tau_a([1, 1, 1], [80, 81, 82]) == 0.0
     assert kendall_tau_a([-math.inf, 1, 2], [80, 81, 82]) == ordered_right([-math.inf, 1, 2], [80, 81, 82]) == 1.0
+
+
+@given(columns, st.randoms(use_true_random=False))
+def test_pairs_within_groups_are_counted_alone(pair, draw):
+    x, y = pair
+    groups = [draw.randint(0, 1) for _ in x]
+    together = [(i, j) for i, j in itertools.combinations(range(len(x)), 2) if groups[i] == groups[j] and y[i] != y[j]]
+    right = [(np.sign(x[i] - x[j]) * np.sign(y[i] - y[j]) + 1) / 2 for i, j in together]
+    expected = np.mean(right) if right else math.nan
+    assert ordered_right_within(x, y, groups) == pytest.approx(expected, nan_ok=True)
+    assert ordered_right_within(x, y, [0] * len(x)) == pytest.approx(ordered_right(x, y), nan_ok=True)
+
+
+@given(small_columns)
+def test_no_dealing_of_the_values_has_a_higher_tau_than_the_one_without_errors(pair):
+    x, y = pair
+    if len(set(x)) > 1 and len(set(y)) > 1:
+        for statistic in (kendall_tau, ordered_right):
+            best = max(statistic(list(dealt), y) for dealt in itertools.permutations(x))
+            assert without_errors(statistic, x, y) == pytest.approx(best)
+
+
+def test_the_limit_of_a_count_is_that_of_its_ties():
+    accuracy = np.arange(322) + 80.0  # sizes of the classes of longest path in the committed study
+    depth = np.repeat([1, 0, 3, 2], [155, 67, 9, 91])
+    untied = 1 - sum(math.comb(n, 2) for n in (67, 155, 91, 9)) / math.comb(322, 2)
+    assert (
+        without_errors(kendall_tau, depth, accuracy)
+        == pytest.approx(math.sqrt(untied))
+        == pytest.approx(0.803, abs=1e-3)
+    )
 
 
 @given(columns)
@@ -126,6 +160,19 @@ def test_bootstrap_of_a_known_case():
     assert interval.low > 0
     assert interval == bootstrap(kendall_tau, x, y, resamples=200)
     assert interval != bootstrap(kendall_tau, x, y, resamples=200, seed=1)
+
+
+def test_groups_are_drawn_with_their_cells():
+    score, accuracy, groups = [1, 2, 2, 1] * 10, [80, 81, 88, 87] * 10, [0, 0, 1, 1] * 10
+    interval = bootstrap(ordered_right_within, score, accuracy, groups=groups, resamples=50)
+    assert (interval.estimate, interval.low, interval.high) == (1.0, 1.0, 1.0)  # right within groups, if not between
+    assert bootstrap(ordered_right, score, accuracy, resamples=50).high < 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_interval_of_nothing_is_none_and_no_warning():
+    interval = bootstrap(ordered_right_within, [1, 2, 3], [80, 81, 82], groups=[0, 1, 2], resamples=20)
+    assert all(math.isnan(value) for value in (interval.estimate, interval.low, interval.high))
 
 
 def test_a_paired_difference_is_tighter_than_its_parts():

@@ -82,8 +82,7 @@ def test_measures_of_known_kernels():
     assert alignment(same, -same) == -1.0
     assert effective_rank(torch.diag(torch.tensor([1.0, 1.0, 0.0]))) == pytest.approx(2.0)
     assert effective_rank(torch.zeros(3, 3)) == 0.0
-    x, y = TINY.labelled_batch(0)
-    values = candidate_scores(FORWARD.uniform("zeroize"), TINY.config, x, y, seed=0)
+    values = candidate_scores(FORWARD.uniform("zeroize"), TINY.config, TINY.labelled_batches(0, 1), seed=0)
     assert all(math.isfinite(value) for value in values.values())
     assert values["gradient"] == 0.0  # no weights in the cells
 
@@ -102,6 +101,23 @@ def test_correlations_of_a_made_table():
     depth_right = 1 - 2 * 0.5 / 15  # of 15 pairs two are tied in depth, the others right
     assert best["right_minus_longest_path"].estimate == pytest.approx(1 - depth_right)
     assert worst["right_minus_longest_path"].estimate == pytest.approx(-depth_right)
+    assert best["without_errors"] == pytest.approx({"kendall_tau": 1.0, "ordered_right": 1.0})
+    depth = correlations(table, accuracy, resamples=20)[0]
+    assert depth["score"] == "longest path"
+    assert depth["without_errors"]["kendall_tau"] == pytest.approx(math.sqrt(13 / 15)) == depth["kendall_tau"].estimate
+
+
+def test_what_is_known_beyond_depth():
+    accuracy = np.array([80.0, 81, 82, 86, 87, 88, 84])
+    depth = np.array([0.0, 0, 0, 1, 1, 1, 2])
+    table = {"longest path": depth, "within": np.array([1.0, 2, 3, 1, 2, 3, 9]), "against": -accuracy}
+    rows = {row["score"]: row for row in correlations(table, accuracy, resamples=20)}
+    assert [rows["within"]["within_depth"][d].estimate for d in "01"] == pytest.approx([1.0, 1.0])
+    assert [rows["against"]["within_depth"][d].estimate for d in "01"] == pytest.approx([-1.0, -1.0])
+    assert rows["longest path"]["within_depth"] == {"0": None, "1": None, "2": None}
+    assert rows["within"]["within_depth"]["2"] is None  # one cell has no order
+    shares = {name: row["right_within_depth"].estimate for name, row in rows.items()}
+    assert shares == pytest.approx({"longest path": 0.5, "within": 1.0, "against": 0.0})
 
 
 def test_cross_validation_chooses_the_score_that_is_right():
@@ -183,7 +199,10 @@ def test_the_correlations_hold_figures_but_no_rows(tmp_path):
     stage = a_stage(tmp_path / "run")
     found = study_correlations(bench, TINY, seeds=[0], resamples=5, stage=stage)
     assert found["cells"]["at hand"] == len(stage.records("scores")) == 11
-    assert {row["score"] for row in found["all_cells"]} >= {"longest path", "sahd_batch", "swap_batch", "random"}
+    names = {row["score"] for row in found["all_cells"]}
+    assert names >= {"longest path", "sahd_batch", "swap_batch", "random", "zico", "hd_ncd", "swap_whole", "swap_large"}
+    assert "path, then swap" in names
+    assert all(row["within_depth"].keys() == found["all_cells"][0]["within_depth"].keys() for row in found["all_cells"])
     assert all(row[name].low <= row[name].high for row in found["all_cells"] for name in ("tau_a", "ordered_right"))
     assert "conv3x3~" not in json.dumps(plain(found))  # no cell, no row
 

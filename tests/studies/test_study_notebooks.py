@@ -51,6 +51,15 @@ def test_other_settings_and_unknown_studies_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.notebooks
+def test_images_that_are_not_there_are_named_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIGHTSNN_DATA", str(tmp_path))
+    given = {"run_dir": str(tmp_path / "run"), "study": "correlations"}
+    with pytest.raises(NotebookError, match=r"cifar10: no data_batch_1.*cifar-10-python\.tar\.gz"):
+        run_notebook(FOLDER / "scores.ipynb", output=tmp_path / "scores.ipynb", parameters=given, html=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.notebooks
 def test_memory_is_worked_out_and_measured(tmp_path: Path) -> None:
     given = {"quick": True, "batch_sizes": [2, 4]}
     check_outputs(run_notebook(FOLDER / "memory.ipynb", output=tmp_path / "memory.ipynb", parameters=given))

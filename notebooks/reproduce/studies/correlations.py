@@ -14,17 +14,22 @@ from lightsnn_kit.files import RunError
 from lightsnn_kit.lab.runs import Stage
 from lightsnn_kit.paths import balance
 from lightsnn_kit.spaces import SPACES, OpMask
+from studies.from_papers import apply_ncd, ncd_scores, regularised
 from studies.measures import Setting, Values, candidate_scores, kit_scores, score_records
 from studies.ranks import (
+    Interval,
+    Statistic,
     bootstrap,
     bootstrap_difference,
     has_trained,
     kendall_tau,
     kendall_tau_a,
     ordered_right,
+    ordered_right_within,
     precision_at_k,
     regret,
     spearman,
+    without_errors,
 )
 from studies.spikenas_bench import CHANCE, BenchCell
 
@@ -37,6 +42,14 @@ STRUCTURE: dict[str, Callable[[Cell], float]] = {
     "balanced": balance,
 }
 """Figures that need no network; −1 or −inf without a path."""
+STATISTICS: dict[str, Statistic] = {
+    "kendall_tau": kendall_tau,
+    "tau_a": kendall_tau_a,
+    "ordered_right": ordered_right,
+    "spearman": spearman,
+    "precision_at_10": lambda x, y: precision_at_k(x, y, k=min(10, len(x))),
+    "regret": regret,
+}
 
 
 def measure_cells(
@@ -46,10 +59,12 @@ def measure_cells(
 
     def scores(seed: int) -> Callable[[Cell], Values]:
         scorers = [setting.scorer(FORWARD, seed, bn=bn) for bn in ("batch", "running")]
-        x, y = setting.labelled_batch(seed)
+        masked = apply_ncd(setting.scorer(FORWARD, seed, engine="plain"), seed=seed)
+        batches = setting.labelled_batches(seed)
         return lambda cell: (
             kit_scores(scorers, OpMask.from_cell(cell, FORWARD))
-            | candidate_scores(cell, setting.config, x, y, seed=seed)
+            | ncd_scores(masked, OpMask.from_cell(cell, FORWARD))
+            | candidate_scores(cell, setting.config, batches, seed=seed)
         )
 
     return score_records(cells, seeds, scores, stage=stage)
@@ -68,38 +83,37 @@ def score_table(cells: Sequence[Cell], records: Sequence[Mapping], *, random_see
     return table | {name: np.array([rows[name][str(cell)] for cell in cells]) for name in rows}
 
 
-def _mean(score: np.ndarray) -> np.ndarray:
-    return score if score.ndim == 1 else score.mean(1)
-
-
 def correlations(
     table: Mapping[str, np.ndarray], accuracy: np.ndarray, *, resamples: int = 1000
 ) -> list[dict[str, object]]:
     """One row per score (its mean over seeds): how it orders, what it picks, how much better than depth; intervals.
 
-    ``kendall_tau`` is tau-b, which ties flatter; ``tau_a`` and ``ordered_right`` do not.
+    ``kendall_tau`` is tau-b, which ties flatter; ``tau_a`` and ``ordered_right`` do not. ``without_errors``: what a
+    score with as many ties reaches if it is never wrong. ``within_depth``: tau-b among the cells of one longest path,
+    None where the score or the accuracy is the same for all; ``right_within_depth``: pairs of these, all depths.
     """
-    depth, rows = table["longest path"], []
-    statistics = {
-        "kendall_tau": kendall_tau,
-        "tau_a": kendall_tau_a,
-        "ordered_right": ordered_right,
-        "spearman": spearman,
-        "precision_at_10": lambda x, y: precision_at_k(x, y, k=min(10, len(x))),
-        "regret": regret,
-    }
-    for name, values in table.items():
-        score = _mean(values)
-        found = {key: bootstrap(f, score, accuracy, resamples=resamples) for key, f in statistics.items()}
-        for key, statistic in (("tau", kendall_tau), ("right", ordered_right)):
-            gap = bootstrap_difference(statistic, (score, depth), accuracy, resamples=resamples)
-            found[f"{key}_minus_longest_path"] = gap
-        single = [kendall_tau(column, accuracy) for column in np.atleast_2d(values.T)]
-        within = {
-            str(d): kendall_tau(score[depth == d], accuracy[depth == d]) for d in range(1, 4) if (depth == d).sum() > 1
-        }
-        rows.append({"score": name, **found, "tau_by_seed": single, "tau_within_depth": within})
+    rows = [_row(name, values, table["longest path"], accuracy, resamples) for name, values in table.items()]
     return sorted(rows, key=lambda row: -row["kendall_tau"].estimate)
+
+
+def _row(name: str, values: np.ndarray, depth: np.ndarray, accuracy: np.ndarray, resamples: int) -> dict[str, object]:
+    score, found = values if values.ndim == 1 else values.mean(1), {}
+    for key, statistic in STATISTICS.items():
+        found[key] = bootstrap(statistic, score, accuracy, resamples=resamples)
+    for key, statistic in (("tau", kendall_tau), ("right", ordered_right)):
+        gap = bootstrap_difference(statistic, (score, depth), accuracy, resamples=resamples)
+        found[f"{key}_minus_longest_path"] = gap
+    best = {key: without_errors(STATISTICS[key], score, accuracy) for key in ("kendall_tau", "ordered_right")}
+    within = {str(int(d)): _tau_among(score[depth == d], accuracy[depth == d], resamples) for d in np.unique(depth)}
+    pairs = bootstrap(ordered_right_within, score, accuracy, groups=depth, resamples=resamples)
+    single = [kendall_tau(column, accuracy) for column in np.atleast_2d(values.T)]
+    more = {"without_errors": best, "within_depth": within, "right_within_depth": pairs, "tau_by_seed": single}
+    return {"score": name, **found, **more}
+
+
+def _tau_among(score: np.ndarray, accuracy: np.ndarray, resamples: int) -> Interval | None:
+    some = len(score) > 2 and len(np.unique(score)) > 1 and np.ptp(accuracy) > 0
+    return bootstrap(kendall_tau, score, accuracy, resamples=resamples) if some else None
 
 
 def sibling_means(ours: Sequence[BenchCell], all_cells: Sequence[BenchCell]) -> np.ndarray:
@@ -160,6 +174,9 @@ def study_correlations(
     cells, accuracy = [cell.cell for cell in ours], np.array([cell.accuracy for cell in ours])
     records = measure_cells(cells, setting, seeds=seeds, stage=stage)
     table, trained = score_table(cells, records), has_trained(accuracy, chance=CHANCE["CIFAR10"])
+    swap = table["swap_batch"]  # [cells, seeds]
+    table |= regularised(swap, table["parameters"], len(FORWARD.edges))
+    table["path, then swap"] = table["longest path"][:, None] + swap / (swap.max() + 1)  # a fraction breaks the ties
     alive = {name: values[trained] for name, values in table.items()}
     siblings = sibling_means(ours, bench)
     both = trained & ~np.isnan(siblings)

@@ -20,10 +20,11 @@ from lightsnn_kit.cells import Cell
 from lightsnn_kit.data import Splits, load, scoring_batches
 from lightsnn_kit.kernels import pattern_distances
 from lightsnn_kit.lab.runs import Stage
-from lightsnn_kit.networks import NetworkConfig, build_network, build_supernet
+from lightsnn_kit.networks import NetworkConfig, SpikingNetwork, build_network, build_supernet
 from lightsnn_kit.recording import record_spikes, scoring_mode
 from lightsnn_kit.scoring import Scorer, measure
 from lightsnn_kit.spaces import CellSpace, OpMask
+from studies.from_papers import whole_patterns, zico
 
 Values = dict[str, float]
 
@@ -32,7 +33,7 @@ Values = dict[str, float]
 class Setting:
     """The small network and the batch on which scores are taken."""
 
-    dataset: str = "fashion-mnist-small"
+    dataset: str = "cifar10"  # as the benchmark's accuracies
     width: int = 8
     batch_size: int = 32
     num_steps: int = 5
@@ -59,10 +60,10 @@ class Setting:
         batches = scoring_batches(self.splits.train, **sizes, seed=seed if images is None else images)
         return Scorer(supernet=build_supernet(space, self.config, seed=seed), batches=batches, **settings)
 
-    def labelled_batch(self, seed: int) -> tuple[Tensor, Tensor]:
-        """Samples [B, C, H, W] and labels [B] drawn with the seed."""
-        order = np.random.RandomState(seed).permutation(len(self.splits.train))[: self.batch_size]
-        return self.splits.train.batch(torch.from_numpy(order))
+    def labelled_batches(self, seed: int, count: int = 2) -> list[tuple[Tensor, Tensor]]:
+        """Batches of samples [B, C, H, W] and labels [B] drawn with the seed, no sample twice."""
+        order = np.random.RandomState(seed).permutation(len(self.splits.train))[: count * self.batch_size]
+        return [self.splits.train.batch(part) for part in torch.from_numpy(order).chunk(count)]
 
 
 def score_records(
@@ -103,28 +104,42 @@ def kit_scores(scorers: Sequence[Scorer], mask: OpMask) -> Values:
     return found
 
 
-def candidate_scores(cell: Cell, config: NetworkConfig, x: Tensor, y: Tensor, *, seed: int) -> Values:
+def candidate_scores(
+    cell: Cell, config: NetworkConfig, batches: Sequence[tuple[Tensor, Tensor]], *, seed: int
+) -> Values:
     """Scores of the discrete network of a cell, from one forward and one backward pass with batch statistics.
 
     ``alignment``: centred alignment (Cortes et al. 2012) of the spike-count kernel behind cell 2 with the labels'
     kernel; ``effective_rank``: exp of the entropy of that kernel's spectrum; ``pattern_hd``: log det of the mean
     normalised Hamming kernel behind cell 1, + 1e-3 on the diagonal; ``gradient``: norm of the cross-entropy's gradient
-    in the cells' weights, through the surrogate; ``snip``: Σ |weight · gradient| of all layers (Lee et al. 2019).
+    in the cells' weights, through the surrogate; ``snip``: Σ |weight · gradient| of all layers (Lee et al. 2019);
+    ``swap_whole``: different patterns of the whole network. With more batches than one also ``zico``, from all.
     """
     network = build_network(cell, config, seed=seed)
-    with scoring_mode(network, "batch"), record_spikes(network) as spikes:
-        F.cross_entropy(network(x), y).backward()
+    with scoring_mode(network, "batch"):
+        with record_spikes(network) as spikes:
+            gradients = [_gradients(network, *batches[0])]
+        gradients += [_gradients(network, *batch) for batch in batches[1:]]
     counts = spikes["last.1"].sum(0, dtype=torch.float64).flatten(1)  # [B, N]
-    kernel = _centred(counts @ counts.T)
-    weights = [(name, p) for name, p in network.named_parameters() if p.dim() > 1 and p.grad is not None]
-    in_cells = [p.grad.square().sum() for name, p in weights if name.startswith("cell")]
-    return {
-        "alignment": alignment(kernel, _centred((y[:, None] == y).double())),
+    kernel, labels = _centred(counts @ counts.T), batches[0][1]
+    first, weights = gradients[0], dict(network.named_parameters())
+    in_cells = [gradient.square().sum() for name, gradient in first.items() if name.startswith("cell")]
+    found = {
+        "alignment": alignment(kernel, _centred((labels[:, None] == labels).double())),
         "effective_rank": effective_rank(kernel),
         "pattern_hd": _pattern_hd(spikes["down.1"]),
         "gradient": float(torch.stack(in_cells).sum().sqrt()) if in_cells else 0.0,
-        "snip": float(sum((p.grad * p).abs().sum() for _, p in weights).detach()),
+        "snip": float(sum((gradient * weights[name]).abs().sum() for name, gradient in first.items()).detach()),
+        "swap_whole": whole_patterns(spikes.values()),
     }
+    return found | ({"zico": zico(gradients)} if len(gradients) > 1 else {})
+
+
+def _gradients(network: SpikingNetwork, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+    """The cross-entropy's gradient in every weight of a convolution or linear layer, through the surrogate."""
+    network.zero_grad(set_to_none=True)
+    F.cross_entropy(network(x), y).backward()
+    return {name: p.grad for name, p in network.named_parameters() if p.dim() > 1 and p.grad is not None}
 
 
 def _centred(kernel: Tensor) -> Tensor:

@@ -34,6 +34,14 @@ SCORES = {
     "alignment": "alignment with the labels' kernel",
     "gradient": "gradient norm",
     "snip": "SNIP",
+    "zico": "ZiCo",
+    "swap_whole": "different patterns of the whole network",
+    "swap_middle": "SWAP × size, middle sizes preferred",
+    "swap_large": "SWAP × size, large ones preferred",
+    "path, then swap": "longest path, among equals different patterns (SWAP)",
+    "sahd_ncd": "SAHD with NCD",
+    "hd_ncd": "HD with NCD",
+    "swap_ncd": "different patterns (SWAP) with NCD",
 }
 
 
@@ -106,17 +114,49 @@ def demo_table(rows: Sequence[Mapping[str, object]]) -> str:
 
 
 def tau_table(rows: Sequence[Mapping[str, object]]) -> str:
-    """Kendall's tau of scores with accuracy; tau-a and pairs ordered right, too, where the file has them."""
+    """Kendall's tau of scores with accuracy; its limit, tau-a and pairs ordered right, too, where the file has them."""
     head, more = ["score of an untrained cell", "tau with trained accuracy", "95 % interval"], {}
+    limited = all("without_errors" in row for row in rows)
     if all("ordered_right" in row for row in rows):
         more = {"tau_a": "tau-a", "ordered_right": "pairs ordered right, ties half"}
     lines = []
     for row in rows:
-        tau, rest = row["kendall_tau"], (row[key] for key in more)
-        texts = [f"{number(one['estimate'])} ({number(one['low'])} to {number(one['high'])})" for one in rest]
-        name, span = SCORES.get(row["score"], f"`{row['score']}`"), interval(tau["low"], tau["high"])
-        lines.append([name, number(tau["estimate"]), span, *texts])
-    return table([*head, *more.values()], lines)
+        tau, texts = row["kendall_tau"], [_with_interval(row[key]) for key in more]
+        limit = [number(row["without_errors"]["kendall_tau"])] if limited else []
+        lines.append([_named(row), number(tau["estimate"]), interval(tau["low"], tau["high"]), *limit, *texts])
+    return table([*head, *["limit of tau by ties"] * limited, *more.values()], lines)
+
+
+def _named(row: Mapping[str, object]) -> str:
+    return SCORES.get(row["score"], f"`{row['score']}`")
+
+
+def _with_interval(one: Mapping[str, float] | None) -> str:
+    return "–" if one is None else f"{number(one['estimate'])} ({number(one['low'])} to {number(one['high'])})"
+
+
+def within_table(study: Mapping[str, object]) -> str:
+    """Order among cells of one longest path: tau-b by depth, pairs ordered right of all depths.
+
+    ● marks shares whose interval holds no one half.
+    """
+    rows = [row for row in study["trained_cells"] if "within_depth" in row]
+    if not rows:
+        return "(not in this file)"
+    rows = sorted(rows, key=lambda row: -row["right_within_depth"]["estimate"])
+    groups, lines = study["accuracy_by_longest_path"], []
+    for row in rows:
+        right = row["right_within_depth"]
+        share = _with_interval(right) + " ●" * (not right["low"] <= 0.5 <= right["high"])
+        lines.append([_named(row), share, *(_with_interval(row["within_depth"].get(depth)) for depth in groups)])
+    head = [f"tau, depth {depth} ({group['cells']} cells)" for depth, group in groups.items()]
+    return table(["score of an untrained cell", "pairs of equal depth ordered right, ties half", *head], lines)
+
+
+def limit_by_ties(study: Mapping[str, object], name: str = "longest path") -> str:
+    """The highest tau-b that a score with as many ties can have on these accuracies; a dash in older files."""
+    row = next(row for row in study["trained_cells"] if row["score"] == name)
+    return number(row.get("without_errors", {}).get("kendall_tau"))
 
 
 def searches_table(rows: Sequence[Mapping[str, object]]) -> str:
@@ -180,7 +220,10 @@ def page() -> str:
         "differences": differences_table(parts),
         "demo": demo_table(gather(*sorted(RESULTS.glob("demo*.json"), key=lambda path: path.stem))),
         "correlations": tau_table(stored["correlations"]["trained_cells"]),
-        "cifar10": tau_table(stored["correlations_cifar10"]["trained_cells"]),
+        "limit": limit_by_ties(stored["correlations"]),
+        "within": within_table(stored["correlations"]),
+        "images": tau_table(stored["correlations_fashion"]["trained_cells"]),
+        "images_within": within_table(stored["correlations_fashion"]),
         "searches": searches_table(stored["searches"]["searches"]),
         "motion": tau_table(sets["motion-dvs"]["all_cells"]),
         "later": tau_table(sets["motion-dvs"]["later_cells"][:1]),

@@ -76,11 +76,11 @@ def _deepest_by(name: str, *, draws: int = 1) -> Search:
     def search(setting: Setting, seed: int) -> tuple[Cell, int]:
         cells, total = lightest_deepest(), 0.0
         for draw in range(draws * seed, draws * (seed + 1)):
-            scorers, (x, y) = [setting.scorer(FORWARD, draw)], setting.labelled_batch(draw)
+            scorers, batches = [setting.scorer(FORWARD, draw)], setting.labelled_batches(draw, 1)
             if name.endswith("_batch"):
                 values = [kit_scores(scorers, OpMask.from_cell(cell, FORWARD))[name] for cell in cells]
             else:
-                values = [candidate_scores(cell, setting.config, x, y, seed=draw)[name] for cell in cells]
+                values = [candidate_scores(cell, setting.config, batches, seed=draw)[name] for cell in cells]
             total = total + np.array(values)
         return cells[int(np.argmax(total))], draws * len(cells)
 
