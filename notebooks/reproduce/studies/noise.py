@@ -6,8 +6,9 @@ What differs in rounding alone is no property of a cell: a difference between me
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
@@ -17,10 +18,19 @@ from lightsnn_kit.lab.presets import Preset
 from lightsnn_kit.lab.runs import RunFolder, Stage
 from studies.trained_cells import SameData
 
+
+@contextmanager
+def _without_onednn() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch 2.13 tells of TF32 on GPUs that are not there
+        with torch.backends.mkldnn.flags(enabled=False):
+            yield
+
+
 ORDERS: dict[str, tuple[dict[str, object], Callable[[], AbstractContextManager]]] = {
     "as usual": ({}, nullcontext),
     "contiguous": ({"channels_last": "off"}, nullcontext),
-    "without oneDNN": ({}, lambda: torch.backends.mkldnn.flags(enabled=False)),
+    "without oneDNN": ({}, _without_onednn),
 }
 """Ways to compute the same training: changes of its settings, and what it runs within. Sums change their order."""
 

@@ -6,16 +6,20 @@ too, are made by rule: an interval that holds 0 tells nothing apart.
 
 from __future__ import annotations
 
+import statistics
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 
 from lightsnn_kit.files import project_root, read_json
-from lightsnn_kit.lab.results import Estimate, by_method, estimate, gather, paired
+from lightsnn_kit.lab.comparisons import compare
+from lightsnn_kit.lab.results import Estimate, by_method, estimate, gather
 from lightsnn_kit.methods import METHODS
 
 RESULTS = project_root() / "data" / "results"
 PRESETS = ("motion-dvs", "fashion-mnist-small")
+REAL = ("cifar10-small", "n-mnist", "braille")
 ALONE = (("lightsnn", "lightsnn-cut"), ("residual-feedback", "residual"), ("balanced-recurrent", "balanced"))
 SCORES = {
     "longest path": "convolutions on the longest path",
@@ -89,15 +93,98 @@ def methods_table(parts: Mapping[str, list]) -> str:
 
 
 def differences_table(parts: Mapping[str, list]) -> str:
-    """Differences seed by seed: pairs that differ in feedback alone, then LightSNN's search and all others."""
+    """Pairs that differ in feedback alone, then LightSNN's search and all others; p corrected within each preset."""
     lines = []
     for name, rows in parts.items():
         others = [("lightsnn", other) for other in by_method(rows) if other not in ("lightsnn", "lightsnn-cut")]
-        for first, second in (*ALONE, *others):
-            gap = paired(rows, first, second)
-            span = interval(100 * gap.low, 100 * gap.high, 1)
-            lines.append([f"`{name}`", f"{first} − {second}", number(100 * gap.mean, 1, sign=True), span])
-    return table(["preset", "difference", "points of accuracy", "95 % interval"], lines)
+        for one in compare(rows, (*ALONE, *others)):
+            span = interval(100 * one.low, 100 * one.high, 1)
+            counts = f"{one.seeds}, {one.images or '–'}"
+            figures = [counts, number(100 * one.mean, 1, sign=True), span, number(one.corrected, 3)]
+            lines.append([f"`{name}`", f"{one.first} − {one.second}", *figures])
+    return table(
+        ["preset", "difference", "seeds, images", "points of accuracy", "95 % interval", "p, corrected"], lines
+    )
+
+
+def beaten_by(rows: Sequence[Mapping[str, object]]) -> dict[str, list[str]]:
+    """For each method the methods that are better on this preset, all pairs compared and corrected for their number."""
+    methods = list(by_method(rows))
+    found: dict[str, list[str]] = {method: [] for method in methods}
+    for one in compare(rows, list(combinations(methods, 2))):
+        if one.decided:
+            worse, better = (one.second, one.first) if one.mean > 0 else (one.first, one.second)
+            found[worse].append(better)
+    return found
+
+
+def real_table(rows: Sequence[Mapping[str, object]]) -> str:
+    """Accuracy and cost of every method on one preset, the best mean first, and which methods are better."""
+    beaten, lines = beaten_by(rows), []
+    groups = sorted(by_method(rows).items(), key=lambda item: -estimate(item[1], "test_accuracy").mean)
+    for method, group in groups:
+        cost = [estimate(group, key).text(factor=f) for key, f in (("convs", 1), ("synops", 1e-3), ("energy_pj", 1e-3))]
+        better = ", ".join(f"`{other}`" for other in beaten[method]) or "none"
+        lines.append([f"`{method}`", estimate(group, "test_accuracy").text(factor=100), *cost, better])
+    head = ["method", "test accuracy (%)", "convolutions", "SynOps (k)", "energy (nJ)", "told to be worse than"]
+    return table(head, lines)
+
+
+def unbeaten(parts: Mapping[str, list]) -> list[str]:
+    """The methods that were run on all presets, and than which none is better on any of them."""
+    found = [beaten_by(rows) for rows in parts.values()]
+    return [method for method in found[0] if all(method in one and not one[method] for one in found)]
+
+
+def recommendation(parts: Mapping[str, list]) -> str:
+    """What the rows say by rule: methods that none beats, those of them that cost no more, and who beats LightSNN's."""
+    names = ", ".join(f"`{name}`" for name in parts)
+    found = unbeaten(parts)
+    lines = [f"- On none of {names} is any method told to be better than: {_listed(found)}."]
+    for name, rows in parts.items():
+        better = beaten_by(rows).get("lightsnn", [])
+        lines.append(f"- `{name}`: better than `lightsnn` is {_listed(better)}.")
+        groups, ours = by_method(rows), estimate(by_method(rows)["lightsnn"], "synops").mean
+        cheaper = [m for m in found if m != "lightsnn" and estimate(groups[m], "synops").mean <= ours]
+        lines.append(f"  Of those never beaten, with no more SynOps than `lightsnn`: {_listed(cheaper)}.")
+    return "\n".join(lines)
+
+
+def _listed(methods: Iterable[str]) -> str:
+    return ", ".join(f"`{method}`" for method in methods) or "none"
+
+
+def paper_search_table(study: Mapping[str, object]) -> str:
+    """What LightSNN's search takes and chooses at the paper's size, and single scores of the random search."""
+    lines = []
+    for row in (*study["pruning"], *study["random"]):
+        seconds = [number(row["search_seconds"], 0), number(row["score_seconds_median"], 1)]
+        counts = [str(row[name]) for name in ("convs", "feedback_edges", "longest_conv_path")]
+        margins = [decision["margin"] for decision in row.get("decisions", ())]
+        middle = number(statistics.median(margins)) if margins else "–"
+        lines.append([f"`{row['method']}`", str(row["seed"]), str(row["evaluations"]), *seconds, *counts, middle])
+    head = ["search", "seed", "scores", "all (s)", "one score (s)", "convolutions", "fed back", "longest path"]
+    return table([*head, "median margin"], lines)
+
+
+def noise_table(studies: Mapping[str, Mapping]) -> str:
+    """How far one cell's trainings spread, over seeds and over orders of summation."""
+    lines = []
+    for name, study in studies.items():
+        for what in ("seeds", "orders"):
+            one = study[what]
+            count = sum(row["order"] == "as usual" for row in study["rows"]) if what == "seeds" else 3
+            figures = [number(100 * one[key], 1) for key in ("sd", "range", "answers_changed")]
+            lines.append([f"`{name}`", f"{count} {what}", *figures, f"{one['told_apart']} of {count - 1}"])
+    head = [
+        "preset",
+        "trainings",
+        "sd (points)",
+        "range (points)",
+        "answers changed (%)",
+        "told apart by McNemar's test",
+    ]
+    return table(head, lines)
 
 
 def demo_table(rows: Sequence[Mapping[str, object]]) -> str:
@@ -213,11 +300,20 @@ def page() -> str:
     """The whole page."""
     stored = {path.stem.removeprefix("score_"): read_json(path) for path in RESULTS.glob("*.json")}
     parts = {name: gather(RESULTS / f"{name}.json") for name in PRESETS}
+    real = {name: gather(RESULTS / f"{name}.json") for name in REAL}
+    paper = stored["paper_search"]
     sets, bench = stored["trained_cells"]["sets"], bench_tables(stored["bench"])
     machine = stored["bench"]["machine"]["provenance"]
     blocks = {
         "methods": methods_table(parts),
         "differences": differences_table(parts),
+        "real": "\n\n".join(f"### `{name}`\n\n{real_table(rows)}" for name, rows in real.items()),
+        "real-differences": differences_table(real),
+        "recommendation": recommendation(real),
+        "noise": noise_table({name: stored[f"noise_{name}"] for name in REAL}),
+        "paper-search": paper_search_table(paper),
+        "paper-agreement": ", ".join(f"{one['same_edges']:.0%}" for one in paper["agreement"]),
+        "paper-times": number(paper["extrapolated"]["seconds"], 0),
         "demo": demo_table(gather(*sorted(RESULTS.glob("demo*.json"), key=lambda path: path.stem))),
         "correlations": tau_table(stored["correlations"]["trained_cells"]),
         "limit": limit_by_ties(stored["correlations"]),
