@@ -68,8 +68,8 @@ def evolve(
     The first generation is drawn as random search draws. Then: parents by binary tournament, uniform crossover, and
     each gene drawn anew with probability 1 / (number of genes); the best of parents and children live on (NSGA-II: by
     rank of non-dominance, then crowding distance). A child that was scored before is dropped, and where ten rounds of
-    mating breed too few new ones, random cells join. The search ends early only when all cells are scored. Any cell that
-    is alive comes before a dead one (−inf); cells without a path are not scored (``keep_path``).
+    mating breed too few new ones, random cells join. The search ends early only when all cells are scored. Any live
+    cell comes before a dead one (−inf); cells without a path are not scored (``keep_path``).
 
     ``score``: a score, or one for each T to choose from, which makes T a gene. Scores of different T are compared as
     they are: ``across_steps`` makes scores that can be compared. ``ValueError`` if the budget is no positive integer,

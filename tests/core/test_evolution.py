@@ -109,11 +109,8 @@ def test_the_first_generation_is_that_of_random_search() -> None:
 @pytest.mark.parametrize(("space", "count"), [(SMALL, 22), (FIVE, 116), (FORWARD, 662)])
 def test_a_search_of_all_cells_ends_and_finds_the_best_and_the_whole_front(space: CellSpace, count: int) -> None:
     cells = with_path(space)
-    masks = [OpMask.from_cell(cell, space) for cell in cells]
-    every = [
-        Point(i, cell, depth(m), num_weights(m), num_weights(m))
-        for i, (cell, m) in enumerate(zip(cells, masks, strict=True))
-    ]
+    weights = [num_weights(OpMask.from_cell(cell, space)) for cell in cells]
+    every = [Point(i, cell, balance(cell), w, w) for i, (cell, w) in enumerate(zip(cells, weights, strict=True))]
     for objectives in (("score",), ALL):
         points = run(space, depth, *objectives, budget=5000)
         assert len(points) == len(cells) == count

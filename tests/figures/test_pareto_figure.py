@@ -67,7 +67,7 @@ def test_the_table_holds_what_is_drawn(tmp_path: Path) -> None:
     assert {Cell.parse(row["cell"]) for row in rows} == {CELL}
     assert {row["num_steps"] for row in rows} == {""}
     before = path.read_bytes()
-    with pytest.raises(RunExistsError, match="front.csv exists"):
+    with pytest.raises(RunExistsError, match=r"front\.csv exists"):
         figures.write_pareto_csv(path, POINTS[:1], [])
     assert path.read_bytes() == before
     figures.write_pareto_csv(path, POINTS[:1], [], replace=True)
