@@ -88,11 +88,12 @@ def evolve(
     if not wave:
         raise ValueError(f"no cell of {space} has a path from input to output.")
     while wave:
-        points = _score_wave(cells, scores, wave, settings, executor)
-        yield from (Point(index + i, *each) for i, each in enumerate(points))
+        found = _score_wave(cells, scores, wave, settings, executor)
+        points = [Point(index + place, *each) for place, each in enumerate(found)]
+        yield from points
         index += len(wave)
         breeder = breeder or _Breeder(cells, settings, len(wave))
-        wave = breeder.next_wave([Point(0, *each) for each in points], wave, min(size, budget - index))
+        wave = breeder.next_wave(points, wave, min(size, budget - index))
 
 
 def _by_steps(score: Score | Mapping[int, Score]) -> dict[int | None, Score]:
@@ -118,8 +119,9 @@ class _Cells:
         return Cell(self.space.num_nodes, tuple(self.space.ops[gene] for gene in genome[:-1]))
 
     def is_new(self, genome: Genome) -> bool:
-        pathless = self.keep_path and self.cell(genome).conv_path_lengths() is None
-        return genome not in self.known and not pathless
+        if genome in self.known:
+            return False
+        return not self.keep_path or self.cell(genome).conv_path_lengths() is not None
 
     def draw(self, count: int) -> list[Genome]:
         """New genomes, uniformly at random; fewer than ``count`` only if no more are left."""
@@ -205,6 +207,7 @@ class _Breeder:
         told = Population.new(X=np.array(wave, dtype=object))
         values = np.where(dead, 0.0, values)  # no −inf among what is subtracted
         Evaluator().eval(StaticProblem(self.problem, F=values, G=dead), told)
+        self.algorithm.termination.force_termination = False  # as it is after a mating without a new child
         self.algorithm.tell(told)
         self.algorithm.n_offsprings = size
         children = genomes(self.algorithm.ask())

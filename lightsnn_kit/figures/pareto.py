@@ -38,8 +38,8 @@ def pareto_scatter(
 
     >>> points = [{"index": i, "cell": "|skip~0|", "score": s, "synops": 1e3 * s} for i, s in enumerate((1.0, 2.0))]
     >>> fig = pareto_scatter(points, points[:1])
-    >>> [(trace.name, list(trace.x)) for trace in fig.data]
-    [('other cells', [2.0]), ('front', [1.0])]
+    >>> [(trace.name, float(trace.x[0])) for trace in fig.data]
+    [('other cells', 2.0), ('front', 1.0)]
     """
     colours, points = theme_of(theme), list(points)
     if cost not in _COSTS:
