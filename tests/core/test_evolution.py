@@ -131,7 +131,7 @@ def test_a_search_goes_on_where_no_child_is_new(population: int, objectives: tup
 
 
 def test_a_fifth_of_the_cells_are_enough() -> None:
-    """The best of 729 cells by 120 scores, for nine seeds of ten; drawing 120 at random would find it for one or two."""
+    """The best of 729 cells by 120 scores, for nine seeds of ten; 120 random ones hold it for one or two."""
     best = max(map(balance, FORWARD))
     found = [choose("evolution", FORWARD, score=depth, seed=seed, budget=120).score == best for seed in range(10)]
     assert sum(found) >= 9
