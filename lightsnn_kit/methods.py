@@ -19,6 +19,8 @@ import numpy as np
 
 from .cells import Cell, Edge, Op
 from .checks import unknown, whole
+from .evolution import Evolution, evolve
+from .pareto import OBJECTIVES, num_weights, pick
 from .paths import rank_cells
 from .search import PruneStep, Score, prune_search, random_search
 from .spaces import PUBLISHED_CELLS, CellSpace, OpMask, as_space
@@ -45,8 +47,8 @@ class Request:
     space: CellSpace
     score: Score
     rng: np.random.Generator
-    budget: int  # cells that a random search draws; how many scores pruning takes follows from the space
-    keep_path: bool = True  # False: pruning may cut every path from input to output, as the released code does
+    budget: int  # scores that a random or genetic search takes; how many scores pruning takes follows from the space
+    keep_path: bool = True  # False: pruning may cut, and breeding lack, a path to the output, as the released code does
     executor: Executor | None = None
     on_step: Callable[[PruneStep], object] = lambda step: None  # is handed each round of pruning
 
@@ -97,22 +99,20 @@ def _best_of(request: Request, *, snasnet_rules: bool) -> Found:
     return Found(best.cell, best.score, request.budget)
 
 
+def _bred(request: Request, *objectives: str) -> Found:
+    settings = Evolution(objectives=objectives, keep_path=request.keep_path)
+    options = {"budget": request.budget, "rng": request.rng, "executor": request.executor}
+    points = list(evolve(request.space, request.score, settings, **options))
+    picked = pick(points, objectives)
+    return Found(picked.cell, picked.score, len(points))
+
+
 def _random(request: Request) -> Found:
     if all(op is Op.ZEROIZE for op in request.space.ops):
         raise ValueError("no cell of a space of zeroize alone has a path from input to output.")
     while (cell := request.space.sample(request.rng)).conv_path_lengths() is None:
         pass
     return Found(cell)
-
-
-def num_weights(mask: OpMask) -> float:
-    """Convolution weights of a one-op mask's live edges, in units of C²: 9 of a 3x3 and 1 of a 1x1 convolution.
-
-    >>> num_weights(OpMask.from_cell(Cell.parse("|conv3x3~0|+|zeroize~0|conv1x1~1|")))
-    10.0
-    """
-    cell = mask.to_cell()
-    return float(sum({Op.CONV3X3: 9, Op.CONV1X1: 1}.get(cell.op(edge), 0) for edge in cell.live_edges))
 
 
 def _most_parameters(request: Request) -> Found:
@@ -153,6 +153,14 @@ METHODS: dict[str, Method] = {
     "random-search": Method(
         lambda request: _best_of(request, snasnet_rules=False), "the best-scored of uniformly random cells", True
     ),
+    "evolution": Method(
+        lambda request: _bred(request, "score"), "a genetic search for the best score, by as many scores", True
+    ),
+    "nsga2": Method(
+        lambda request: _bred(request, *OBJECTIVES),
+        "NSGA-II, score against SynOps and weights: of the best tenth by score the cell with the fewest SynOps",
+        True,
+    ),
     "balanced": Method(
         lambda request: _balanced(request, recurrent=False), "deepest, lightest, most direct cell by its paths"
     ),
@@ -184,9 +192,9 @@ def choose(
     """The cell that a method chooses in a space (or the space of a name).
 
     ``score``: any callable ``OpMask -> float`` such as a ``Scorer``, for methods that score networks. ``seed``: of what
-    is drawn, by ``default_rng((seed, 5))``. ``budget``: cells that a random search draws (SNASNet: 5000). ``options``:
-    ``keep_path``, ``executor``, ``on_step`` of ``Request``. ``ValueError`` for an unknown name, a budget below 1, or a
-    missing score.
+    is drawn, by ``default_rng((seed, 5))``. ``budget``: scores of a random or genetic search (SNASNet: 5000).
+    ``options``: ``keep_path``, ``executor``, ``on_step`` of ``Request``. ``ValueError`` for an unknown name, a budget
+    below 1, or a missing score.
 
     >>> chosen = choose("lightsnn", "lightsnn-forward", score=lambda mask: float(mask.num_conv_ops))
     >>> chosen.cell.num_convs, chosen.score, chosen.evaluations

@@ -11,6 +11,7 @@ from dataclasses import asdict, fields
 
 from .cells import Edge, as_op, as_ops, tie_rank
 from .checks import shown, whole
+from .pareto import Point, num_weights
 from .search import Decision, PruneStep
 from .spaces import CellSpace, OpMask
 
@@ -22,6 +23,29 @@ def mask_key(mask: OpMask) -> str:
     '02 012'
     """
     return " ".join("".join(str(mask.space.ops.index(op)) for op in ops) for ops in mask.alive)
+
+
+def read_points(rows: Iterable[Mapping[str, object]], space: CellSpace) -> tuple[Point, ...]:
+    """The scored cells of a genetic or random search, from the rows of its ``scores.jsonl``; ``space``: the searched.
+
+    Where a row has no SynOps, they are the live weights, as in ``Point``. ``ValueError`` for rows that are none of one.
+
+    >>> space = CellSpace(("zeroize", "skip", "conv3x3"), 3, backward=False)
+    >>> [point] = read_points([{"index": 0, "mask": "2 0 2", "score": -1.5, "synops": 40.0}], space)
+    >>> str(point.cell), point.score, point.synops, point.weights
+    ('|conv3x3~0|+|zeroize~0|conv3x3~1|', -1.5, 40.0, 18.0)
+    """
+    points, rows = [], list(rows)
+    for row in rows:
+        try:
+            mask = OpMask(space, tuple(tuple(space.ops[int(place)] for place in edge) for edge in row["mask"].split()))
+            cell, weights = mask.to_cell(), num_weights(mask)
+            figures = _score(row["score"]), _score(row.get("synops", weights)), weights
+            points.append(Point(whole("index", row["index"], low=0), cell, *figures))
+        except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+            why = f"{type(error).__name__}: {error}"
+            raise ValueError(f"expected rows of scored cells of this space ({why}), got {shown(row)}.") from None
+    return tuple(points)
 
 
 def step_record(step: PruneStep) -> dict[str, object]:

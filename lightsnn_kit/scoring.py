@@ -15,6 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -111,6 +112,16 @@ class Scorer:
 
     def __call__(self, mask: OpMask) -> float:
         return PROXIES[self.config.proxy](self, mask)
+
+    def with_synops(self, mask: OpMask) -> tuple[float, float]:
+        """The score of a cell's mask and its ``energy.estimate_synops`` (mean of the batches), from the same passes."""
+        from .energy import estimate_synops
+
+        passes = self.statistics(mask, patterns=self.config.proxy == "swap")
+        taken = SimpleNamespace(supernet=self.supernet, config=self.config, statistics=lambda *_, **options: passes)
+        options = {"feedback": self.config.feedback}
+        synops = [estimate_synops(self.supernet, mask, one, **options) for one in passes]
+        return PROXIES[self.config.proxy](taken, mask), float(np.mean(synops))
 
     def statistics(self, mask: OpMask, *, patterns: bool = False) -> tuple[SpikeStatistics, ...]:
         """The spike statistics of a mask, one per batch; with ``patterns`` different columns are counted, too."""
@@ -258,6 +269,13 @@ def _end_with_parent() -> None:
 
 def _worker_score(mask: OpMask) -> float:
     return _worker_scorer(mask)
+
+
+def _worker_with_synops(mask: OpMask) -> tuple[float, float]:
+    return _worker_scorer.with_synops(mask)
+
+
+_worker_score.with_synops = _worker_with_synops  # what a search asks for where it weighs SynOps, too
 
 
 class _Workers(Executor):

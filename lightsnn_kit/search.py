@@ -118,7 +118,12 @@ class ScoredCell:
 
 
 def _evaluate(score: Score, masks: Iterable[OpMask], executor: Executor | None) -> list[float]:
-    values = [float(value) for value in (executor.map if executor else map)(score, masks)]
+    return check_scores((executor.map if executor else map)(score, masks))
+
+
+def check_scores(values: Iterable[object]) -> list[float]:
+    """What a score returned, as floats; ``ValueError`` for NaN."""
+    values = [float(value) for value in values]
     if any(math.isnan(value) for value in values):
         raise ValueError("the score returned NaN; expected a number or -inf for a candidate that is dead.")
     return values

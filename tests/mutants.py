@@ -26,6 +26,8 @@ TESTS = {
     "search": "core/search core/golden",
     "paths": "core/paths core/methods core/golden",
     "methods": "core/methods core/golden",
+    "evolution": "core/evolution core/methods core/golden",
+    "pareto": "core/evolution core/methods core/golden",
     "kernels": "core/scoring core/golden fast/engine",
     "exact": "core/scoring fast/engine core/golden",
     "recording": "core/scoring core/golden",

@@ -56,7 +56,7 @@ def test_constraints_lie_within_the_bounds(project: dict) -> None:
     low, high = re.search(r"torch>=([\d.]+),<([\d.]+)", " ".join(project["project"]["dependencies"])).groups()
     numbers = [tuple(map(int, version.split("."))) for version in (low, pins["torch"], high)]
     assert numbers == sorted(numbers)
-    assert set(pins) == {"torch", "torchvision", "torchaudio"}
+    assert set(pins) == {"torch", "torchvision", "torchaudio", "pymoo"}
 
 
 def test_each_dependency_has_a_reason() -> None:
@@ -97,14 +97,14 @@ def test_ci_is_executable_and_runs_the_test_command() -> None:
 
 BASE = {"checks", "files", "locks"}  # small helpers on the standard library alone, which every door may use
 CORE = {"cells", "spaces", "kernels", "layers", "recording", "exact", "networks", "scoring", "search", "records"}
-CORE |= {"paths", "methods", "training", "checkpoints", "energy", "notation"}
+CORE |= {"paths", "methods", "evolution", "pareto", "training", "checkpoints", "energy", "notation"}
 FOLDERS = ("fast", "data", "lab", "figures", "widgets")
 
 # Door -> (doors it may import, packages it may import at its top, packages inside functions only). ``core``, ``base``
 # and ``top`` are the modules of no folder. ``fast: scoring layers`` grants it to (or of) the modules named alone.
 DOORS = {
     "base": ("", "", ""),
-    "core": ("base fast: scoring layers data: training", "numpy torch spikingjelly", "networkx scipy"),
+    "core": ("base fast: scoring layers data: training", "numpy torch spikingjelly", "networkx scipy pymoo"),
     "fast": ("core", "numpy torch numba llvmlite", ""),
     "data": ("base", "numpy torch", "sklearn tonic pooch psutil platformdirs PIL tqdm"),
     "figures": ("base core: cells spaces lab: lab.results", "numpy plotly", ""),
@@ -121,6 +121,8 @@ LIGHT = {
     "records": "",
     "paths": "",
     "methods": "numpy",
+    "evolution": "numpy pymoo",
+    "pareto": "numpy pymoo",
     "fast.plan": "",
     "lab.runs": "",
     "lab.jobs": "",

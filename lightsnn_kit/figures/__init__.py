@@ -15,6 +15,7 @@ from plotly.subplots import make_subplots
 from .cells import cell_graph, prune_trace
 from .kernels import eigenvalue_spectrum, kernel_heatmap, kernel_panels
 from .neurons import membrane_trace, rate_curve, surrogate_gradient
+from .pareto import pareto_scatter, write_pareto_csv
 from .pruning import margin_noise, prune_round
 from .runs import record_curves, runs_scatter
 from .spikes import input_images, rate_histogram, spike_maps
@@ -37,6 +38,7 @@ from .style import (
 
 __all__ = ["OP_COLOURS", "OP_SYMBOLS", "THEMES", "cell_graph", "compare_networks", "eigenvalue_spectrum"]
 __all__ += ["firing_rates", "input_images", "kernel_heatmap", "kernel_panels", "margin_noise", "membrane_trace"]
+__all__ += ["pareto_scatter", "write_pareto_csv"]
 __all__ += ["prune_round", "prune_trace", "rate_curve", "rate_histogram", "record_curves", "runs_scatter"]
 __all__ += ["spike_maps", "spike_raster", "surrogate_gradient", "template"]
 

@@ -41,6 +41,14 @@ class RecordedScore:
         self._scorer: Scorer | None = None
 
     def __call__(self, mask: OpMask) -> float:
+        """The score, recorded or read back."""
+        return self._take(mask, ("score",))[0]
+
+    def with_synops(self, mask: OpMask) -> tuple[float, float]:
+        """As `Scorer.with_synops`: both stand in one record."""
+        return self._take(mask, ("score", "synops"))
+
+    def _take(self, mask: OpMask, names: tuple[str, ...]) -> tuple[float, ...]:
         index, self.index = self.index, self.index + 1
         if index < len(self.earlier):
             earlier = self.earlier[index]
@@ -52,16 +60,17 @@ class RecordedScore:
             if not self.preset.scoring.reset:
                 self._replayed.append(mask)
             with reading(f"score {index} in {self.stage.path}"):
-                return float(earlier["score"])
+                return tuple(float(earlier[name]) for name in names)
         self._restore_membranes()
         started = time.perf_counter()
         scorer = self.scorer(mask.space, index)
         built = time.perf_counter()
-        value = scorer(mask)
+        values = scorer.with_synops(mask) if "synops" in names else (scorer(mask),)
         seconds = {"build_seconds": built - started, "seconds": time.perf_counter() - built}
         if self.stage:
-            self.stage.append("scores", {"index": index, "mask": mask_key(mask), "score": value, **seconds})
-        return value
+            found = dict(zip(names, values, strict=True))
+            self.stage.append("scores", {"index": index, "mask": mask_key(mask)} | found | seconds)
+        return values
 
     def _restore_membranes(self) -> None:
         """Score again what was read back: without reset a score depends on all that came before it.

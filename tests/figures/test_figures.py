@@ -105,6 +105,7 @@ def test_templates_are_registered() -> None:
     assert pio.templates["lightsnn_dark"].layout.paper_bgcolor == figures.THEMES["dark"].surface
 
 
+SCORED = [{"index": 0, "cell": "|skip~0|", "score": 1.0, "synops": 2e3}]
 EVERY = {
     "cell": lambda theme: figures.cell_graph(MIXED, theme=theme),
     "kernel": lambda theme: figures.kernel_heatmap(np.eye(4), theme=theme),
@@ -114,6 +115,7 @@ EVERY = {
     "curves": lambda theme: figures.record_curves({"a": epochs([0.5, 0.6])}, theme=theme),
     "trace": lambda theme: figures.prune_trace([step()], theme=theme),
     "compare": lambda theme: figures.compare_networks([row("a")], theme=theme),
+    "pareto": lambda theme: figures.pareto_scatter(SCORED, SCORED, theme=theme),
 }
 
 
