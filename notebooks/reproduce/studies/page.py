@@ -300,7 +300,8 @@ def page() -> str:
     """The whole page."""
     stored = {path.stem.removeprefix("score_"): read_json(path) for path in RESULTS.glob("*.json")}
     parts = {name: gather(RESULTS / f"{name}.json") for name in PRESETS}
-    real = {name: gather(RESULTS / f"{name}.json") for name in REAL}
+    real = {name: gather(RESULTS / f"{name}.json") for name in REAL if name in stored}
+    noise = {name: stored[f"noise_{name}"] for name in (*REAL, *PRESETS) if f"noise_{name}" in stored}
     paper = stored["paper_search"]
     sets, bench = stored["trained_cells"]["sets"], bench_tables(stored["bench"])
     machine = stored["bench"]["machine"]["provenance"]
@@ -310,7 +311,7 @@ def page() -> str:
         "real": "\n\n".join(f"### `{name}`\n\n{real_table(rows)}" for name, rows in real.items()),
         "real-differences": differences_table(real),
         "recommendation": recommendation(real),
-        "noise": noise_table({name: stored[f"noise_{name}"] for name in REAL}),
+        "noise": noise_table(noise),
         "paper-search": paper_search_table(paper),
         "paper-agreement": ", ".join(f"{one['same_edges']:.0%}" for one in paper["agreement"]),
         "paper-times": number(paper["extrapolated"]["seconds"], 0),
