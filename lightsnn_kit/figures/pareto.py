@@ -50,13 +50,8 @@ def pareto_scatter(
     x, prefixed = si(check_array([field(point, cost) for point in points], cost, "P").astype(float), unit)
     y = np.array([float(field(point, "score")) for point in points])
     on, dead = _marked(points, front), ~np.isfinite(y)
-    texts, fig = [_hover(point) for point in points], go.Figure()
-    low, high = (y[~dead].min(), y[~dead].max()) if not dead.all() else (0.0, 1.0)
-    for name, which, marker in _groups(on, dead, colours):
-        if which.any():
-            at = np.where(dead, low - 0.12 * ((high - low) or 1.0), y)[which]
-            fig.add_scatter(x=x[which], y=at, mode="markers", marker=marker, name=name)
-            fig.data[-1].update(text=np.array(texts)[which], hovertemplate="%{text}<extra></extra>")
+    fig = go.Figure()
+    _draw_points(fig, (x, y), (on, dead), np.array([_hover(point) for point in points]), colours)
     if picked is not None:
         one = _marked(points, [picked])
         ring = {"symbol": "circle-open", "size": 18, "color": colours.ink, "line": {"width": 2}}
@@ -68,12 +63,25 @@ def pareto_scatter(
     return finish(fig, theme, f"Score against {title.partition(',')[0]}", note, body=360)
 
 
-def _groups(on: np.ndarray, dead: np.ndarray, colours: Theme) -> list[tuple[str, np.ndarray, dict]]:
+def _draw_points(
+    fig: go.Figure,
+    places: tuple[np.ndarray, np.ndarray],
+    groups: tuple[np.ndarray, np.ndarray],
+    texts: np.ndarray,
+    colours: Theme,
+) -> None:
+    """Other cells faint, the front strong, the dead as crosses at the foot."""
+    (x, y), (on, dead) = places, groups
+    low, high = (y[~dead].min(), y[~dead].max()) if not dead.all() else (0.0, 1.0)
+    y = np.where(dead, low - 0.12 * ((high - low) or 1.0), y)
     faint = {"color": colours.muted, "size": 6, "opacity": 0.5}
     strong = {"color": PALETTE[0], "size": 11, "symbol": "diamond", "line": {"color": colours.surface, "width": 1}}
     cross = {"color": colours.ink, "size": 7, "symbol": "x"}
-    groups = ("other cells", ~on & ~dead, faint), ("front", on & ~dead, strong), ("−∞ (dead)", dead, cross)
-    return list(groups)
+    kinds = ("other cells", ~on & ~dead, faint), ("front", on & ~dead, strong), ("−∞ (dead)", dead, cross)
+    for name, which, marker in kinds:
+        if which.any():
+            fig.add_scatter(x=x[which], y=y[which], mode="markers", marker=marker, name=name, text=texts[which])
+            fig.data[-1].hovertemplate = "%{text}<extra></extra>"
 
 
 def _marked(points: Sequence[object], some: Iterable[object]) -> np.ndarray:
