@@ -14,15 +14,15 @@ import traitlets
 
 from ..cells import Cell, Edge, Op
 from ..cells import as_cell as read_any
-from ..figures import cell_graph, firing_rates, kernel_heatmap
+from ..figures import cell_graph
 from ..files import at_root
 from ..lab.saved_cells import load_cell, save_cell, saved_cells
 from ..spaces import PUBLISHED_CELLS, CellSpace, OpMask, as_space
 from .base import WRONG_INPUT, View
 from .cell_graph import CellGraph, CopyButton
 from .cell_measures import CellMeasures, facts_html, measure_cell, number, parameters_of
-
-_KINDS = {"SAHD kernel": "sahd", "HD kernel": "hd"}
+from .cell_scores import CellScores, kernel_figure, rates_figure
+from .cell_training import CellTraining
 
 
 def as_cell(value: object, space: CellSpace) -> Cell:
@@ -41,9 +41,10 @@ class CellExplorer(View):
     """A cell to play with: click, drag or press keys to change an op; undo, presets, files.
 
     ``space``: a name or a ``CellSpace``. ``scorer``: anything with ``statistics(mask)`` like ``scoring.Scorer``
-    (the scores, kernel and firing rates are left out without one). ``labels`` [B]: classes of its first batch.
-    ``presets``: further cells to choose, by name. Cells are saved in ``folder``. The state is the trait ``cell``,
-    which may be set, to a cell or its string, and observed; ``measures()`` gives the numbers.
+    (the scores, kernel and firing rates are left out without one); a ``lab.workshop.Workshop`` brings ``space`` and
+    ``labels``, too, and trains cells. ``labels`` [B]: classes of the first batch. ``presets``: further cells to choose,
+    by name. Cells are saved in ``folder``. The state is the trait ``cell``, which may be set, to a cell or its string,
+    and observed; ``measures()`` gives the numbers.
 
     >>> explorer = CellExplorer("0303 0030 2002 0200", space="snasnet")
     >>> explorer.cell = explorer.cell.replace(Edge(3, 0), "skip")
@@ -59,24 +60,27 @@ class CellExplorer(View):
         self,
         cell: Cell | str | None = None,
         *,
-        space: str | CellSpace = "lightsnn",
+        space: str | CellSpace | None = None,
         scorer: object | None = None,
         labels: object = None,
         presets: Mapping[str, Cell | str] | None = None,
         folder: str | Path = "runs/cells",
     ) -> None:
         super().__init__()
-        self.space = as_space(space)
+        self.workshop = scorer if hasattr(scorer, "start") else None
+        self.space = as_space(space or getattr(scorer, "space", "lightsnn"))
+        labels = getattr(scorer, "labels", None) if labels is None else labels
         self.scorer, self.labels = scorer, None if labels is None else np.asarray(labels)
         self.folder, self._presets = at_root(folder), self._known_cells(presets or {})
         self._history, self._at, self._rng = [], -1, np.random.default_rng(0)
         self._measured: CellMeasures | None = None
         self._before: CellMeasures | None = None  # of the cell before, to tell by how much a score changed
         self._scoring = False
+        self.made: dict[str, View] = {}  # panes by name
         self.cell = self._start() if cell is None else cell
         self._build()
         self.measures()
-        self.redraw()
+        self._show_pane() if self._makers else self.redraw()
         self.observe(self._changed, "cell")
 
     def _start(self) -> Cell:
@@ -96,14 +100,37 @@ class CellExplorer(View):
         self.facts = self.part(ipywidgets.HTML(), "facts")
         top = _columns("3 1 440px", self.graph, "2 1 300px", self.facts)
         rows = [self._history_row(), top, self._text_row(), self._file_row(), self.message]
-        if self.scorer is not None:
-            self.kind = self.part(ipywidgets.ToggleButtons(options=_KINDS), "kind")
-            self.kernel = self.plot("kernel", "Heatmap of the kernel between the samples of the first batch")
-            self.rates = self.plot("rates", "Firing rate of each LIF layer at each time step")
-            self.kind.style.button_width = "110px"
-            self.watch(self.kind, lambda _: self.redraw())
-            rows += [_columns("1 1 420px", ipywidgets.VBox([self.kind, self.kernel]), "1 1 420px", self.rates)]
-        self.arrange(*rows)
+        self.arrange(*rows, *self._pane_rows())
+
+    # ---- panes: one is shown, each is built when it is asked for first
+
+    def _pane_rows(self) -> list[ipywidgets.Widget]:
+        makers = {"Scores": self._scores} if self.scorer is not None else {}
+        makers |= {"Train": self._training} if self.workshop else {}
+        self._makers = makers
+        if not makers:
+            return []
+        self.pane = self.part(ipywidgets.ToggleButtons(options=list(makers), tooltips=list(makers)), "pane")
+        self.pane.style.button_width = "110px"
+        self.shown = ipywidgets.VBox(layout={"width": "100%"})
+        self.watch(self.pane, lambda _: self._show_pane())
+        return [*[self.pane] * (len(makers) > 1), self.shown]
+
+    def _pane(self) -> View | None:
+        return self.made.get(self.pane.value) if self._makers else None
+
+    def _show_pane(self) -> None:
+        name = self.pane.value
+        if name not in self.made:
+            self.made[name] = self.part(self._makers[name](), name.lower().replace(" ", "-"))
+        self.shown.children = (self.made[name],)
+        self.redraw()
+
+    def _scores(self) -> CellScores:
+        return CellScores(self.measures(), labels=self.labels, theme=self.theme)
+
+    def _training(self) -> CellTraining:
+        return CellTraining(self.workshop, self.cell, theme=self.theme)
 
     def _button(self, text: str, name: str, icon: str, tip: str) -> ipywidgets.Button:
         button = ipywidgets.Button(description=text, icon=icon, tooltip=tip, layout={"width": "auto"})
@@ -249,35 +276,29 @@ class CellExplorer(View):
 
     def kernel_figure(self) -> go.Figure:
         """The kernel between the samples of the first batch; ``ValueError`` without a scorer."""
-        return self._kernel_figure(self.measures())
+        return kernel_figure(self.measures(), labels=self.labels, theme=self.theme)
 
     def rates_figure(self) -> go.Figure:
         """The firing rate per layer and step; ``ValueError`` without a scorer."""
-        return self._rates_figure(self.measures())
-
-    def _kernel_figure(self, found: CellMeasures) -> go.Figure:
-        kernel, title = _needed(found.kernels)[self.kind.value], f"{self.kind.label}, first batch"
-        figure = kernel_heatmap(kernel, labels=self.labels, title=title, theme=self.theme)
-        return figure.update_layout(height=figure.layout.height - 90)  # the column is narrow, the heatmap square
-
-    def _rates_figure(self, found: CellMeasures) -> go.Figure:
-        rates = _needed(found.rates)
-        return firing_rates(list(rates), np.stack(list(rates.values())), theme=self.theme)
+        return rates_figure(self.measures(), theme=self.theme)
 
     def describe(self) -> str:
         return f"CellExplorer: {self.cell}"
 
     def redraw(self) -> None:
+        """Draw all that is shown anew."""
         self._show_cell()
-        if self.scorer is not None:
-            self.kernel.show(self._kernel_figure(self._measured))
-            self.rates.show(self._rates_figure(self._measured))
+        if isinstance(pane := self._pane(), CellScores):
+            pane.theme = self.theme
+            pane.show(self._measured)
 
     def _show_cell(self) -> None:
         self.graph.show(self.cell)
         self.text.value = str(self.cell)
         for button, text in zip(self.copies, (str(self.cell), self.cell.matrix_text()), strict=True):
             button.text = text
+        if (pane := self._pane()) and not isinstance(pane, CellScores):  # those wait for the scores
+            pane.show(self.cell)
         self.back.disabled, self.forth.disabled = self._at == 0, self._at == len(self._history) - 1
         self.facts.value = self._facts_html()
 
@@ -300,9 +321,3 @@ def _columns(flex: str, left: ipywidgets.Widget, other_flex: str, right: ipywidg
 
 def _row(*widgets: ipywidgets.Widget) -> ipywidgets.Box:
     return ipywidgets.Box(widgets, layout={"flex_flow": "row wrap", "align_items": "center", "width": "100%"})
-
-
-def _needed(parts: Mapping[str, np.ndarray] | None) -> Mapping[str, np.ndarray]:
-    if parts is None:
-        raise ValueError("no scorer was given; CellExplorer(..., scorer=Scorer(...)) shows kernels and firing rates.")
-    return parts

@@ -313,16 +313,17 @@ def test_figures_without_a_scorer(explorer: CellExplorer) -> None:
 
 def test_plots_follow_cell_kind_and_theme(scorer: Scorer) -> None:
     explorer = CellExplorer(CHAIN, scorer=scorer, labels=[0, 1, 0, 1, 2, 2])
-    before = (explorer.kernel.spec, explorer.rates.spec)
+    scores = explorer.made["Scores"]
+    before = (scores.kernel.spec, scores.rates.spec)
     press(explorer, "3<-0", "conv3x3")
-    assert explorer.kernel.spec != before[0]
-    assert explorer.rates.spec != before[1]
-    explorer.kind.value = "hd"
-    assert "HD kernel, first batch" in explorer.kernel.spec
+    assert scores.kernel.spec != before[0]
+    assert scores.rates.spec != before[1]
+    scores.kind.value = "hd"
+    assert "HD kernel, first batch" in scores.kernel.spec
     explorer._page.theme = "dark"
-    assert "#111111" in explorer.kernel.spec
+    assert "#111111" in scores.kernel.spec
     assert explorer.figure().layout.paper_bgcolor is None
-    assert max(explorer.kernel.payload, explorer.rates.payload) < 100_000
+    assert max(scores.kernel.payload, scores.rates.payload) < 100_000
     assert "▲" in explorer.facts.value or "▼" in explorer.facts.value
     explorer.close()
 
@@ -376,7 +377,8 @@ def test_python_sees_the_score_of_its_cell_at_once() -> None:
 def test_a_scorer_that_refuses_leaves_the_last_view() -> None:
     scorer = CountingScorer()
     explorer = CellExplorer(CHAIN, scorer=scorer)
-    spec = explorer.kernel.spec
+    kernel = explorer.made["Scores"].kernel
+    spec = kernel.spec
 
     def refuse(mask: OpMask, **options: bool) -> None:
         raise ValueError("the mask belongs to another space")
@@ -388,7 +390,7 @@ def test_a_scorer_that_refuses_leaves_the_last_view() -> None:
 
     asyncio.run(scene())
     assert "the mask belongs to another space" in explorer.message.value
-    assert explorer.kernel.spec == spec
+    assert kernel.spec == spec
     explorer.close()
 
 
