@@ -144,6 +144,8 @@ function drawPalette(root, ops, current, edge) {
 
 // ---- behaviour
 
+const PATIENCE = 5000;  // milliseconds until an edit that nobody answers is spoken of
+const UNANSWERED = "⚠ The kernel has not answered yet: it is busy, or was restarted. If nothing happens, run this cell again.";
 const HINT = "Click an edge to choose it, click again for the next operation, or drag an operation onto an edge. " +
   "Keys on an edge: ↑ ↓ next operation, digits choose, Enter selects.";
 
@@ -151,11 +153,17 @@ function render({ model, el }) {
   el.classList.add("lightsnn-graph");
   const palette = html("div", { class: "palette", role: "toolbar", "aria-label": "Operations" }, el);
   const stage = html("div", { class: "stage" }, el);
-  const hint = html("p", { class: "hint" }, el, HINT);
+  const hint = html("p", { class: "hint", role: "status" }, el, HINT);
   const ghost = html("div", { class: "ghost", "aria-hidden": "true" }, el);
   const asked = {};  // edits on their way, so that fast keys build on each other
   let number = 0, draws = 0;
 
+  let patience;
+
+  const say = (text) => {
+    if (hint.textContent !== text) hint.textContent = text;
+    hint.classList.toggle("late", text !== HINT);
+  };
   const ops = () => model.get("palette");
   const find = (key) => model.get("graph").edges.find((edge) => edge.key === key);
   const opOf = (key) => asked[key]?.op || find(key).ops.find(([, alive]) => alive)[0];
@@ -163,7 +171,11 @@ function render({ model, el }) {
   const put = (key, op) => {
     if (!model.get("editable") || !op || op === opOf(key)) return;
     asked[key] = { op, number: ++number };
-    model.send({ kind: "edit", edge: key, op, number });
+    clearTimeout(patience);
+    patience = setTimeout(() => say(UNANSWERED), PATIENCE);
+    try {
+      model.send({ kind: "edit", edge: key, op, number });
+    } catch { say(UNANSWERED); }  // the connection has ended
   };
   const turn = (key, by) => {
     const names = ops().map(({ op }) => op);
@@ -188,6 +200,7 @@ function render({ model, el }) {
   const answered = (content) => {  // taken over or refused: the graph says which
     if (content.kind !== "edited" || asked[content.edge]?.number !== content.number) return;
     delete asked[content.edge];
+    if (!Object.keys(asked).length) { clearTimeout(patience); say(HINT); }
     draw();
   };
 
@@ -210,6 +223,7 @@ function render({ model, el }) {
     event.stopPropagation();
   });
 
+  el.addEventListener("dragstart", (event) => event.preventDefault());  // the browser's own drag, of selected text
   // Dragging, by pointer events: the Lab has a drag and drop of its own, and touch has none.
   let drag = null;
   const under = (event) => el.getRootNode().elementFromPoint(event.clientX, event.clientY)?.closest("[data-key]");
@@ -254,6 +268,7 @@ function render({ model, el }) {
   model.on("msg:custom", answered);
   draw();
   return () => {
+    clearTimeout(patience);
     names.forEach((name) => model.off(name, draw));
     model.off("msg:custom", answered);
   };

@@ -87,6 +87,28 @@ def test_train_this_cell(lab: Lab, write_notebook) -> None:
         notebook.pictures("cell_training", ROOT)
 
 
+def test_what_a_page_goes_through(lab: Lab, write_notebook) -> None:
+    """A window made narrower, a palette that is selected, a kernel that is restarted."""
+    with lab.notebook(write_notebook(lab.folder / "strain.ipynb", "", TRAIN)) as notebook:
+        notebook.run_all()
+        notebook.check_plots(ROOT, at_least=2)
+        notebook.check_widths(ROOT, 1000, 700)
+        cell = f"str({notebook.widget('CellExplorer')}.cell)"
+        palette = notebook.panel.locator(f"{ROOT} .palette")
+        assert palette.evaluate("part => (getSelection().selectAllChildren(part), String(getSelection()))") == ""
+        skip, target = palette.locator('[data-op="skip"]'), notebook.panel.locator(f'{ROOT} [data-key="0<-3"] .chip')
+        after = notebook.changes(lambda: notebook.python(cell), lambda: skip.drag_to(target))
+        assert "skip~3" in after
+        notebook.restart()
+        note = notebook.panel.locator(f"{ROOT} .lightsnn-gone-note").first
+        notebook.until(lambda: "was restarted or has ended" in note.text_content())
+        notebook.panel.locator(f'{ROOT} [data-key="3<-0"]').press("ArrowDown")
+        notebook.until(lambda: "has not answered" in notebook.panel.locator(f"{ROOT} .hint").text_content())
+        notebook.run_all()
+        notebook.until(lambda: note.text_content() == "")
+        assert "Click an edge" in notebook.panel.locator(f"{ROOT} .hint").text_content()
+
+
 def write(notebook: Notebook, cell: str) -> None:
     """Type a cell into the widget's field, as a string or matrix."""
     text = notebook.panel.locator(f"{ROOT}-text input")
