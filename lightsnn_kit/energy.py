@@ -6,14 +6,17 @@ many additions as it has targets.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+import numpy as np
 import torch
 from spikingjelly.activation_based.op_counter import BaseCounter, DispatchCounterMode, MACCounter, SimpleEnergyProfiler
 from torch import Tensor, nn
 
+from .cells import Cell, Op
 from .checks import whole
-from .networks import SpikingNetwork, reset_state
+from .networks import NetworkConfig, SpikingNetwork, reset_state
 from .recording import as_network, check_weights, kept_modes, own_state, record_spikes
 
 PJ_PER_MAC = 4.6  # multiply and add, 32-bit float, 45 nm: 3.7 + 0.9 pJ (Horowitz, ISSCC 2014)
@@ -116,6 +119,35 @@ def measure_energy(network: SpikingNetwork, x: Tensor, *, batch_size: int = 256)
         rows[name] = LayerActivity(name, neurons[name], sum(rates) / steps, rates, spikes=sum(calls) / samples)
     layers = tuple(rows[name] for name, _ in network.named_modules() if name in rows)
     return _report(network, layers, profiler, samples, steps)
+
+
+def estimate_synops(config: NetworkConfig, cell: Cell, firing_rate: Mapping[str, np.ndarray]) -> float:
+    """SynOps per sample of a cell's network, from firing rates [T] by the names of a supernet's LIF layers.
+
+    Σ rate · neurons · fan-out: what `measure_energy` counts, if spikes are spread evenly over each map. Of the window
+    of a max pool at most one spike goes on, so behind the last one it is an upper bound; average pooling makes MACs.
+    """
+    height, width = (size // (2 if config.events else 1) for size in config.input_shape[1:])
+    total = 0.0
+    for name, channels in (("cell1", config.width), ("cell2", 2 * config.width)):
+        for edge in cell.live_edges:
+            if (op := cell.op(edge)).is_conv:
+                rate = firing_rate[f"{name}.ops.{edge}:{op}.0"]
+                spikes = rate[: -1 if edge.is_backward else None].sum() * channels * height * width
+                total += spikes * channels * (1 if op is Op.CONV1X1 else _targets(height, width))
+        if name == "cell1":
+            spikes = firing_rate["down.1"].sum() * channels * height * width
+            total += spikes * 2 * channels * _targets(height, width)
+            height, width = height // 2, width // 2
+    if config.pool == "max" or config.last_pool == 1:
+        passed = np.minimum(1, firing_rate["last.1"] * config.last_pool**2).sum()
+        total += passed * config.features * config.hidden
+    return float(total + firing_rate["classifier.2"].sum() * config.hidden * config.num_classes * config.votes)
+
+
+def _targets(height: int, width: int) -> float:
+    """How many outputs of one channel a spike reaches through a 3x3 convolution: the mean over the places of a map."""
+    return (3 * height - 2) * (3 * width - 2) / (height * width)
 
 
 def _report(

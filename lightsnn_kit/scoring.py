@@ -26,7 +26,16 @@ from .exact import LatticeConv2d, check_exact
 from .files import RunError
 from .kernels import SpikeStatistics, log_det
 from .networks import SpikingNetwork, reset_state
-from .recording import as_network, check_mask, check_weights, spike_statistics
+from .recording import (
+    as_network,
+    check_mask,
+    check_weights,
+    own_state,
+    record_potentials,
+    record_spikes,
+    scoring_mode,
+    spike_statistics,
+)
 from .spaces import OpMask
 
 if TYPE_CHECKING:
@@ -121,6 +130,20 @@ class Scorer:
                 run = partial(self._engine.run, mask, feedback=self.config.feedback, patterns=patterns)
                 return tuple(run(index) for index in range(len(self.batches)))
             return tuple(spike_statistics(self.supernet, mask, batch, **settings) for batch in self.batches)
+
+    def record(self, mask: OpMask, *, samples: int = 16) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Spikes and potentials [T, B, ...] of each of ``spiking_layers``, for the first samples of the first batch.
+
+        Batch statistics are of these samples alone, so spikes may differ a little from those that are scored.
+        """
+        check_mask(self.supernet, mask)
+        batch = self.batches[0].narrow(-4, 0, min(samples, self.batches[0].shape[-4]))
+        layers, network = spiking_layers(mask, feedback=self.config.feedback), self.supernet
+        with _ONE_AT_A_TIME, own_state(network, grad=False), scoring_mode(network, self.config.bn):
+            with record_potentials(network) as potentials, record_spikes(network) as spikes:
+                network(batch.to(network.input_centre.device), mask=mask, feedback=self.config.feedback)
+            reset_state(network)
+        return tuple({name: record[name] for name in layers} for record in (spikes, potentials))
 
     @property
     def engine_used(self) -> str:

@@ -18,13 +18,13 @@ from ..files import RunError, at_root, make_writable, replacing
 from ..kernels import SpikeStatistics
 from ..networks import SpikingNetwork
 from ..scoring import Scorer
-from ..spaces import CellSpace, OpMask
+from ..spaces import SPACES, CellSpace, OpMask
 from . import jobs, presets
 from .recorded import RecordedScore
 from .results import gather
 from .saved_cells import name_of
 
-SIZES = ("width", "num_steps", "batch_size", "proxy", "epochs")
+SIZES = ("width", "num_steps", "batch_size", "proxy", "epochs", "space")
 """What can be chosen beside the data set."""
 _SCORES = ("sahd", "hd", "swap")  # the other proxies are plain counts, which are shown anyway
 _OF_TRAINING = ("width", "num_steps")  # what a run folder's name tells; a row's name tells the epochs
@@ -34,7 +34,7 @@ class Workshop:
     """One experiment to explore cells in: it scores a cell like its searches do, and trains any cell as a job.
 
     ``preset``: a preset's name, or a data set's, your registered ones too; ``data``: options of that set. ``sizes``
-    change it: ``width``, ``num_steps``, ``batch_size``, ``proxy``, ``epochs``; 0 and "" stand for the preset's own.
+    change it: ``width``, ``num_steps``, ``batch_size``, ``proxy``, ``epochs``, ``space``; 0 and "" stand for its own.
     ``scorer`` and ``labels`` of its first batch, if they have been made already. A training goes to a run folder below
     ``folder``, one for each preset: the very folder of the command ``train``, which `command` shows.
 
@@ -58,6 +58,8 @@ class Workshop:
             raise ValueError(f"a workshop has no {wrong[0]!r}; choose among {', '.join(SIZES)}.")
         self.name, self.seed, self.data, self.folder = preset, seed, dict(data or {}), folder
         self._base = presets.get(preset)
+        if scorer is not None:
+            sizes.setdefault("space", next((name for name, of in SPACES.items() if of == scorer.supernet.design), ""))
         own = _values(self._base)
         self.sizes = {name: value for name, value in sizes.items() if value not in (0, "", None, own[name])}
         self.preset = self._base.adapted(**self.sizes).with_data(**self.data)  # of the scores
@@ -71,6 +73,11 @@ class Workshop:
         return {"preset": self.name} | _values(self.preset)
 
     @property
+    def title(self) -> str:
+        """What it is, in a few words."""
+        return self.preset.name
+
+    @property
     def choices(self) -> dict[str, tuple[str, ...]]:
         """What ``preset`` and ``proxy`` can be: presets and all data sets that need no further option."""
         complete = [name for name in names() if inspect.Parameter.empty not in options_of(name).values()]
@@ -80,8 +87,9 @@ class Workshop:
     def changed(self, **settings: object) -> Workshop:
         """A workshop with other settings; nothing is built yet. ``ValueError`` for a setting that is none."""
         preset = settings.pop("preset", self.name)
-        same = preset == self.name  # another data set has sizes and options of its own
-        kept = {"data": self.data, **self.sizes} if same else {}
+        kept = {"space": self.sizes.get("space")}  # another data set has sizes and options of its own
+        if preset == self.name:
+            kept = {"data": self.data, **self.sizes}
         return Workshop(preset, seed=self.seed, folder=self.folder, **{**kept, **settings})
 
     # ---- scores
@@ -142,6 +150,10 @@ class Workshop:
     def statistics(self, mask: OpMask, **options: bool) -> tuple[SpikeStatistics, ...]:
         """As ``Scorer.statistics``."""
         return self.scorer.statistics(mask, **options)
+
+    def record(self, mask: OpMask, **options: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """As ``Scorer.record``."""
+        return self.scorer.record(mask, **options)
 
     # ---- trainings
 
@@ -228,4 +240,5 @@ def _values(preset: presets.Preset) -> dict[str, object]:
         "batch_size": preset.scoring.batch_size,
         "proxy": preset.scoring.proxy,
         "epochs": preset.train.epochs,
+        "space": preset.space,
     }

@@ -145,6 +145,11 @@ class View(ipywidgets.VBox):
         self._parts.append(widget)
         return widget.add_class(f"lightsnn-{self.name}-{name}") if isinstance(widget, ipywidgets.DOMWidget) else widget
 
+    def drop(self, widget: ipywidgets.Widget) -> None:
+        """Close a part that is shown no more."""
+        self._parts.remove(widget)
+        widget.close()
+
     def plot(self, name: str, label: str) -> PlotView:
         """A new part that shows figures; ``label`` is its text alternative."""
         return self.part(PlotView(label=label), name)
@@ -253,7 +258,7 @@ class View(ipywidgets.VBox):
         for widget in (self, *self._parts):  # a part may be hidden at the moment: then it is no child
             inside |= {widget} | _nested(widget, inside)
         self._parts.clear()
-        for widget in inside - {self}:
+        for widget in sorted(inside - {self}, key=lambda widget: not isinstance(widget, View)):  # views end their own
             widget.close()
         super().close()
 

@@ -70,12 +70,12 @@ function drawOp(group, edge, [op, alive], shape, look) {
   if (!none && alive) svg("path", { d: shape.head, class: "head" }, part);
 }
 
-function drawLabel(group, edge, shape, look, short) {
+function drawLabel(group, edge, shape, look, short, marked) {
   const alive = edge.ops.filter(([, on]) => on), [op] = alive[0], { colour, glyph } = look[op];
-  const text = short ? glyph : `${glyph} ${op}`, wide = short ? 22 : 14 + 7.6 * text.length, [x, y] = shape.top;
+  const text = (marked ? "≠ " : "") + (short ? glyph : `${glyph} ${op}`), wide = short ? 22 + 16 * marked : 14 + 7.6 * text.length, [x, y] = shape.top;
   const chip = svg("g", { class: `chip${op === "zeroize" ? " none" : ""}`, style: `--op: ${colour}` }, group);
   svg("rect", { x: x - wide / 2, y: y - 11, width: wide, height: 22, rx: 11 }, chip);
-  const label = svg("text", { x, y: y + 4.5 }, chip);
+  const label = svg("text", { x, y: y + 4.5 }, chip, marked ? "≠ " : "");
   const mark = document.createElementNS(NS, "tspan");
   mark.setAttribute("class", "glyph");
   mark.textContent = glyph;
@@ -90,26 +90,27 @@ function drawMarks(group, edge, shapes, look) {
   });
 }
 
-function sentence(edge) {
+function sentence(edge, marked) {
   const alive = edge.ops.filter(([, on]) => on).map(([op]) => op).join(" or ");
   const when = edge.source > edge.target ? "to the next time step" : "within a time step";
   const dead = edge.live || alive === "zeroize" ? "" : ", dead";
-  return `edge ${edge.key}: ${alive}, from node ${edge.source} to node ${edge.target}, ${when}${dead}`;
+  return `edge ${edge.key}: ${alive}, from node ${edge.source} to node ${edge.target}, ${when}${dead}${marked ? ", differs from the other cell" : ""}`;
 }
 
 function drawEdge(root, edge, place, look, state) {
   const count = edge.ops.length, shapes = edge.ops.map((_, rank) => arc(edge, rank, count, place));
-  const chosen = state.selected === edge.key;
-  const attributes = { class: `edge${edge.live ? "" : " dead"}${chosen ? " selected" : ""}`, "data-key": edge.key };
+  const chosen = state.selected === edge.key, marked = edge.marked ?? false;
+  const classes = ["edge", !edge.live && "dead", chosen && "selected", marked && "marked"].filter(Boolean).join(" ");
+  const attributes = { class: classes, "data-key": edge.key };
   attributes["data-lm-suppress-shortcuts"] = "true";  // or the notebook would take arrows and digits for its own
-  Object.assign(attributes, { role: state.editable ? "button" : "img", "aria-label": sentence(edge), tabindex: 0 });
+  Object.assign(attributes, { role: state.editable ? "button" : "img", "aria-label": sentence(edge, marked), tabindex: 0 });
   if (state.editable) attributes["aria-pressed"] = chosen;
   const group = svg("g", attributes, root);
-  svg("title", {}, group, sentence(edge));
+  svg("title", {}, group, sentence(edge, marked));
   const middle = shapes[Math.floor(count / 2)];
   svg("path", { d: middle.path, class: "halo" }, group);
   edge.ops.forEach((entry, rank) => drawOp(group, edge, entry, shapes[rank], look));
-  if (count === 1) drawLabel(group, edge, shapes[0], look, place.n > 5);
+  if (count === 1) drawLabel(group, edge, shapes[0], look, place.n > 5, marked);
   else drawMarks(group, edge, shapes, look);
   svg("path", { d: middle.path, class: "reach", "stroke-width": 20 + 8 * (count - 1) }, group);
 }
