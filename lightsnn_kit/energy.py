@@ -6,18 +6,18 @@ many additions as it has targets.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+import numpy as np
 import torch
 from spikingjelly.activation_based.op_counter import BaseCounter, DispatchCounterMode, MACCounter, SimpleEnergyProfiler
 from torch import Tensor, nn
 
-from .cells import Op
+from .cells import Cell, Op
 from .checks import whole
-from .kernels import SpikeStatistics
-from .networks import SpikingNetwork, reset_state
-from .recording import as_network, check_mask, check_weights, kept_modes, own_state, record_spikes
-from .spaces import OpMask
+from .networks import NetworkConfig, SpikingNetwork, reset_state
+from .recording import as_network, check_weights, kept_modes, own_state, record_spikes
 
 PJ_PER_MAC = 4.6  # multiply and add, 32-bit float, 45 nm: 3.7 + 0.9 pJ (Horowitz, ISSCC 2014)
 PJ_PER_SYNOP = 0.9  # add, 32-bit float, 45 nm (same source)
@@ -121,33 +121,33 @@ def measure_energy(network: SpikingNetwork, x: Tensor, *, batch_size: int = 256)
     return _report(network, layers, profiler, samples, steps)
 
 
-def estimate_synops(
-    supernet: SpikingNetwork, mask: OpMask, counted: SpikeStatistics, *, feedback: bool = True
-) -> float:
-    """SynOps per sample of an untrained cell, from the spikes of a scoring pass: Σ_l spikes_l · fan-out_l.
+def estimate_synops(config: NetworkConfig, cell: Cell, firing_rate: Mapping[str, np.ndarray]) -> float:
+    """SynOps per sample of a cell's network, from firing rates [T] by the names of a supernet's LIF layers.
 
-    l runs over the live convolutions of both cells (of backward edges without the last step, which nobody reads), the
-    one between the cells and the output layer. The fan-out of a 3x3 convolution is the mean over its H·W positions,
-    C_out·(3H − 2)(3W − 2) / (H·W), as if spikes lay evenly. The hidden layer's input is left out: a count of spikes
-    before a pooling does not tell that after it. ``mask``: of one op per edge; ``ValueError`` for another.
-
-    Training changes rates, so this orders cells by what they will cost and is no forecast of it.
+    Σ rate · neurons · fan-out: what `measure_energy` counts, if spikes are spread evenly over each map. Of the window
+    of a max pool at most one spike goes on, so behind the last one it is an upper bound; average pooling makes MACs.
     """
-    check_mask(supernet, mask)
-    config, rates, cell = supernet.config, counted.firing_rate, mask.to_cell()
-    cell = cell if feedback else cell.forward_part()
     height, width = (size // (2 if config.events else 1) for size in config.input_shape[1:])
-    total = float(rates["classifier.2"].sum()) * config.hidden * config.num_classes * config.votes
+    total = 0.0
     for name, channels in (("cell1", config.width), ("cell2", 2 * config.width)):
-        reached = (3 * height - 2) * (3 * width - 2)  # pairs of position and target of a 3x3 kernel, border respected
         for edge in cell.live_edges:
             if (op := cell.op(edge)).is_conv:
-                rate = rates[f"{name}.ops.{edge}:{op}.0"][: -1 if edge.is_backward else None]
-                total += float(rate.sum()) * channels**2 * (reached if op is Op.CONV3X3 else height * width)
+                rate = firing_rate[f"{name}.ops.{edge}:{op}.0"]
+                spikes = rate[: -1 if edge.is_backward else None].sum() * channels * height * width
+                total += spikes * channels * (1 if op is Op.CONV1X1 else _targets(height, width))
         if name == "cell1":
-            total += float(rates["down.1"].sum()) * 2 * channels**2 * reached
-        height, width = height // 2, width // 2
-    return total
+            spikes = firing_rate["down.1"].sum() * channels * height * width
+            total += spikes * 2 * channels * _targets(height, width)
+            height, width = height // 2, width // 2
+    if config.pool == "max" or config.last_pool == 1:
+        passed = np.minimum(1, firing_rate["last.1"] * config.last_pool**2).sum()
+        total += passed * config.features * config.hidden
+    return float(total + firing_rate["classifier.2"].sum() * config.hidden * config.num_classes * config.votes)
+
+
+def _targets(height: int, width: int) -> float:
+    """How many outputs of one channel a spike reaches through a 3x3 convolution: the mean over the places of a map."""
+    return (3 * height - 2) * (3 * width - 2) / (height * width)
 
 
 def _report(

@@ -6,13 +6,8 @@ papers describe it; its fast engine gives the same integers sooner (see ``exact`
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from types import SimpleNamespace
@@ -22,12 +17,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .checks import flag, make_plain, unknown, whole
+from .checks import flag, make_plain, unknown
 from .exact import LatticeConv2d, check_exact
-from .files import RunError
 from .kernels import SpikeStatistics, log_det
 from .networks import SpikingNetwork, reset_state
-from .recording import as_network, check_mask, check_weights, spike_statistics
+from .recording import (
+    as_network,
+    check_mask,
+    check_weights,
+    own_state,
+    record_potentials,
+    record_spikes,
+    scoring_mode,
+    spike_statistics,
+)
 from .spaces import OpMask
 
 if TYPE_CHECKING:
@@ -119,8 +122,9 @@ class Scorer:
 
         passes = self.statistics(mask, patterns=self.config.proxy == "swap")
         taken = SimpleNamespace(supernet=self.supernet, config=self.config, statistics=lambda *_, **options: passes)
-        options = {"feedback": self.config.feedback}
-        synops = [estimate_synops(self.supernet, mask, one, **options) for one in passes]
+        cell = mask.to_cell() if self.config.feedback else mask.to_cell().forward_part()
+        rates = [{name: rate.numpy(force=True) for name, rate in one.firing_rate.items()} for one in passes]
+        synops = [estimate_synops(self.supernet.config, cell, one) for one in rates]
         return PROXIES[self.config.proxy](taken, mask), float(np.mean(synops))
 
     def statistics(self, mask: OpMask, *, patterns: bool = False) -> tuple[SpikeStatistics, ...]:
@@ -132,6 +136,20 @@ class Scorer:
                 run = partial(self._engine.run, mask, feedback=self.config.feedback, patterns=patterns)
                 return tuple(run(index) for index in range(len(self.batches)))
             return tuple(spike_statistics(self.supernet, mask, batch, **settings) for batch in self.batches)
+
+    def record(self, mask: OpMask, *, samples: int = 16) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Spikes and potentials [T, B, ...] of each of ``spiking_layers``, for the first samples of the first batch.
+
+        Batch statistics are of these samples alone, so spikes may differ a little from those that are scored.
+        """
+        check_mask(self.supernet, mask)
+        batch = self.batches[0].narrow(-4, 0, min(samples, self.batches[0].shape[-4]))
+        layers, network = spiking_layers(mask, feedback=self.config.feedback), self.supernet
+        with _ONE_AT_A_TIME, own_state(network, grad=False), scoring_mode(network, self.config.bn):
+            with record_potentials(network) as potentials, record_spikes(network) as spikes:
+                network(batch.to(network.input_centre.device), mask=mask, feedback=self.config.feedback)
+            reset_state(network)
+        return tuple({name: record[name] for name in layers} for record in (spikes, potentials))
 
     @property
     def engine_used(self) -> str:
@@ -249,77 +267,3 @@ different patterns the neurons of a LIF layer l show across the batch at step t;
 each neuron of the network that would be built counts, and counts once (``spiking_layers``). The pattern of silence is
 one, too: a dead cell has a small count, not −inf.
 """
-
-
-_worker_scorer: Scorer | None = None  # one per worker process
-
-
-def _start_worker(scorer: Scorer, threads: int) -> None:
-    global _worker_scorer
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(threads)
-    _worker_scorer = scorer
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
-
-
-def _worker_score(mask: OpMask) -> float:
-    return _worker_scorer(mask)
-
-
-def _worker_with_synops(mask: OpMask) -> tuple[float, float]:
-    return _worker_scorer.with_synops(mask)
-
-
-_worker_score.with_synops = _worker_with_synops  # what a search asks for where it weighs SynOps, too
-
-
-class _Workers(Executor):
-    """Processes that score. If one is killed, others take their place and score again what was lost, twice at most."""
-
-    def __init__(self, start: Callable[[], ProcessPoolExecutor]) -> None:
-        self._start, self._pool = start, start()
-
-    def map(self, score: Callable[[OpMask], float], masks: Iterable[OpMask]) -> Iterator[float]:
-        masks, values = list(masks), {}
-        for _ in range(3):
-            with suppress(BrokenProcessPool):
-                missing = [index for index in range(len(masks)) if index not in values]
-                futures = {index: self._pool.submit(score, masks[index]) for index in missing}
-                for index, future in futures.items():
-                    values[index] = future.result()
-                return iter([values[index] for index in range(len(masks))])
-            self.shutdown()
-            self._pool = self._start()
-        raise RunError(
-            "worker processes were killed three times in one round, perhaps for lack of memory. Use fewer workers, or "
-            "score in one process; what earlier rounds have found is kept."
-        )
-
-    def submit(self, score: Callable, *args: object, **options: object) -> Future:
-        return self._pool.submit(score, *args, **options)
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        self._pool.shutdown(wait, cancel_futures=cancel_futures)
-
-
-@contextmanager
-def score_in_processes(scorer: Scorer, *, workers: int) -> Iterator[tuple[Callable[[OpMask], float], Executor]]:
-    """A (score, executor) pair for ``prune_search`` that scores in worker processes, with the same bits.
-
-    The weights travel once per worker. The processor's threads are shared out among the workers. A worker that is
-    killed is replaced, and what it had is scored again; ``RunError`` at the third time in a round. ``ValueError`` with
-    ``reset=False``: each worker would have membranes of its own.
-    """
-    if not scorer.config.reset:
-        raise ValueError("workers give the same bits only if states are reset; with reset=False score in one process.")
-    workers = whole("workers", workers)
-    reset_state(scorer.supernet)  # what an earlier pass left does not travel
-    threads = max(1, torch.get_num_threads() // workers)
-    context = multiprocessing.get_context("spawn")  # a forked torch may hang on its threads
-    with _Workers(partial(ProcessPoolExecutor, workers, context, _start_worker, (scorer, threads))) as executor:
-        yield _worker_score, executor

@@ -97,7 +97,7 @@ def test_ci_is_executable_and_runs_the_test_command() -> None:
 
 BASE = {"checks", "files", "locks"}  # small helpers on the standard library alone, which every door may use
 CORE = {"cells", "spaces", "kernels", "layers", "recording", "exact", "networks", "scoring", "search", "records"}
-CORE |= {"paths", "methods", "evolution", "pareto", "training", "checkpoints", "energy", "notation"}
+CORE |= {"paths", "methods", "evolution", "pareto", "training", "checkpoints", "energy", "notation", "workers"}
 FOLDERS = ("fast", "data", "lab", "figures", "widgets")
 
 # Door -> (doors it may import, packages it may import at its top, packages inside functions only). ``core``, ``base``

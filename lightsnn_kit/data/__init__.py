@@ -49,7 +49,9 @@ __all__ = [
     "load",
     "names",
     "offline",
+    "options_of",
     "register",
+    "registered",
     "scoring_batches",
     "structured",
 ]
@@ -150,6 +152,21 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_LOADERS))
 
 
+def registered() -> tuple[str, ...]:
+    """The names that ``register`` has made known in this process: no other process knows them."""
+    return tuple(sorted(_LOADERS.keys() - _OWN))
+
+
+def options_of(name: str) -> dict[str, object]:
+    """The options of a data set's loader with their defaults; ``inspect.Parameter.empty`` where one must be given.
+
+    >>> options_of("motion-dvs")
+    {'num_steps': 8, 'by': 'time'}
+    """
+    known = list(inspect.signature(_LOADERS[name]).parameters.values())[1:]
+    return {option.name: option.default for option in known}
+
+
 def _load_digits(seed: int) -> Splits:
     """scikit-learn's 1,797 images of 8x8; every fifth of each class, in the order given, is the test part."""
     import sklearn
@@ -193,3 +210,4 @@ _LOADERS: dict[str, Callable[..., Splits]] = {
     "event-folder": load_event_folder,
     "npz": load_npz,
 }
+_OWN = frozenset(_LOADERS)

@@ -50,6 +50,58 @@ def cell_graph(
     return finish(fig, theme, title or _graph_title(mask), " ".join(notes), body=420 if backward else 240, room=(0, 10))
 
 
+def cell_unrolled(cell: Cell, *, steps: int = 2, theme: str = "light") -> go.Figure:
+    """Draw a cell at several time steps, one column each: forward edges stay in it, backward edges lead to the next.
+
+    What is not on a path from an input to an output of the steps drawn is grey. Zeroized edges are left out.
+
+    >>> fig = cell_unrolled(Cell.parse("|skip~0|/|conv3x3~1|"))
+    >>> [trace.name for trace in fig.data]
+    ['1<-0 skip, step t', '1<-0 skip, step t + 1', '0<-1 conv3x3, step t to t + 1']
+    """
+    colours, fig = theme_of(theme), go.Figure()
+    times = ["t", *(f"t + {step}" for step in range(1, steps))]
+    live = set(cell.live_edges)
+    for edge, op in cell.edge_ops.items():
+        for step in range(steps - edge.is_backward) if op is not Op.ZEROIZE else ():
+            shown = edge in live and (edge.source in cell.fed_nodes)
+            when = f"{times[step]} to {times[step + 1]}" if edge.is_backward else times[step]
+            _draw_step(fig, edge, op, step, (f"{edge} {op}, step {when}", colours if shown else None, colours))
+    for step, time in enumerate(times):
+        fig.add_annotation(x=3 * step, y=0.7, text=f"<b>step {time}</b>", showarrow=False)
+        for node in range(cell.num_nodes):
+            role = {0: "input", cell.num_nodes - 1: "output"}.get(node, "")
+            ink = colours.muted if node in cell.dead_nodes else colours.ink
+            box = {"x": 3 * step, "y": -node, "bordercolor": ink, "bgcolor": colours.grid, "borderpad": 5}
+            fig.add_annotation(**box, text=f"<b>{node}</b> {role}".strip(), showarrow=False, font_color=ink)
+    fig.update_xaxes(visible=False, range=[-1.4, 3 * steps - 1.6])
+    fig.update_yaxes(visible=False, range=[0.5 - cell.num_nodes, 1])
+    back = sum(edge.is_backward for edge in live)
+    note = "Dashed: a backward edge hands its value to the next step, where it is added to what its target holds."
+    note = note if back else "No backward edge is in use: every step is computed alone (but for the membranes)."
+    return finish(fig, theme, f"The cell over {steps} steps", note, body=90 * cell.num_nodes, room=(0, 10))
+
+
+def _draw_step(fig: go.Figure, edge: Edge, op: Op, step: int, look: tuple[str, Theme | None, Theme]) -> None:
+    """One edge of an unrolled cell: a bow beside its column, or a line to the next column."""
+    name, shown, colours = look
+    colour = OP_COLOURS[op] if shown else colours.muted
+    t = np.linspace(0, 1, 25)
+    x, y = 3 * step + 0 * t, -(edge.source + (edge.target - edge.source) * t)
+    if edge.is_backward:
+        x = x + 0.25 + 2.5 * t
+    else:
+        side = -1 if (edge.target - edge.source) % 2 else 1  # long bows do not hide short ones
+        x = x + side * (0.3 + 0.9 * (edge.target - edge.source - 0.6) * 4 * t * (1 - t) / 2)
+    sizes = np.zeros(25)
+    sizes[12], sizes[-1] = 9, 10
+    symbols = [OP_SYMBOLS[op]] * 24 + ["arrow"]
+    line = {"color": colour, "width": 2.5 if op.is_conv else 1.8, "dash": "dash" if edge.is_backward else "solid"}
+    marker = {"symbol": symbols, "size": sizes, "color": colour, "line_width": 0, "angleref": "previous", "opacity": 1}
+    fig.add_scatter(x=x, y=y, mode="lines+markers", name=name, line=line, marker=marker, showlegend=False)
+    fig.data[-1].update(hovertemplate=f"{name}<extra></extra>", opacity=1 if shown else 0.5)
+
+
 def _graph_title(mask: OpMask) -> str:
     if mask.num_cells > 1:
         return f"Supernet: {mask.num_cells:,} cells left"

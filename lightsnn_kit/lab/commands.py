@@ -6,12 +6,12 @@ Torch and the data are imported when a command runs, so that the command line it
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from dataclasses import asdict, replace
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from ..files import RunError, project_root, to_json, user_path
+from ..files import RunError, project_root, to_json
+from . import jobs
 from .notebooks import unused_path
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ def add_commands(commands: argparse._SubParsersAction, setting: Callable[[str], 
     search.add_argument("--proxy", default="", help="the score, such as sahd, hd or swap (default: the preset's)")
     search.add_argument("--run", default="", help="run folder that keeps the search (default: none)")
     train.add_argument("--cell", default="", help="a cell's string or matrix, or the file of a saved cell")
+    train.add_argument("--name", default="", help="what the row of your cell is called (default: made of the cell)")
+    train.add_argument("--test", action="store_true", help="test it at the end, as the command evaluate does")
     train.add_argument("--epochs", type=int, default=0, help="passes over the training part (default: the preset's)")
     train.add_argument("--run", default="", help="run folder (default: the next free name of runs/train)")
     ways = ("refuse", "best", "restart")
@@ -81,16 +83,20 @@ def train(options: argparse.Namespace) -> dict[str, object]:
 
     run = options.run or unused_path(project_root() / "runs" / "train").relative_to(project_root()).as_posix()
     experiment = Experiment.open(run, _preset(options, epochs=options.epochs))
-    method = "" if options.cell else options.method
-    row = experiment.row(method, options.seed, cell=options.cell)
-    print(f"{row.name} in {run}: {row.choose().cell}", flush=True)
-    for record in row.train(damaged=options.damaged):
-        accuracy = f"train {record.train_accuracy:.1%}, validation {record.val_accuracy:.1%}"
-        print(
-            f"epoch {record.epoch} of {experiment.preset.train.epochs}: {accuracy}, {record.seconds:.1f} s", flush=True
-        )
-    result = {"run": run, "row": row.name, "cell": str(row.cell)} | row.training.result
-    _print(result, f"test it with: python -m lightsnn_kit evaluate --run {run}", options.json)
+    row = experiment.row(options.name if options.cell else options.method, options.seed, cell=options.cell)
+    with jobs.working(experiment.folder.path, ["train"]) as notify:
+        notify(f"{row.name}: loading the data")
+        print(f"{row.name} in {run}: {row.choose().cell}", flush=True)
+        notify(f"training {row.name}")
+        for record in row.train(damaged=options.damaged):
+            accuracy = f"train {record.train_accuracy:.1%}, validation {record.val_accuracy:.1%}"
+            at = f"epoch {record.epoch} of {experiment.preset.train.epochs}"
+            print(f"{at}: {accuracy}, {record.seconds:.1f} s", flush=True)
+        notify(f"testing {row.name}")
+        tested = row.test() if options.test else None
+    result = {"run": run, "row": row.name, "cell": str(row.cell)} | (tested or row.training.result)
+    words = _row_words(tested) if tested else f"test it with: python -m lightsnn_kit evaluate --run {run}"
+    _print(result, words, options.json)
     return result
 
 
@@ -103,14 +109,16 @@ def evaluate(options: argparse.Namespace) -> list[dict[str, object]]:
     if not trained:
         raise RunError(f"nothing was trained in {experiment.folder.path}; train a cell there first.")
     rows = [row.test() for row in trained]
-    words = [
+    _print({"rows": rows}, "\n".join(map(_row_words, rows)), options.json)
+    return rows
+
+
+def _row_words(row: Mapping[str, object]) -> str:
+    return (
         f"{row['method']}, seed {row['seed']}: {row['test_accuracy']:.1%} ({row['test_correct']} of "
         f"{row['test_samples']}), {row['parameters']:,} parameters, firing rate {row['firing_rate']:.1%}, "
         f"{row['synops'] / 1e3:,.0f} k SynOps, {row['energy_pj'] / 1e3:,.0f} nJ\n    {row['cell']}"
-        for row in rows
-    ]
-    _print({"rows": rows}, "\n".join(words), options.json)
-    return rows
+    )
 
 
 def describe(cell: Cell) -> dict[str, object]:
@@ -126,13 +134,7 @@ def _preset(options: argparse.Namespace, **more: object) -> Preset:
     from . import presets
 
     wanted = {"space": options.space, "width": options.width, "num_steps": options.num_steps}
-    preset = presets.get(options.preset).adapted(**wanted, **more)
-    data = {  # the run is gone on with from any folder
-        name: str(user_path(str(value)).absolute()) if name in ("folder", "file") else value
-        for name, value in options.data
-    }
-    told = [f"{name} {Path(value).name if name in ('folder', 'file') else value}" for name, value in data.items()]
-    return replace(preset.changed(data=data), name=", ".join([preset.name, *told]))
+    return presets.get(options.preset).adapted(**wanted, **more).with_data(**dict(options.data))
 
 
 def _print(found: dict[str, object], words: str, as_json: bool) -> None:

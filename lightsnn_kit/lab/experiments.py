@@ -7,7 +7,6 @@ it, and ``result.json`` at the end: the row. The stage notebooks, the command li
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +24,7 @@ from .presets import Preset
 from .results import row_settings
 from .rows import Row
 from .runs import RunFolder, Stage
-from .saved_cells import read_cell
+from .saved_cells import name_of, read_cell
 
 _PARTS = {"scoring": defaults_of(ScoringConfig), "network": defaults_of(NetworkConfig)}
 _DEFAULTS = {"preset": defaults_of(Preset) | _PARTS}  # of settings that runs of earlier versions lack
@@ -93,7 +92,7 @@ class Experiment:
             method_of(method)
             return Row(self, method, seed)
         found, name = read_cell(cell)
-        name = method or name or f"cell-{hashlib.sha256(str(found).encode()).hexdigest()[:8]}"
+        name = method or name or name_of(found)
         if name in METHODS:
             raise RunError(f"{name!r} is a method, which chooses its own cell; give yours another name.")
         return Row(self, name, seed, given=found)

@@ -25,8 +25,8 @@ from .runs import CANCEL_FILE, RunFolder
 from .writers import acquire, sign
 from .writers import now as _now
 
-__all__ = ["Progress", "Status", "cancel", "log", "records", "start", "status", "stop_if_cancelled", "time_words"]
-__all__ += ["wait", "working"]
+__all__ = ["Progress", "Status", "cancel", "log", "records", "start", "start_command", "status", "stop_if_cancelled"]
+__all__ += ["time_words", "wait", "working"]
 
 _BEAT = 1.0  # seconds between two heartbeats
 _PATIENCE = 15.0  # seconds that an interrupted job may take to end
@@ -52,10 +52,19 @@ def start(
         raise RunError("start needs at least one notebook, and no parameter run_dir: the folder is given by run=.")
     plan_notebooks(paths, given | {"run_dir": str(folder)}, optional=("run_dir",))
     options = [text for name, value in given.items() for text in ("-p", f"{name}={value!r}")]
-    command = [sys.executable, "-m", "lightsnn_kit", "run", *map(str, paths), "--run", str(folder), *options]
+    command = ["run", *map(str, paths), "--run", str(folder), *options]
+    return start_command(command, run=folder, steps=[path.stem for path in paths])
+
+
+def start_command(arguments: Sequence[str], *, run: str | Path, steps: Sequence[str]) -> Status:
+    """Run ``python -m lightsnn_kit`` with these arguments in a process of its own; it must be one that is `working`.
+
+    ``steps`` name what it does. ``RunError`` if a job works on this run already.
+    """
+    folder = RunFolder.open(run).path
     with _lock(folder) as lock, (_prepare(folder) / "log.txt").open("wb") as log:
         process = subprocess.Popen(
-            command,
+            [sys.executable, "-m", "lightsnn_kit", *arguments],
             cwd=project_root(),
             env=os.environ | {CANCEL_FILE: str(folder / "job" / "cancel")},
             stdin=subprocess.DEVNULL,
@@ -65,13 +74,13 @@ def start(
             pass_fds=(lock,),  # the process holds the lock from its first moment to its last
         )
         sign(lock, process.pid)
-        _write_job(folder, paths, process.pid)
+        _write_job(folder, steps, process.pid)
     threading.Thread(target=process.wait, daemon=True).start()  # collects it when it ends: no zombie
-    return status(run)
+    return status(folder)
 
 
 @contextlib.contextmanager
-def working(run: Path, notebooks: Sequence[Path]) -> Iterator[Callable[[str], None]]:
+def working(run: Path, notebooks: Sequence[str | Path]) -> Iterator[Callable[[str], None]]:
     """Mark a run as being worked on by this process, and write at the end how it ended; yields ``notify(what)``.
 
     ``RunError`` if another process works on it. ``RunCancelledError`` instead of what a cancelled notebook raises.
@@ -140,8 +149,8 @@ def _prepare(folder: Path) -> Path:
     return folder / "job"
 
 
-def _write_job(folder: Path, notebooks: Sequence[Path], pid: int) -> None:
-    job = process_identity(pid) | {"notebooks": [path.stem for path in notebooks], "started": _now()}
+def _write_job(folder: Path, notebooks: Sequence[str | Path], pid: int) -> None:
+    job = process_identity(pid) | {"notebooks": [Path(step).stem for step in notebooks], "started": _now()}
     write_json(folder / "job" / "job.json", job, replace=True)
 
 

@@ -17,7 +17,8 @@ from types import MappingProxyType
 import torch
 
 from ..checks import unknown, whole
-from ..data import Split, Splits, load, names
+from ..data import Split, Splits, load, names, options_of
+from ..files import user_path
 from ..methods import METHODS
 from ..networks import NetworkConfig
 from ..scoring import ScoringConfig
@@ -142,7 +143,7 @@ class Preset:
         >>> get("digits").adapted(width=16, epochs=0).name
         'digits, width 16'
         """
-        steps, preset = "data" if "num_steps" in self.data else "network", self
+        steps, preset = "data" if "num_steps" in {*self.data, *options_of(self.dataset)} else "network", self
         places = {"width": "network", "num_steps": steps, "batch_size": "scoring", "proxy": "scoring"}
         places |= dict.fromkeys(("epochs", "learning_rate"), "train")
         for name, value in wanted.items():
@@ -156,6 +157,17 @@ class Preset:
             if places.get(name) != "train":
                 preset = replace(preset, name=f"{preset.name}, {name.replace('_', ' ')} {value}")
         return preset
+
+    def with_data(self, **options: object) -> Preset:
+        """This preset with options of its data set's loader, such as ``folder="~/photos"``; the name tells them.
+
+        >>> get("motion-dvs").with_data(by="number").name
+        'motion-dvs, by number'
+        """
+        places = {name: user_path(str(options[name])).absolute() for name in ("folder", "file") if name in options}
+        told = [f"{name} {places[name].name if name in places else value}" for name, value in options.items()]
+        data = options | {name: str(place) for name, place in places.items()}  # gone on with from any folder
+        return replace(self.changed(data=data), name=", ".join([self.name, *told]))
 
 
 VARIANTS: dict[str, Mapping[str, object]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -33,6 +34,15 @@ def load_cell(folder: Path, name: str) -> Cell:
             f"no cell {name!r} is saved in {path.parent}; there are: {', '.join(saved_cells(folder)) or 'none'}."
         )
     return _read(path)
+
+
+def name_of(cell: Cell) -> str:
+    """A short name that a cell always gets, for one that has none.
+
+    >>> name_of(Cell.parse("|conv3x3~0|"))
+    'cell-a332ec09'
+    """
+    return f"cell-{hashlib.sha256(str(cell).encode()).hexdigest()[:8]}"
 
 
 def read_cell(value: object) -> tuple[Cell, str]:

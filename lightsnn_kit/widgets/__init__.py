@@ -9,6 +9,7 @@ from __future__ import annotations
 from .base import View
 from .cell_explorer import CellExplorer
 from .cell_graph import CellGraph
+from .cell_training import CellTraining
 from .compare_runs import CompareRuns
 from .kernel_explorer import KernelExplorer
 from .lif_playground import LIFPlayground
@@ -17,5 +18,5 @@ from .prune_stepper import PruneStepper
 from .run_monitor import RunMonitor
 from .spike_explorer import SpikeExplorer
 
-__all__ = ["CellExplorer", "CellGraph", "CompareRuns", "KernelExplorer", "LIFPlayground", "PlotView", "PruneStepper"]
-__all__ += ["RunMonitor", "SpikeExplorer", "View"]
+__all__ = ["CellExplorer", "CellGraph", "CellTraining", "CompareRuns", "KernelExplorer", "LIFPlayground", "PlotView"]
+__all__ += ["PruneStepper", "RunMonitor", "SpikeExplorer", "View"]

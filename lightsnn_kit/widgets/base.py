@@ -44,7 +44,20 @@ class _Page(anywidget.AnyWidget):
           button.setAttribute("aria-label", ["Play or pause", "Stop", "Repeat"][i]);
         });
     }
+    const GONE = "⚠ The kernel that drew this was restarted or has ended: nothing here answers any more. "
+      + "Run this cell again, after those before it.";
     function render({ model, el }) {
+      const gone = document.createElement("p");
+      gone.setAttribute("role", "alert");
+      gone.className = "lightsnn-gone-note";
+      const alive = () => {  // ipywidgets marks the views of a model that has lost its kernel
+        const lost = el.closest(".jupyter-widgets-disconnected") !== null, root = el.closest(".lightsnn");
+        if (root?.parentElement.closest(".lightsnn")) return;  // a view inside a view: once is enough
+        gone.textContent = lost ? GONE : "";
+        root?.classList.toggle("lightsnn-gone", lost);
+      };
+      el.append(gone);
+      model.on("comm_live_update", alive);
       const send = () => {
         const light = document.body.dataset.jpThemeLight;
         model.set("theme", light === "false" ? "dark" : "light");
@@ -68,6 +81,7 @@ class _Page(anywidget.AnyWidget):
       };
       attach();
       return () => {
+        model.off("comm_live_update", alive);
         watch.disconnect();
         labels.disconnect();
         cancelAnimationFrame(frame);
@@ -79,6 +93,9 @@ class _Page(anywidget.AnyWidget):
     _css = """
     .lightsnn { overflow: hidden; }
     .lightsnn .lightsnn-plot { width: 100%; min-height: 40px; }
+    .lightsnn-gone-note { margin: 0; padding: 2px 10px; line-height: 20px; font-weight: 600; }
+    .lightsnn-gone-note:empty, .lightsnn-gone .jupyter-widgets-disconnected::before { display: none; }
+    .lightsnn-gone > :not(:has(.lightsnn-gone-note)) { filter: grayscale(1); }
     .lightsnn .lightsnn-message p { margin: 0; padding: 2px 10px; line-height: 20px; overflow-wrap: anywhere; }
     """
     theme = traitlets.Unicode("light").tag(sync=True)
@@ -127,6 +144,11 @@ class View(ipywidgets.VBox):
         """Mark a widget for tests and styles, and own it: it closes with the view."""
         self._parts.append(widget)
         return widget.add_class(f"lightsnn-{self.name}-{name}") if isinstance(widget, ipywidgets.DOMWidget) else widget
+
+    def drop(self, widget: ipywidgets.Widget) -> None:
+        """Close a part that is shown no more."""
+        self._parts.remove(widget)
+        widget.close()
 
     def plot(self, name: str, label: str) -> PlotView:
         """A new part that shows figures; ``label`` is its text alternative."""
@@ -236,7 +258,7 @@ class View(ipywidgets.VBox):
         for widget in (self, *self._parts):  # a part may be hidden at the moment: then it is no child
             inside |= {widget} | _nested(widget, inside)
         self._parts.clear()
-        for widget in inside - {self}:
+        for widget in sorted(inside - {self}, key=lambda widget: not isinstance(widget, View)):  # views end their own
             widget.close()
         super().close()
 

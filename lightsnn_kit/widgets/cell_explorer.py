@@ -1,50 +1,41 @@
-"""CellExplorer: change a cell edge by edge, and see at once what it is and what it scores."""
+"""CellExplorer: change a cell edge by edge, and see at once what it is and what it scores; train it, compare it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import ipywidgets
 import numpy as np
 import plotly.graph_objects as go
-import traitlets
 
-from ..cells import Cell, Edge, Op
-from ..cells import as_cell as read_any
-from ..figures import cell_graph, firing_rates, kernel_heatmap
-from ..files import at_root
+from ..cells import Cell
+from ..figures import cell_graph
 from ..lab.saved_cells import load_cell, save_cell, saved_cells
-from ..spaces import PUBLISHED_CELLS, CellSpace, OpMask, as_space
+from ..spaces import CellSpace, as_space
 from .base import WRONG_INPUT, View
-from .cell_graph import CellGraph, CopyButton
-from .cell_measures import CellMeasures, facts_html, measure_cell, number, parameters_of
-
-_KINDS = {"SAHD kernel": "sahd", "HD kernel": "hd"}
-
-
-def as_cell(value: object, space: CellSpace) -> Cell:
-    """A cell of the space from anything ``cells.as_cell`` reads; ``ValueError`` says what the space does not have.
-
-    >>> str(as_cell("03 00", CellSpace(("zeroize", "conv3x3"), 2, backward=False)))
-    '|conv3x3~0|'
-    """
-    cell = read_any(value)
-    if foreign := [str(op) for op in Op if op in cell.ops and op not in space.ops]:
-        raise ValueError(f"this cell uses {', '.join(foreign)}; the ops of this space are {', '.join(space.ops)}.")
-    return OpMask.from_cell(cell, space).to_cell()  # refuses other nodes and edges, drops empty backward edges
+from .cell_editor import CellEditor, as_cell
+from .cell_graph import CellGraph
+from .cell_measures import CellMeasures, Measured, facts, facts_html, number, parameters_of
+from .cell_scores import CellScores, kernel_figure, rates_figure
+from .cell_settings import CellSettings
+from .cell_time import CellInTime
+from .cell_training import CellTraining
+from .parts import control, flow
 
 
-class CellExplorer(View):
-    """A cell to play with: click, drag or press keys to change an op; undo, presets, files.
+class CellExplorer(CellEditor):
+    """A cell to play with: click, drag or press keys to change an op; undo, presets, files; compare it, train it.
 
     ``space``: a name or a ``CellSpace``. ``scorer``: anything with ``statistics(mask)`` like ``scoring.Scorer``
-    (the scores, kernel and firing rates are left out without one). ``labels`` [B]: classes of its first batch.
-    ``presets``: further cells to choose, by name. Cells are saved in ``folder``. The state is the trait ``cell``,
-    which may be set, to a cell or its string, and observed; ``measures()`` gives the numbers.
+    (the scores, kernel and firing rates are left out without one); a ``lab.workshop.Workshop`` brings ``space`` and
+    ``labels``, too, and trains cells. ``labels`` [B]: classes of the first batch. ``presets``: further cells to choose,
+    by name. Cells are saved in ``folder``, pinned ones, too. The state is the trait ``cell``, which may be set, to a
+    cell or its string, and observed; ``measures()`` gives the numbers.
 
+    >>> from lightsnn_kit.cells import Edge
     >>> explorer = CellExplorer("0303 0030 2002 0200", space="snasnet")
     >>> explorer.cell = explorer.cell.replace(Edge(3, 0), "skip")
     >>> explorer.undo(), str(explorer.cell.op(Edge(3, 0)))
@@ -53,165 +44,191 @@ class CellExplorer(View):
     """
 
     name = "cell-explorer"
-    cell = traitlets.Any()
 
     def __init__(
         self,
         cell: Cell | str | None = None,
         *,
-        space: str | CellSpace = "lightsnn",
+        space: str | CellSpace | None = None,
         scorer: object | None = None,
         labels: object = None,
         presets: Mapping[str, Cell | str] | None = None,
         folder: str | Path = "runs/cells",
     ) -> None:
-        super().__init__()
-        self.space = as_space(space)
-        self.scorer, self.labels = scorer, None if labels is None else np.asarray(labels)
-        self.folder, self._presets = at_root(folder), self._known_cells(presets or {})
-        self._history, self._at, self._rng = [], -1, np.random.default_rng(0)
-        self._measured: CellMeasures | None = None
-        self._before: CellMeasures | None = None  # of the cell before, to tell by how much a score changed
-        self._scoring = False
-        self.cell = self._start() if cell is None else cell
+        space = as_space(space or getattr(scorer, "space", "lightsnn"))
+        super().__init__(cell, space, presets=presets, folder=folder)
+        labels = getattr(scorer, "labels", None) if labels is None else labels
+        self.labels = None if labels is None else np.asarray(labels)
+        self.workshop = scorer if hasattr(scorer, "start") else None
+        self.scorer, self.measured = scorer, Measured(space, scorer)
+        self._shown: CellMeasures | None = None
+        self._before: CellMeasures | None = None  # shown before, to tell by how much a score changed
+        self.other: tuple[str, Cell] | None = None  # name and cell that it is compared with
+        self.rows: tuple = ()  # of cells that were trained
+        self._scoring = self._listing = False
+        self._compared = ""  # the choice that ``other`` comes from
+        self.made: dict[str, View] = {}  # panes by name
         self._build()
         self.measures()
-        self.redraw()
+        with self.guarded():
+            self._take_rows(tuple(self.workshop.rows()) if self.workshop else ())
+        self._show_pane() if self.pane else self.redraw()
         self.observe(self._changed, "cell")
-
-    def _start(self) -> Cell:
-        return self.space.uniform(next((op for op in reversed(self.space.ops) if op.is_conv), self.space.ops[-1]))
-
-    def _known_cells(self, more: Mapping[str, Cell | str]) -> dict[str, Cell | str]:
-        useful = [op for op in self.space.ops if op is not Op.ZEROIZE]
-        known = {f"all {op}": self.space.uniform(op) for op in useful}
-        known |= {name.replace("snasnet-cifar", "SNASNet, CIFAR"): cell for name, cell in PUBLISHED_CELLS.items()}
-        return known | dict(more)
 
     # ---- parts
 
     def _build(self) -> None:
-        self.graph = self.part(CellGraph(self.cell, space=self.space), "graph")
-        self.graph.on_edit(self.guard(self._edit))
-        self.facts = self.part(ipywidgets.HTML(), "facts")
-        top = _columns("3 1 440px", self.graph, "2 1 300px", self.facts)
-        rows = [self._history_row(), top, self._text_row(), self._file_row(), self.message]
-        if self.scorer is not None:
-            self.kind = self.part(ipywidgets.ToggleButtons(options=_KINDS), "kind")
-            self.kernel = self.plot("kernel", "Heatmap of the kernel between the samples of the first batch")
-            self.rates = self.plot("rates", "Firing rate of each LIF layer at each time step")
-            self.kind.style.button_width = "110px"
-            self.watch(self.kind, lambda _: self.redraw())
-            rows += [_columns("1 1 420px", ipywidgets.VBox([self.kind, self.kernel]), "1 1 420px", self.rates)]
+        self.facts = self.part(ipywidgets.HTML(layout={"flex": "2 1 300px", "min_width": "0"}), "facts")
+        self.other_graph = self.part(CellGraph(self.cell, space=self.space, editable=False), "other-graph")
+        for graph in (self.graph, self.other_graph):
+            graph.layout.flex, graph.layout.min_width = "3 1 440px", "0"
+        self.top = ipywidgets.Box([self.graph, self.facts], layout={"flex_flow": "row wrap", "width": "100%"})
+        rows = [self.history_row(), self.top, self.text_row(), self.file_row(), self._compare_row(), self.message]
+        makers: dict[str, Callable[[], View]] = {"Scores": self._scores} if self.scorer is not None else {}
+        makers |= {"Train": self._training} if self.workshop else {}
+        makers |= {"Watch time": self._time} if hasattr(self.scorer, "record") else {}
+        makers |= {"Settings": self._settings} if self.workshop else {}
+        self._makers, self.pane = makers, None
+        if makers:
+            self.pane = self.part(ipywidgets.ToggleButtons(options=list(makers), tooltips=list(makers)), "pane")
+            self.pane.style.button_width = "110px"
+            self.place = ipywidgets.VBox(layout={"width": "100%"})
+            self.watch(self.pane, lambda _: self._show_pane())
+            rows += [*[self.pane] * (len(makers) > 1), self.place]
         self.arrange(*rows)
 
-    def _button(self, text: str, name: str, icon: str, tip: str) -> ipywidgets.Button:
-        button = ipywidgets.Button(description=text, icon=icon, tooltip=tip, layout={"width": "auto"})
-        return self.part(button, name)
+    def _compare_row(self) -> ipywidgets.Box:
+        self.compare = self.part(control(ipywidgets.Dropdown, "", "Compare with", options=[("nothing", "")]), "compare")
+        self.pin_button = self.button("Pin this cell", "pin", "thumb-tack", "Keep it, and compare what comes with it")
+        self.take_button = self.button("Show that one", "take", "exchange", "Make the other cell the one shown")
+        self.watch(self.compare, self._compare_with)
+        self.watch(self.pin_button, lambda _: self.pin())
+        self.watch(self.take_button, lambda _: self.set_trait("cell", self.other[1]))
+        return flow(self.compare, self.pin_button, self.take_button)
 
-    def _history_row(self) -> ipywidgets.Box:
-        self.back = self._button("Undo", "undo", "undo", "Back to the cell before")
-        self.forth = self._button("Redo", "redo", "repeat", "Forth again")
-        self.draw = self._button("Random cell", "random", "random", "A cell drawn uniformly from the space")
-        choices = [("choose a cell …", ""), *((name, name) for name in self._presets)]
-        self.preset = self.part(ipywidgets.Dropdown(options=choices, description="Preset"), "preset")
-        self.watch(self.back, lambda _: self.undo())
-        self.watch(self.forth, lambda _: self.redo())
-        self.watch(self.draw, lambda _: self.set_trait("cell", self.space.sample(self._rng)))
-        self.watch(self.preset, self._choose)
-        return _row(self.back, self.forth, self.draw, self.preset)
+    # ---- panes: one is shown, each is made when it is asked for first
 
-    def _text_row(self) -> ipywidgets.Box:
-        wide = {"width": "auto", "flex": "1 1 380px"}
-        text = ipywidgets.Text(description="Cell", continuous_update=False, layout=wide, placeholder="string or matrix")
-        self.text = self.part(text, "text")
-        self.copies = [self.part(CopyButton(label=label), name) for label, name in _COPIES.items()]
-        self.watch(self.text, self._read)
-        return _row(self.text, *self.copies)
+    def _shown_pane(self) -> View | None:
+        return self.made.get(self.pane.value) if self.pane else None
 
-    def _file_row(self) -> ipywidgets.Box:
+    def _show_pane(self) -> None:
+        name = self.pane.value
+        if name not in self.made:
+            self.made[name] = self.part(self._makers[name](), name.lower().replace(" ", "-"))
+        self.place.children = (self.made[name],)
+        self.redraw()
+
+    def _scores(self) -> CellScores:
+        return CellScores(self.measures(), labels=self.labels, theme=self.theme)
+
+    def _training(self) -> CellTraining:
+        training = CellTraining(self.workshop, self.cell, theme=self.theme)
+        self.watch(training, self._take_rows, names="rows")
+        return training
+
+    def _time(self) -> CellInTime:
+        return CellInTime(self.cell, self.space, self.scorer, labels=self.labels, theme=self.theme)
+
+    def _settings(self) -> CellSettings:
+        return CellSettings(self.workshop, self._move_to, theme=self.theme)
+
+    def _move_to(self, workshop: object) -> None:
+        """Go on with another workshop: other scores, other rows; the cell and its history stay."""
+        if workshop.space != self.space:
+            raise ValueError(f"this explorer shows cells of {self.space}, that one has {workshop.space}.")
+        rows = tuple(workshop.rows())
+        self.workshop = self.scorer = workshop
+        self.labels, self.measured = workshop.labels, Measured(self.space, workshop)
+        self._shown = CellMeasures(self.cell)  # scores of before do not compare
+        for name in [name for name in self.made if name != "Settings"]:
+            self.drop(self.made.pop(name))
+        self._take_rows(rows)
+        self._changed({})
+
+    def _take_rows(self, rows: tuple) -> None:
+        self.rows = rows
+        self._list_cells()
+        if self._shown is not None:
+            self.facts.value = self._facts_html()
+
+    # ---- the other cell
+
+    def pin(self) -> str:
+        """Save the cell under the next free name, unless it is saved already, and compare with it; returns the name."""
         names = saved_cells(self.folder)
-        self.file = self.part(ipywidgets.Combobox(description="File", value="my-cell", options=names), "file")
-        self.save_button = self._button("Save", "save", "save", f"Save the cell in {self.folder}")
-        self.load_button = self._button("Load", "load", "folder-open", f"Load a cell from {self.folder}")
-        tick = ipywidgets.Checkbox(description="replace an older file", indent=False, layout={"width": "auto"})
-        self.overwrite = self.part(tick, "overwrite")
-        self.watch(self.save_button, lambda _: self.save(self.file.value, replace=self.overwrite.value))
-        self.watch(self.load_button, lambda _: self.load(self.file.value))
-        return _row(self.file, self.save_button, self.load_button, self.overwrite)
+        name = next((name for name in names if self._is_saved(name)), None)
+        if name is None:
+            name = next(f"pinned-{number}" for number in range(1, len(names) + 2) if f"pinned-{number}" not in names)
+            save_cell(self.cell, self.folder, name)
+            self.file.options = saved_cells(self.folder)
+        self._list_cells()
+        self.compare.value = f"saved: {name}"
+        self.say(f"pinned as {name}; it is kept in {self.folder}")
+        return name
 
-    # ---- the cell and its history
+    def _is_saved(self, name: str) -> bool:
+        try:
+            return load_cell(self.folder, name) == self.cell
+        except WRONG_INPUT:  # another's file
+            return False
 
-    @traitlets.validate("cell")
-    def _admit(self, proposal: dict) -> Cell:
-        return as_cell(proposal["value"], self.space)
+    def _list_cells(self) -> None:
+        """What it can be compared with: saved and pinned cells, trained ones, presets."""
+        known = [f"saved: {name}" for name in saved_cells(self.folder)]
+        known += [f"trained: {row['method']}" for row in reversed(self.rows)]
+        known += [f"preset: {name}" for name in self._presets]
+        kept, self._listing = self.compare.value, True
+        self.compare.options = [("nothing", ""), *((name, name) for name in known)]  # chooses the first one
+        self._listing = False
+        if kept in known:
+            self.compare.set_trait("value", kept)
+        elif kept:
+            self._compare_with("")
 
-    @traitlets.observe("cell")
-    def _remember(self, change: dict) -> None:
-        """A cell that undo or redo goes to is in the history already."""
-        if not (0 <= self._at < len(self._history) and self._history[self._at] == change["new"]):
-            self._history[self._at + 1 :] = [change["new"]]
-            self._at += 1
+    def _compare_with(self, name: str) -> None:
+        if self._listing or name == self._compared:
+            return
+        self._compared = name
+        try:
+            self.other = (name.partition(": ")[2], as_cell(self._cell_named(name), self.space)) if name else None
+        except WRONG_INPUT:
+            self.compare.value = ""
+            raise
+        self.top.children = (self.graph, *[self.other_graph] * bool(name), self.facts)
+        self._changed({})
 
-    def undo(self) -> None:
-        """Go back to the cell before; nothing happens at the first one."""
-        self._go(-1)
-
-    def redo(self) -> None:
-        """Take back an ``undo``; nothing happens at the newest cell."""
-        self._go(1)
-
-    def _go(self, by: int) -> None:
-        if 0 <= self._at + by < len(self._history):
-            self._at += by
-            self.cell = self._history[self._at]
-
-    def _edit(self, edge: Edge, op: Op) -> None:
-        self.cell = self.cell.replace(edge, op)
-
-    def _choose(self, name: str) -> None:
-        if name:
-            self.preset.value = ""  # the same one may be chosen again
-            self.cell = self._presets[name]
-
-    def _read(self, text: str) -> None:
-        if text.strip() and text != str(self.cell):
-            self.cell = text
-
-    # ---- files
+    def _cell_named(self, name: str) -> object:
+        kind, _, rest = name.partition(": ")
+        if kind == "saved":
+            return load_cell(self.folder, rest)
+        return self._presets[rest] if kind == "preset" else next(r["cell"] for r in self.rows if r["method"] == rest)
 
     def save(self, name: str, *, replace: bool = False) -> Path:
         """Save the cell as ``<folder>/<name>.json``; ``RunError`` for a name that is taken, unless ``replace``."""
-        path = save_cell(self.cell, self.folder, name, replace=replace)
-        self.file.options = saved_cells(self.folder)
-        self.say(f"saved as {path}")
+        path = super().save(name, replace=replace)
+        self._list_cells()
         return path
 
-    def load(self, name: str) -> None:
-        """Show a saved cell; ``RunError`` or ``ValueError`` if there is none or it is of another space."""
-        self.cell = load_cell(self.folder, name)
-        self.say(f"loaded {name} from {self.folder}")
-
-    # ---- scores: the newest cell only
+    # ---- scores: the newest cell first
 
     def measures(self) -> CellMeasures:
         """The numbers of the cell shown now; scores it if that has not been done yet."""
-        if self._stale():
-            self._take(measure_cell(self.cell, self.space, self.scorer))
-        return self._measured
+        found = self.measured[self.cell]
+        if found is not self._shown:
+            self._before, self._shown = self._shown, found
+        return found
 
-    def _stale(self) -> bool:
-        return self._measured is None or self._measured.cell != self.cell
-
-    def _take(self, found: CellMeasures) -> None:
-        self._before, self._measured = self._measured, found
+    def _missing(self) -> Cell | None:
+        wanted = (self.cell, self.other[1]) if self.other else (self.cell,)
+        return next((cell for cell in wanted if cell not in self.measured), None)
 
     def _changed(self, _: dict) -> None:
         """What costs nothing is shown at once, the scores when they are there."""
         with self.guarded():
-            if self.scorer is None:
+            if self.scorer is None:  # nothing that takes time
+                _ = self.other and self.measured[self.other[1]]
                 self.measures()
-            self._show_cell()
+            self._show()
             if self.scorer is not None:
                 self._score()
 
@@ -221,16 +238,13 @@ class CellExplorer(View):
         self._scoring = True
         if self.spawn(self._score_newest()) is None:
             self._scoring = False
-            self.measures()
             self.redraw()
 
     async def _score_newest(self) -> None:
-        """Score in a thread, so that the loop stays free for edits; the result of a cell that is gone is dropped."""
+        """Score in a thread, so that the loop stays free for edits; of many edits the newest is scored."""
         try:
-            while self._stale():
-                found = await asyncio.to_thread(measure_cell, self.cell, self.space, self.scorer)
-                if found.cell == self.cell:
-                    self._take(found)
+            while (cell := self._missing()) is not None:
+                await asyncio.to_thread(self.measured.__getitem__, cell)
             with self.guarded(keep=True):
                 self.redraw()
         except WRONG_INPUT as error:
@@ -249,60 +263,46 @@ class CellExplorer(View):
 
     def kernel_figure(self) -> go.Figure:
         """The kernel between the samples of the first batch; ``ValueError`` without a scorer."""
-        return self._kernel_figure(self.measures())
+        return kernel_figure(self.measures(), labels=self.labels, theme=self.theme)
 
     def rates_figure(self) -> go.Figure:
         """The firing rate per layer and step; ``ValueError`` without a scorer."""
-        return self._rates_figure(self.measures())
-
-    def _kernel_figure(self, found: CellMeasures) -> go.Figure:
-        kernel, title = _needed(found.kernels)[self.kind.value], f"{self.kind.label}, first batch"
-        figure = kernel_heatmap(kernel, labels=self.labels, title=title, theme=self.theme)
-        return figure.update_layout(height=figure.layout.height - 90)  # the column is narrow, the heatmap square
-
-    def _rates_figure(self, found: CellMeasures) -> go.Figure:
-        rates = _needed(found.rates)
-        return firing_rates(list(rates), np.stack(list(rates.values())), theme=self.theme)
+        return rates_figure(self.measures(), theme=self.theme)
 
     def describe(self) -> str:
         return f"CellExplorer: {self.cell}"
 
     def redraw(self) -> None:
-        self._show_cell()
-        if self.scorer is not None:
-            self.kernel.show(self._kernel_figure(self._measured))
-            self.rates.show(self._rates_figure(self._measured))
+        """Draw all that is shown anew; scores what was not scored yet."""
+        self.measures()
+        self._show()
+        if isinstance(pane := self._shown_pane(), CellScores):
+            pane.theme = self.theme
+            name, cell = self.other or ("", None)
+            pane.show(self._shown, self.measured[cell] if cell else None, name)
 
-    def _show_cell(self) -> None:
-        self.graph.show(self.cell)
-        self.text.value = str(self.cell)
-        for button, text in zip(self.copies, (str(self.cell), self.cell.matrix_text()), strict=True):
-            button.text = text
-        self.back.disabled, self.forth.disabled = self._at == 0, self._at == len(self._history) - 1
+    def _show(self) -> None:
+        self.show_cell()
+        other = self.other and self.other[1]
+        self.graph.show(self.cell, other=other)
+        if other:
+            self.other_graph.show(other, other=self.cell)
+        if (pane := self._shown_pane()) and not isinstance(pane, CellScores):  # those wait for the scores
+            pane.show(self.cell)
+        self.take_button.disabled = self.other is None
         self.facts.value = self._facts_html()
 
     def _facts_html(self) -> str:
-        if not self._stale():
-            return facts_html(self._measured, self._before)
-        counted = {"parameters": parameters_of(self.cell, self.space, self.scorer)}
-        return facts_html(replace(self._measured, cell=self.cell, rates=None, **counted), waiting=True)
+        found, before, waiting = self._shown, self._before, self.cell not in self.measured
+        if waiting:
+            counted = {"parameters": parameters_of(self.cell, self.space, self.scorer)}
+            found, before = replace(found, cell=self.cell, rates=None, synops=None, **counted), None
+        other = None
+        if self.other and self.other[1] in self.measured:
+            name, cell = self.other
+            other = name, facts(self.measured[cell], row=self._row_of(cell))
+        shown = facts(found, before, row=self._row_of(self.cell))
+        return facts_html(shown, self.cell, waiting=waiting, other=other)
 
-
-_COPIES = {"Copy string": "copy-string", "Copy matrix": "copy-matrix"}
-
-
-def _columns(flex: str, left: ipywidgets.Widget, other_flex: str, right: ipywidgets.Widget) -> ipywidgets.Box:
-    """Side by side where there is room, else one below the other."""
-    left.layout.flex, right.layout.flex = flex, other_flex
-    left.layout.min_width = right.layout.min_width = "0"
-    return ipywidgets.Box([left, right], layout={"flex_flow": "row wrap", "width": "100%"})
-
-
-def _row(*widgets: ipywidgets.Widget) -> ipywidgets.Box:
-    return ipywidgets.Box(widgets, layout={"flex_flow": "row wrap", "align_items": "center", "width": "100%"})
-
-
-def _needed(parts: Mapping[str, np.ndarray] | None) -> Mapping[str, np.ndarray]:
-    if parts is None:
-        raise ValueError("no scorer was given; CellExplorer(..., scorer=Scorer(...)) shows kernels and firing rates.")
-    return parts
+    def _row_of(self, cell: Cell) -> Mapping[str, object] | None:
+        return next((row for row in reversed(self.rows) if row["cell"] == str(cell)), None)

@@ -70,12 +70,12 @@ function drawOp(group, edge, [op, alive], shape, look) {
   if (!none && alive) svg("path", { d: shape.head, class: "head" }, part);
 }
 
-function drawLabel(group, edge, shape, look, short) {
+function drawLabel(group, edge, shape, look, short, marked) {
   const alive = edge.ops.filter(([, on]) => on), [op] = alive[0], { colour, glyph } = look[op];
-  const text = short ? glyph : `${glyph} ${op}`, wide = short ? 22 : 14 + 7.6 * text.length, [x, y] = shape.top;
+  const text = (marked ? "≠ " : "") + (short ? glyph : `${glyph} ${op}`), wide = short ? 22 + 16 * marked : 14 + 7.6 * text.length, [x, y] = shape.top;
   const chip = svg("g", { class: `chip${op === "zeroize" ? " none" : ""}`, style: `--op: ${colour}` }, group);
   svg("rect", { x: x - wide / 2, y: y - 11, width: wide, height: 22, rx: 11 }, chip);
-  const label = svg("text", { x, y: y + 4.5 }, chip);
+  const label = svg("text", { x, y: y + 4.5 }, chip, marked ? "≠ " : "");
   const mark = document.createElementNS(NS, "tspan");
   mark.setAttribute("class", "glyph");
   mark.textContent = glyph;
@@ -90,26 +90,27 @@ function drawMarks(group, edge, shapes, look) {
   });
 }
 
-function sentence(edge) {
+function sentence(edge, marked) {
   const alive = edge.ops.filter(([, on]) => on).map(([op]) => op).join(" or ");
   const when = edge.source > edge.target ? "to the next time step" : "within a time step";
   const dead = edge.live || alive === "zeroize" ? "" : ", dead";
-  return `edge ${edge.key}: ${alive}, from node ${edge.source} to node ${edge.target}, ${when}${dead}`;
+  return `edge ${edge.key}: ${alive}, from node ${edge.source} to node ${edge.target}, ${when}${dead}${marked ? ", differs from the other cell" : ""}`;
 }
 
 function drawEdge(root, edge, place, look, state) {
   const count = edge.ops.length, shapes = edge.ops.map((_, rank) => arc(edge, rank, count, place));
-  const chosen = state.selected === edge.key;
-  const attributes = { class: `edge${edge.live ? "" : " dead"}${chosen ? " selected" : ""}`, "data-key": edge.key };
+  const chosen = state.selected === edge.key, marked = edge.marked ?? false;
+  const classes = ["edge", !edge.live && "dead", chosen && "selected", marked && "marked"].filter(Boolean).join(" ");
+  const attributes = { class: classes, "data-key": edge.key };
   attributes["data-lm-suppress-shortcuts"] = "true";  // or the notebook would take arrows and digits for its own
-  Object.assign(attributes, { role: state.editable ? "button" : "img", "aria-label": sentence(edge), tabindex: 0 });
+  Object.assign(attributes, { role: state.editable ? "button" : "img", "aria-label": sentence(edge, marked), tabindex: 0 });
   if (state.editable) attributes["aria-pressed"] = chosen;
   const group = svg("g", attributes, root);
-  svg("title", {}, group, sentence(edge));
+  svg("title", {}, group, sentence(edge, marked));
   const middle = shapes[Math.floor(count / 2)];
   svg("path", { d: middle.path, class: "halo" }, group);
   edge.ops.forEach((entry, rank) => drawOp(group, edge, entry, shapes[rank], look));
-  if (count === 1) drawLabel(group, edge, shapes[0], look, place.n > 5);
+  if (count === 1) drawLabel(group, edge, shapes[0], look, place.n > 5, marked);
   else drawMarks(group, edge, shapes, look);
   svg("path", { d: middle.path, class: "reach", "stroke-width": 20 + 8 * (count - 1) }, group);
 }
@@ -144,6 +145,8 @@ function drawPalette(root, ops, current, edge) {
 
 // ---- behaviour
 
+const PATIENCE = 5000;  // milliseconds until an edit that nobody answers is spoken of
+const UNANSWERED = "⚠ The kernel has not answered yet: it is busy, or was restarted. If nothing happens, run this cell again.";
 const HINT = "Click an edge to choose it, click again for the next operation, or drag an operation onto an edge. " +
   "Keys on an edge: ↑ ↓ next operation, digits choose, Enter selects.";
 
@@ -151,11 +154,17 @@ function render({ model, el }) {
   el.classList.add("lightsnn-graph");
   const palette = html("div", { class: "palette", role: "toolbar", "aria-label": "Operations" }, el);
   const stage = html("div", { class: "stage" }, el);
-  const hint = html("p", { class: "hint" }, el, HINT);
+  const hint = html("p", { class: "hint", role: "status" }, el, HINT);
   const ghost = html("div", { class: "ghost", "aria-hidden": "true" }, el);
   const asked = {};  // edits on their way, so that fast keys build on each other
   let number = 0, draws = 0;
 
+  let patience;
+
+  const say = (text) => {
+    if (hint.textContent !== text) hint.textContent = text;
+    hint.classList.toggle("late", text !== HINT);
+  };
   const ops = () => model.get("palette");
   const find = (key) => model.get("graph").edges.find((edge) => edge.key === key);
   const opOf = (key) => asked[key]?.op || find(key).ops.find(([, alive]) => alive)[0];
@@ -163,7 +172,11 @@ function render({ model, el }) {
   const put = (key, op) => {
     if (!model.get("editable") || !op || op === opOf(key)) return;
     asked[key] = { op, number: ++number };
-    model.send({ kind: "edit", edge: key, op, number });
+    clearTimeout(patience);
+    patience = setTimeout(() => say(UNANSWERED), PATIENCE);
+    try {
+      model.send({ kind: "edit", edge: key, op, number });
+    } catch { say(UNANSWERED); }  // the connection has ended
   };
   const turn = (key, by) => {
     const names = ops().map(({ op }) => op);
@@ -188,6 +201,7 @@ function render({ model, el }) {
   const answered = (content) => {  // taken over or refused: the graph says which
     if (content.kind !== "edited" || asked[content.edge]?.number !== content.number) return;
     delete asked[content.edge];
+    if (!Object.keys(asked).length) { clearTimeout(patience); say(HINT); }
     draw();
   };
 
@@ -210,6 +224,7 @@ function render({ model, el }) {
     event.stopPropagation();
   });
 
+  el.addEventListener("dragstart", (event) => event.preventDefault());  // the browser's own drag, of selected text
   // Dragging, by pointer events: the Lab has a drag and drop of its own, and touch has none.
   let drag = null;
   const under = (event) => el.getRootNode().elementFromPoint(event.clientX, event.clientY)?.closest("[data-key]");
@@ -254,6 +269,7 @@ function render({ model, el }) {
   model.on("msg:custom", answered);
   draw();
   return () => {
+    clearTimeout(patience);
     names.forEach((name) => model.off(name, draw));
     model.off("msg:custom", answered);
   };

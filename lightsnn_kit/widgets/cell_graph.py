@@ -57,9 +57,13 @@ class CellGraph(anywidget.AnyWidget):
         self._on_edit: list[Callable[[Edge, Op], None]] = []
         self.on_msg(CellGraph._receive)
 
-    def show(self, cell_or_mask: Cell | OpMask) -> None:
-        """Draw another cell or mask."""
-        self.graph = graph_data(cell_or_mask)
+    def show(self, cell_or_mask: Cell | OpMask, *, other: Cell | None = None) -> None:
+        """Draw another cell or mask; edges that differ from those of the cell ``other`` are marked."""
+        graph = graph_data(cell_or_mask)
+        if other is not None:
+            differ = {str(edge) for edge, op in other.edge_ops.items() if op != cell_or_mask.op(edge)}
+            graph["edges"] = [{**edge, "marked": edge["key"] in differ} for edge in graph["edges"]]
+        self.graph = graph
 
     def on_edit(self, callback: Callable[[Edge, Op], None]) -> None:
         """Call ``callback(edge, op)`` when an op is put onto an edge; forgotten on ``close``."""

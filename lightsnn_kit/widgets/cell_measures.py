@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..cells import Cell
-from ..figures.style import OP_COLOURS
+from ..figures.style import OP_COLOURS, with_unit
 from ..spaces import CellSpace, OpMask
 from .parts import as_array
 
@@ -24,7 +24,8 @@ class CellMeasures:
     """Numbers of a cell; those that need a scorer are None without one.
 
     ``sahd``, ``hd``: log|det K| averaged over the batches; ``kernels``: K [B, B] of the first batch by kind;
-    ``rates``: firing rate [T] by layer, mean over samples and batches; ``parameters``: of the network as it is built.
+    ``rates``: firing rate [T] by layer, mean over samples and batches; ``parameters``: of the network as it is built;
+    ``synops``: per sample, of the untrained network, worked out from the rates; ``swap``: where that is the score.
     """
 
     cell: Cell
@@ -33,6 +34,8 @@ class CellMeasures:
     kernels: Mapping[str, np.ndarray] | None = None
     rates: Mapping[str, np.ndarray] | None = None
     parameters: int | None = None
+    synops: float | None = None
+    swap: float | None = None
 
     @property
     def num_conv_ops(self) -> int:
@@ -47,12 +50,35 @@ def measure_cell(cell: Cell, space: CellSpace, scorer: object | None) -> CellMea
     """
     if scorer is None:
         return CellMeasures(cell)
+    from ..energy import estimate_synops
     from ..scoring import measure  # brings torch, which a scorer has brought already
 
-    found = measure(scorer, OpMask.from_cell(cell, space))
+    wants_swap = getattr(getattr(scorer, "config", None), "proxy", "") == "swap"
+    found = measure(scorer, OpMask.from_cell(cell, space), **({"patterns": True} if wants_swap else {}))
     kernels = {kind: as_array(kernel) for kind, kernel in found.kernels.items()}
-    rates = _rates_by_source(found.firing_rate)
-    return CellMeasures(cell, found.sahd, found.hd, kernels, rates, parameters_of(cell, space, scorer))
+    rates = {name: as_array(rate).astype(float) for name, rate in found.firing_rate.items()}
+    network = getattr(scorer, "supernet", None)
+    counted = {} if network is None else {"synops": estimate_synops(network.config, cell, rates)}
+    counted |= {"parameters": parameters_of(cell, space, scorer), "swap": found.swap}
+    return CellMeasures(cell, found.sahd, found.hd, kernels, _rates_by_source(rates), **counted)
+
+
+class Measured:
+    """What cells of a space measure by one scorer, each of the last ones taken once."""
+
+    def __init__(self, space: CellSpace, scorer: object | None, *, most: int = 100) -> None:
+        self.space, self.scorer, self.most = space, scorer, most
+        self._found: dict[Cell, CellMeasures] = {}
+
+    def __contains__(self, cell: Cell) -> bool:
+        return cell in self._found
+
+    def __getitem__(self, cell: Cell) -> CellMeasures:
+        if cell not in self._found:
+            self._found[cell] = measure_cell(cell, self.space, self.scorer)
+            while len(self._found) > self.most:
+                self._found.pop(next(iter(self._found)))
+        return self._found[cell]
 
 
 def parameters_of(cell: Cell, space: CellSpace, scorer: object) -> int | None:
@@ -64,12 +90,22 @@ def parameters_of(cell: Cell, space: CellSpace, scorer: object) -> int | None:
     return count_parameters(scorer.supernet, OpMask.from_cell(cell.live_part(), space))
 
 
-def _rates_by_source(firing_rate: Mapping[str, object]) -> dict[str, np.ndarray]:
+def layer_title(name: str) -> str:
+    """A LIF layer of a supernet in words: those that read one node are equal.
+
+    >>> layer_title("cell1.ops.2<-1:conv3x3.0"), layer_title("down.1")
+    ('cell 1, node 1', 'between the cells')
+    """
+    found = re.match(r"cell(\d)\.ops\.(\d+)<-(\d+):", name)
+    return f"cell {found[1]}, node {found[3]}" if found else _NAMES.get(name, name)
+
+
+def _rates_by_source(firing_rate: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Rates [T] by layer: all LIF layers that read one node are equal, so they are one row."""
     rows: dict[str, list[np.ndarray]] = {}
     for name, rate in firing_rate.items():
         found = re.match(r"(cell\d)\.ops\.(\d+)<-(\d+):", name)
-        rows.setdefault(f"{found[1]}, node {found[3]}" if found else name, []).append(as_array(rate).astype(float))
+        rows.setdefault(f"{found[1]}, node {found[3]}" if found else name, []).append(rate)
     order = sorted(rows, key=lambda row: (_PLACES.get(row.partition(".")[0].partition(",")[0], 9), row))
     return {_row_name(row, len(rows[row])): np.mean(rows[row], axis=0) for row in order}
 
@@ -110,20 +146,27 @@ def change(now: float | None, before: float | None) -> str:
     return f"{'▲' if by > 0 else '▼' if by < 0 else '='} {abs(by):,.2f}"
 
 
-def facts(found: CellMeasures, before: CellMeasures | None = None) -> list[tuple[str, str, str]]:
-    """Rows (name, value, remark) of a cell; ``before``: the cell that the scores are compared with."""
+def facts(
+    found: CellMeasures, before: CellMeasures | None = None, *, row: Mapping[str, object] | None = None
+) -> dict[str, tuple[str, str]]:
+    """Value and remark by name; ``before``: whose scores are compared, ``row``: what a training of the cell gave."""
     cell, paths = found.cell, found.cell.conv_path_lengths()
     scored = "no scorer" if found.sahd is None else ""
-    rows = [
-        ("SAHD score", number(found.sahd), scored or change(found.sahd, before and before.sahd)),
-        ("HD score", number(found.hd), scored or change(found.hd, before and before.hd)),
-        ("Parameters", "–" if found.parameters is None else f"{found.parameters:,}", scored or "whole network"),
-        ("Convolutions", str(found.num_conv_ops), _conv_remark(cell)),
-        ("Longest conv path", *(("–", "no path!") if paths is None else (str(paths[1]), "forward edges"))),
-    ]
+    scores = {"SAHD score": "sahd", "HD score": "hd"} | ({"SWAP score": "swap"} if found.swap is not None else {})
+    rows = {}
+    for name, field in scores.items():
+        now, then = getattr(found, field), before and getattr(before, field)
+        rows[name] = number(now), scored or change(now, then)
+    if row:
+        rows["Test accuracy"] = f"{row['test_accuracy']:.1%}", "after training"
+    rows["Parameters"] = "–" if found.parameters is None else f"{found.parameters:,}", scored or "whole network"
+    rows["Convolutions"] = str(found.num_conv_ops), _conv_remark(cell)
+    rows["Longest conv path"] = ("–", "no path!") if paths is None else (str(paths[1]), "forward edges")
     if found.rates:
         mean = np.mean([rate.mean() for rate in found.rates.values()])
-        rows.append(("Firing rate", f"{100 * mean:.1f} %", "mean of the layers"))
+        rows["Firing rate"] = f"{100 * mean:.1f} %", "mean of the layers"
+    if found.synops is not None:
+        rows["SynOps"] = with_unit(found.synops, ""), "per sample, untrained"
     return rows
 
 
@@ -135,15 +178,26 @@ def _conv_remark(cell: Cell) -> str:
     return ", ".join(remarks) or "per cell"
 
 
-def facts_html(found: CellMeasures, before: CellMeasures | None = None, *, waiting: bool = False) -> str:
-    """The facts and the matrix form as HTML (styles: cell_graph.css); ``waiting``: scores of an older cell."""
+def facts_html(
+    shown: Mapping[str, tuple[str, str]], cell: Cell, *, waiting: bool = False, other: tuple[str, Mapping] | None = None
+) -> str:
+    """Facts and the matrix form as HTML (styles: cell_graph.css).
+
+    ``waiting``: the scores are of an older cell. ``other``: name and facts of a second cell, in a column of its own.
+    """
+    name_of_other, others = other or ("", {})
     lines = []
-    for name, value, remark in facts(found, before):
+    for name in {**shown, **others}:
+        value, remark = shown.get(name, ("–", ""))
         kind, late = ("score", waiting) if name.endswith("score") else ("count", False)
-        shown = f'<td class="{kind}{" late" if late else ""}">{value}</td>'
-        shown_remark = "scoring …" if late else html.escape(remark)
-        lines.append(f'<tr><th scope="row">{name}</th>{shown}<td class="remark">{shown_remark}</td></tr>')
-    return f'<div class="lightsnn-facts"><table class="facts">{"".join(lines)}</table>{_matrix_html(found.cell)}</div>'
+        values = f'<td class="{kind}{" late" if late else ""}">{value}</td>'
+        values += f'<td class="{kind}">{others.get(name, ("–",))[0]}</td>' if other else ""
+        remark = "scoring …" if late else html.escape(remark)
+        lines.append(f'<tr><th scope="row">{name}</th>{values}<td class="remark">{remark}</td></tr>')
+    heads = f'<th scope="col">this cell</th><th scope="col">{html.escape(name_of_other)}</th>'
+    head = f"<thead><tr><td></td>{heads}<td></td></tr></thead>" if other else ""
+    table = f'<table class="facts">{head}<tbody>{"".join(lines)}</tbody></table>'
+    return f'<div class="lightsnn-facts">{table}{_matrix_html(cell)}</div>'
 
 
 def _matrix_html(cell: Cell) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from ..lab.results import Estimate, gather
 from ..spaces import CellSpace
 from .base import View
 from .cell_graph import CellGraph
-from .parts import control, flow
+from .parts import control, flow, table_html
 
 _COSTS = {"SynOps": "synops", "energy": "energy_pj", "parameters": "parameters"}
 _NEEDED = ("cell", "test_accuracy", *_COSTS.values())
@@ -27,9 +26,6 @@ _COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {  # heading: field of
     "parameters": ("parameters", lambda value: with_unit(value, "")),
     "firing rate": ("firing_rate", lambda value: f"{100 * value:.1f} %"),
 }
-_HEAD = "style='padding:2px 12px;text-align:right;line-height:1.3;vertical-align:bottom'"
-_NAME = "style='padding:2px 12px;text-align:left;font-weight:normal;line-height:1.6;white-space:nowrap'"
-_CELL = "style='padding:2px 12px;text-align:right;line-height:1.6;white-space:nowrap'"
 
 
 def read_runs(*places: str | Path) -> list[dict[str, object]]:
@@ -135,20 +131,14 @@ class CompareRuns(View):
 
     def _write_table(self) -> None:
         columns = {head: of for head, of in _COLUMNS.items() if all(has_field(row, of[0]) for row in self.rows)}
-        heads = ["runs", "test accuracy", *columns]
         body = []
         for name, rows in self.groups().items():
             accuracy = Estimate.of([float(field(row, "test_accuracy")) for row in rows]).text(factor=100) + " %"
             costs = [say(Estimate.of([float(field(row, key)) for row in rows]).mean) for key, say in columns.values()]
-            cells = "".join(f"<td {_CELL}>{text}</td>" for text in (len(rows), accuracy, *costs))
-            body.append(f"<th scope='row' {_NAME}>{html.escape(name)}</th>{cells}")
-        head = f"<th scope='col' {_HEAD.replace('right', 'left')}>run</th>" + "".join(
-            f"<th scope='col' {_HEAD}>{text}</th>" for text in heads
-        )
-        caption = "<caption style='text-align:left'>Means over the runs of a name; ± one standard deviation.</caption>"
-        lines = "".join(f"<tr>{row}</tr>" for row in body)
-        table = f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
-        self.table.value = f"<div style='overflow-x:auto' role='region' tabindex='0' aria-label='Runs'>{table}</div>"
+            body.append((name, len(rows), accuracy, *costs))
+        heads = ("run", "runs", "test accuracy", *columns)
+        caption = "Means over the runs of a name; ± one standard deviation."
+        self.table.value = table_html(heads, body, caption=caption, label="Runs")
 
     def _label(self, index: int) -> str:
         row = self.rows[index]

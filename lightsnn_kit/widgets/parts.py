@@ -2,12 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import html
+from collections.abc import Callable, Mapping, Sequence
 
 import ipywidgets
 import numpy as np
 
 from ..checks import whole
+from ..figures.style import with_unit
+
+ROW_COLUMNS: dict[str, Callable[[Mapping[str, object]], str]] = {
+    "convolutions": lambda row: str(row["convs"]),
+    "test accuracy": lambda row: f"{row['test_accuracy']:.1%}",
+    "firing rate": lambda row: f"{row['firing_rate']:.1%}",
+    "SynOps per sample": lambda row: with_unit(row["synops"], ""),
+    "energy per sample": lambda row: with_unit(1e-12 * row["energy_pj"], "J"),
+    "parameters": lambda row: f"{row['parameters']:,}",
+    "training": lambda row: f"{row['seconds']['train']:.1f} s",
+}
+"""What a table of rows shows: heading -> the words for a row of ``lab.rows``."""
+
+
+def table_html(
+    heads: Sequence[str], body: Sequence[Sequence[object]], *, caption: str, label: str, marked: Sequence[int] = ()
+) -> str:
+    """A table as HTML that scrolls where the page is narrow; each row begins with its name, ``marked`` ones are bold.
+
+    >>> "<td" in table_html(("run", "accuracy"), [("a", "93 %")], caption="", label="Runs")
+    True
+    """
+    cell = "style='padding:2px 12px;line-height:1.5;white-space:nowrap;text-align:{}{}'"
+    head = "".join(
+        f"<th scope='col' {cell.format('right' if place else 'left', ';white-space:normal;vertical-align:bottom')}>"
+        f"{html.escape(text)}</th>"
+        for place, text in enumerate(heads)
+    )
+    lines = []
+    for index, (name, *values) in enumerate(body):
+        bold = f";font-weight:{'bold' if index in marked else 'normal'}"
+        rest = "".join(f"<td {cell.format('right', bold)}>{html.escape(str(value))}</td>" for value in values)
+        lines.append(f"<tr><th scope='row' {cell.format('left', bold)}>{html.escape(str(name))}</th>{rest}</tr>")
+    caption = f"<caption style='text-align:left'>{html.escape(caption)}</caption>"
+    table = f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+    return f"<div style='overflow-x:auto' role='region' tabindex='0' aria-label='{label}'>{table}</div>"
 
 
 def flow(*widgets: ipywidgets.DOMWidget, width: int | None = None) -> ipywidgets.Box:

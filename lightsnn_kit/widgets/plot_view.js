@@ -34,13 +34,34 @@ function pointed(kind, event) {
   return { kind, curve: point.curveNumber, point: index, x: point.x, y: point.y, customdata: point.customdata ?? null };
 }
 
+// Lines of a title are made for 600 pixels: where a plot is narrower they are broken, and the plot grows by as much.
+function wrap(line, most) {
+  const lines = [];
+  let room = 0;
+  for (const word of line.split(/ (?![^<]*>)/)) {  // not at spaces inside of tags
+    const length = word.replace(/<[^>]*>/g, "").length + 1;
+    if (lines.length && length <= room) lines[lines.length - 1] += ` ${word}`;
+    else { lines.push(word); room = most; }
+    room -= length;
+  }
+  return lines;
+}
+
+function fit(layout, width) {
+  if (!width || !layout.height || !layout.title?.text || layout.margin?.t === undefined) return layout;
+  const lines = layout.title.text.split("<br>"), most = (width - 32) / 5.8;
+  const broken = lines.flatMap((line) => wrap(line, line.includes("font-size:16px") ? 0.75 * most : most));
+  const more = 16 * (broken.length - lines.length), { title, margin, height } = layout;
+  return { ...layout, title: { ...title, text: broken.join("<br>") }, margin: { ...margin, t: margin.t + more }, height: height + more };
+}
+
 function render({ model, el }) {
   el.classList.add("lightsnn-plot");
   const plot = document.createElement("div");
-  plot.setAttribute("role", "img");
+  plot.setAttribute("role", "figure");  // no image: those hide what is in them, and this one has buttons
   el.append(plot);
   let gone = false, drawing = Promise.resolve(), draws = 0;
-  let waiting;
+  let waiting, spec, title;
   const hover = (event) => {  // told where the pointer rests, not all the way there
     clearTimeout(waiting);
     waiting = setTimeout(() => model.send(pointed("hover", event)), 80);
@@ -53,15 +74,20 @@ function render({ model, el }) {
       if (gone || !text) return;
       const Plotly = await plotly(model);
       if (gone || text !== model.get("spec")) return;
-      const { data, layout } = JSON.parse(text);
-      await Plotly.react(plot, data, { autosize: true, ...layout }, { displaylogo: false, responsive: true, showSendToCloud: false });
+      spec = JSON.parse(text);
+      const layout = fit(spec.layout, plot.clientWidth);
+      title = layout.title?.text;
+      plot.style.height = `${layout.height ?? 450}px`;  // or a plot that is resized takes the height of what is in it
+      await Plotly.react(plot, spec.data, { autosize: true, ...layout }, { displaylogo: false, showSendToCloud: false });
       if (!draws) plot.on("plotly_click", (event) => model.send(pointed("click", event)));
       if (!draws && model.get("hovers")) plot.on("plotly_hover", hover);
       el.dataset.draws = ++draws;  // what a browser test waits for
     }).catch((error) => console.error("lightsnn_kit: a figure could not be drawn:", error));
   };
   const sized = new ResizeObserver(() => {
-    if (draws && plot.clientWidth) globalThis[PAGE].then((Plotly) => gone || Plotly.Plots.resize(plot));
+    if (!draws || !plot.clientWidth) return;
+    if (fit(spec.layout, plot.clientWidth).title?.text !== title) return draw();
+    globalThis[PAGE].then((Plotly) => gone || Plotly.Plots.resize(plot));
   });
   sized.observe(el);
   model.on("change:spec", draw);

@@ -64,6 +64,14 @@ _NAMES = """(root, focused) => {
         .filter(part => part.tabIndex >= 0 && !part.disabled && part.checkVisibility())
         .map(part => [name(part).trim(), place(part)]);
 }"""
+# Parts that hide their insides from screen readers, but have insides that can have the focus.
+_NESTED = """root => [...root.querySelectorAll('[role=img], [role=button], button')]
+    .filter(part => part.querySelector('button, input, select, textarea, a[href], [tabindex]'))
+    .map(part => part.outerHTML.slice(0, 200))"""
+# By how many pixels the title of a plot stands out over its right edge.
+_CUT = """root => [...root.querySelectorAll('.js-plotly-plot')].map(plot => plot.querySelector('.gtitle'))
+    .filter(Boolean).map(title => title.getBoundingClientRect().right
+        - title.closest('.js-plotly-plot').getBoundingClientRect().right)"""
 # The time of the last change below `root` after `act`, once nothing has changed for half a second.
 _SETTLE = """async (root, [selector, key]) => {
     const target = root.querySelector(selector);
@@ -176,6 +184,7 @@ class Notebook:
     def check_names(self, root: str) -> None:
         """All that can have the focus has a name for screen readers and is met by the Tab key; nothing uploads data."""
         part = self.panel.locator(root).first
+        assert part.evaluate(_NESTED) == []
         names = part.evaluate(_NAMES, False)
         assert len(names) > 0
         assert [place for name, place in names if not name] == []
@@ -186,6 +195,15 @@ class Notebook:
             met.append(focused)
             self.page.keyboard.press("Tab")
         assert [name for name in names if name not in met] == []
+
+    def check_widths(self, root: str, *widths: int) -> None:
+        """In windows of these widths, one after the other, every plot keeps its height, and no title is cut."""
+        part = self.panel.locator(root).first
+        for width in (*widths, VIEWPORT["width"]):
+            self.page.set_viewport_size(VIEWPORT | {"width": width})
+            self.page.wait_for_timeout(300)
+            self.until(lambda: all(plot["height"] > 100 for plot in self.plots(root)), seconds=10)
+            self.until(lambda: max(part.evaluate(_CUT), default=0) < 1, seconds=10)
 
     def pictures(self, name: str, root: str) -> None:
         """Pictures of a widget in both themes; its figures must follow the theme, and its controls be named."""

@@ -12,7 +12,7 @@ from .lab import Lab, Notebook
 
 pytestmark = pytest.mark.browser
 ROOT = ".lightsnn-cell-explorer"
-LINKED = (f"{ROOT}-graph", f"{ROOT}-kernel", f"{ROOT}-rates")
+LINKED = (f"{ROOT}-graph", ".lightsnn-cell-scores-kernel", ".lightsnn-cell-scores-rates")
 EDITS = 12  # timed ones
 SHOWN = "0313 1030 0003 3300"  # for the pictures: something of everything
 
@@ -33,6 +33,80 @@ def test_explore_cells(lab: Lab, note: Callable[[str], None]) -> None:
         notebook.until(lambda: notebook.draws(LINKED[1]) > drawn)
         assert "zeroize" in notebook.panel.locator(f'{ROOT} [data-key="3<-1"]').get_attribute("aria-label")
         notebook.pictures("cell_explorer", ROOT)
+
+
+TRAIN = """import numpy as np
+from lightsnn_kit import data
+from lightsnn_kit.lab.workshop import Workshop
+from lightsnn_kit.widgets import CellExplorer
+
+def load_tiny(seed):  # a data set of one's own, so small that nobody waits for it
+    x, y = np.arange(240 * 16).reshape(240, 1, 4, 4) % 251, np.arange(240) % 2
+    x = (x // 2 + 100 * y[:, None, None, None]).astype(np.uint8)
+    return data.Splits.from_tensors(name="tiny", train=(x[:200], y[:200]), test=(x[200:], y[200:]), seed=seed)
+
+data.register("tiny", load_tiny, replace=True)
+workshop = Workshop("tiny", width=4, num_steps=2, batch_size=16, epochs=3)
+CellExplorer("0303 0030 0003 0000", scorer=workshop)"""
+TRAINING = ".lightsnn-cell-training"
+
+
+def test_train_this_cell(lab: Lab, write_notebook) -> None:
+    """Two clicks to an accuracy; the page is left while it trains, and finds the row when it is opened again."""
+    path = write_notebook(lab.folder / "train_cell.ipynb", "", TRAIN)
+    with lab.notebook(path) as notebook:
+        notebook.run_all()
+        panel = notebook.panel
+        panel.locator(f"{ROOT}-pane button").get_by_text("Train").click()
+        assert "--epochs 3" in panel.locator(f"{TRAINING}-command").text_content()
+        panel.locator(f"{TRAINING}-start").click()
+        state = panel.locator(".lightsnn-run-monitor-state")
+        notebook.until(lambda: "running" in state.text_content())
+        notebook.until(lambda: panel.locator(f"{TRAINING}-start").is_disabled())
+    with lab.notebook(path) as notebook:  # another kernel: the job knows nothing of it
+        notebook.run_all()
+        notebook.panel.locator(f"{ROOT}-pane button").get_by_text("Train").click()
+        table = notebook.panel.locator(f"{TRAINING}-table")
+        notebook.until(lambda: "%" in table.text_content(), seconds=120)
+        [row] = notebook.python("[dict(row) for row in workshop.rows()]")
+        assert f"{row['test_accuracy']:.1%}" in table.text_content()
+        notebook.check_plots(TRAINING)
+        other = notebook.panel.locator(f'{ROOT} [data-key="3<-0"]')
+        other.focus()
+        notebook.changes(lambda: notebook.panel.locator(f"{TRAINING}-command").text_content(), lambda: other.press("3"))
+        notebook.panel.locator(f"{TRAINING}-epochs input").fill("2000")
+        notebook.panel.locator(f"{TRAINING}-epochs input").press("Enter")
+        notebook.until(lambda: "--epochs 2000" in notebook.panel.locator(f"{TRAINING}-command").text_content())
+        notebook.panel.locator(f"{TRAINING}-start").click()
+        stop = notebook.panel.locator(".lightsnn-run-monitor-cancel")
+        notebook.until(lambda: "running" in notebook.panel.locator(".lightsnn-run-monitor-state").text_content())
+        notebook.until(stop.is_enabled)
+        stop.click()
+        notebook.until(lambda: "cancelled" in notebook.panel.locator(".lightsnn-run-monitor-state").text_content())
+        notebook.until(notebook.panel.locator(f"{TRAINING}-start").is_enabled)
+        notebook.pictures("cell_training", ROOT)
+
+
+def test_what_a_page_goes_through(lab: Lab, write_notebook) -> None:
+    """A window made narrower, a palette that is selected, a kernel that is restarted."""
+    with lab.notebook(write_notebook(lab.folder / "strain.ipynb", "", TRAIN)) as notebook:
+        notebook.run_all()
+        notebook.check_plots(ROOT, at_least=2)
+        notebook.check_widths(ROOT, 1000, 700)
+        cell = f"str({notebook.widget('CellExplorer')}.cell)"
+        palette = notebook.panel.locator(f"{ROOT} .palette")
+        assert palette.evaluate("part => (getSelection().selectAllChildren(part), String(getSelection()))") == ""
+        skip, target = palette.locator('[data-op="skip"]'), notebook.panel.locator(f'{ROOT} [data-key="0<-3"] .chip')
+        after = notebook.changes(lambda: notebook.python(cell), lambda: skip.drag_to(target))
+        assert "skip~3" in after
+        notebook.restart()
+        note = notebook.panel.locator(f"{ROOT} .lightsnn-gone-note").first
+        notebook.until(lambda: "was restarted or has ended" in note.text_content())
+        notebook.panel.locator(f'{ROOT} [data-key="3<-0"]').press("ArrowDown")
+        notebook.until(lambda: "has not answered" in notebook.panel.locator(f"{ROOT} .hint").text_content())
+        notebook.run_all()
+        notebook.until(lambda: note.text_content() == "")
+        assert "Click an edge" in notebook.panel.locator(f"{ROOT} .hint").text_content()
 
 
 def write(notebook: Notebook, cell: str) -> None:

@@ -32,6 +32,7 @@ def test_search_and_train(lab: Lab) -> None:
         notebook.run_all()
         notebook.check_plots(at_least=4)
         check_stepper(notebook)
+        notebook.check_widths(STEPPER, 1200, 1000, 700)
         notebook.pictures("prune_stepper", STEPPER)
     with lab.notebook(PROJECT / "notebooks" / "train.ipynb", quick=True) as notebook:
         notebook.run_all()

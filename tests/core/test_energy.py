@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from lightsnn_kit.energy import EnergyReport, measure_energy
+from lightsnn_kit.energy import EnergyReport, estimate_synops, measure_energy
 from lightsnn_kit.networks import NetworkConfig, SpikingNetwork, build_network
 from lightsnn_kit.recording import record_spikes
 
@@ -202,3 +203,22 @@ def test_report_prints_and_converts() -> None:
 def test_bad_input(x: torch.Tensor, batch_size: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         measure_energy(known_network(), x, batch_size=batch_size)
+
+
+# ---- the estimate ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("last_pool", [1, 2])
+def test_synops_are_estimated_from_rates(last_pool: int) -> None:
+    """Exact for cells' insides and borders if spikes are spread evenly; behind a pooling an upper bound."""
+    network, x = lively_network(last_pool=last_pool)
+    report = measure_energy(network, x)
+    rates = {layer.name: np.array(layer.firing_rate_per_step) for layer in report.layers if layer.neurons}
+    for place in ("cell1", "cell2"):
+        for edge in network.design.live_edges:
+            if f"{place}.lif.{edge.source}" in rates:
+                rates[f"{place}.ops.{edge}:{network.design.op(edge)}.0"] = rates[f"{place}.lif.{edge.source}"]
+    found = estimate_synops(network.config, network.design, rates)
+    assert found == pytest.approx(report.synops, rel=0.1) if last_pool == 1 else found > 0.95 * report.synops
+    silent = {name: 0 * rate for name, rate in rates.items()}
+    assert estimate_synops(network.config, network.design, silent) == 0

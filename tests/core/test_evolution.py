@@ -21,9 +21,10 @@ from lightsnn_kit.pareto import OBJECTIVES, Point, num_weights, pareto_front, pi
 from lightsnn_kit.paths import balance, cell_paths
 from lightsnn_kit.recording import record_spikes, scoring_mode
 from lightsnn_kit.records import mask_key, read_points
-from lightsnn_kit.scoring import Scorer, score_in_processes
+from lightsnn_kit.scoring import Scorer
 from lightsnn_kit.search import random_search
 from lightsnn_kit.spaces import SPACES, CellSpace, OpMask
+from lightsnn_kit.workers import score_in_processes
 
 ALL = tuple(OBJECTIVES)
 FORWARD, SMALL = SPACES["lightsnn-forward"], CellSpace(("zeroize", "skip", "conv3x3"), 3, backward=False)
@@ -238,7 +239,8 @@ def test_score_and_synops_from_one_pass(proxy: str, monkeypatch: pytest.MonkeyPa
     taken = []
     statistics = Scorer.statistics
     monkeypatch.setattr(Scorer, "statistics", lambda *args, **o: taken.append(o) or statistics(*args, **o))
-    assert scorer.with_synops(mask) == (score, estimate_synops(scorer.supernet, mask, passes))
+    rates = {name: rate.numpy() for name, rate in passes.firing_rate.items()}
+    assert scorer.with_synops(mask) == (score, estimate_synops(scorer.supernet.config, mask.to_cell(), rates))
     assert taken == [{"patterns": proxy == "swap"}]
     assert scorer_of(proxy=proxy, engine="plain").with_synops(mask) == scorer.with_synops(mask)
 
@@ -272,17 +274,13 @@ def test_synops_if_every_neuron_fires_always() -> None:
             module.bias.data.fill_(99.0)
     network.classifier[1].weight.data.fill_(1.0)
     rows = {row.name: row.synops for row in measure_energy(network, torch.rand(2, 1, 8, 8)).layers}
-    supernet = build_supernet("snasnet", config)
-    mask = OpMask.from_cell(cell, SPACES["snasnet"])
-    passes = scorer_of("snasnet").statistics(mask)[0]
-    full = {name: torch.ones(3) for name in passes.firing_rate}
-
-    class Full:
-        firing_rate = full
-
-    assert estimate_synops(supernet, mask, Full) == sum(rows.values()) - rows["classifier.1"] > 0
-    forward = sum(v for k, v in rows.items() if "0<-3" not in k and k != "classifier.1")
-    assert estimate_synops(supernet, mask, Full, feedback=False) == pytest.approx(forward, rel=1e-12)
+    full = {
+        name: np.ones(3)
+        for name in scorer_of("snasnet").statistics(OpMask.from_cell(cell, SPACES["snasnet"]))[0].firing_rate
+    }
+    assert estimate_synops(config, cell, full) == pytest.approx(sum(rows.values()), rel=1e-12)
+    forward = sum(v for k, v in rows.items() if "0<-3" not in k)
+    assert estimate_synops(config, cell.forward_part(), full) == pytest.approx(forward, rel=1e-12)
 
 
 def test_nsga2_weighs_the_spikes_of_a_scorer_and_processes_agree() -> None:

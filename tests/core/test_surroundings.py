@@ -22,10 +22,11 @@ from lightsnn_kit.energy import measure_energy
 from lightsnn_kit.methods import choose
 from lightsnn_kit.networks import NetworkConfig, SpikingNetwork, build_network, build_supernet
 from lightsnn_kit.recording import record_potentials, record_spikes, spike_statistics, unwrap
-from lightsnn_kit.scoring import Scorer, ScoringConfig, count_parameters, score_in_processes
+from lightsnn_kit.scoring import Scorer, ScoringConfig, count_parameters
 from lightsnn_kit.search import Settle, random_search
 from lightsnn_kit.spaces import SPACES, CellSpace
 from lightsnn_kit.training import TrainConfig, evaluate, fit
+from lightsnn_kit.workers import score_in_processes
 from tests.core.core_kills import tiny_network, tiny_splits
 
 CONFIG = TrainConfig(epochs=1, batch_size=20)

@@ -16,9 +16,10 @@ import torch
 
 from lightsnn_kit.files import RunError
 from lightsnn_kit.networks import NetworkConfig, build_supernet
-from lightsnn_kit.scoring import Scorer, score_in_processes
+from lightsnn_kit.scoring import Scorer
 from lightsnn_kit.search import prune_search
 from lightsnn_kit.spaces import CellSpace
+from lightsnn_kit.workers import score_in_processes
 
 ROOT = Path(__file__).resolve().parents[2]
 SPACE = CellSpace(("zeroize", "skip"), 2)
@@ -57,7 +58,7 @@ class Broken:
 
 
 def test_workers_that_die_again_and_again_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lightsnn_kit.scoring.ProcessPoolExecutor", lambda *_: Broken())
+    monkeypatch.setattr("lightsnn_kit.workers.ProcessPoolExecutor", lambda *_: Broken())
     with (
         score_in_processes(make_scorer(), workers=1) as (score, executor),
         pytest.raises(RunError, match=r"killed three times in one round.*fewer workers"),
@@ -68,8 +69,9 @@ def test_workers_that_die_again_and_again_are_told(monkeypatch: pytest.MonkeyPat
 
 ORPHANS = """
 import os, signal
+from lightsnn_kit.workers import score_in_processes
 from tests.core.test_workers import SPACE, make_scorer
-from lightsnn_kit.scoring import score_in_processes
+
 if __name__ == "__main__":
     with score_in_processes(make_scorer(), workers=2) as (score, executor):
         executor.map(score, [SPACE.full_mask()] * 4)

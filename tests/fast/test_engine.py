@@ -27,9 +27,10 @@ from lightsnn_kit.fast.threads import thread_pool
 from lightsnn_kit.kernels import SpikeStatistics, log_det
 from lightsnn_kit.networks import NetworkConfig, build_supernet
 from lightsnn_kit.recording import record_spikes, scoring_mode
-from lightsnn_kit.scoring import Scorer, score_in_processes, spiking_layers
+from lightsnn_kit.scoring import Scorer, spiking_layers
 from lightsnn_kit.search import prune_search
 from lightsnn_kit.spaces import SPACES, CellSpace, OpMask
+from lightsnn_kit.workers import score_in_processes
 
 LIGHTSNN = SPACES["lightsnn"]
 NAMES = ("lightsnn", "snasnet", "snasnet-maxpool", "lightsnn-forward")

@@ -433,3 +433,24 @@ def test_bad_input_is_refused_with_a_reason(message: str) -> None:
 def test_figures_need_no_torch() -> None:
     code = "import sys, lightsnn_kit.figures; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+# ---- the cell unrolled -----------------------------------------------------------------------------------------------
+
+
+def test_a_backward_edge_leads_to_the_next_step() -> None:
+    cell = Cell.from_edges({"1<-0": "conv3x3", "2<-1": "skip", "0<-2": "conv3x3", "1<-2": "zeroize"}, num_nodes=3)
+    fig = figures.cell_unrolled(cell, steps=3)
+    ends = {trace.name: ((trace.x[0], trace.y[0]), (trace.x[-1], trace.y[-1])) for trace in fig.data}
+    assert [name for name in ends if name.startswith("0<-2")] == [
+        "0<-2 conv3x3, step t to t + 1",
+        "0<-2 conv3x3, step t + 1 to t + 2",
+    ]  # what the last step hands on is not drawn
+    (x0, y0), (x1, y1) = ends["0<-2 conv3x3, step t to t + 1"]
+    assert (round(y0), round(y1), round((x0 + 0.5) / 3), round((x1 - 0.5) / 3)) == (-2, 0, 0, 1)  # node 2 to node 0
+    assert len([name for name in ends if name.startswith("1<-0")]) == 3
+    assert not any("zeroize" in name for name in ends)
+    assert {trace.line.dash for trace in fig.data if "<-2" in trace.name} == {"dash"}
+    assert "handed" in fig.layout.title.text or "hands" in fig.layout.title.text
+    alone = figures.cell_unrolled(Cell.parse("|skip~0|"))
+    assert "every step is computed alone" in alone.layout.title.text

@@ -461,6 +461,12 @@ def test_commands_search_train_and_test(tmp_path: Path, capsys, monkeypatch) -> 
     [row] = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
     assert row == results.gather(tmp_path / "runs" / "train")[0]
     assert Cell.parse(row["cell"]) == Cell.parse("0303 0030 2002 0200")
+    whole = ["train", "--cell", "0303 0030 2002 0200", "--dataset", "tiny", "--epochs", "1", "--name", "mine", "--test"]
+    assert command_line.main([*whole, "--run", "runs/whole", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    [row] = results.gather(tmp_path / "runs" / "whole")
+    assert (row["method"], found["row"], found["test_accuracy"]) == ("mine", "mine/seed0", row["test_accuracy"])
+    assert jobs.status("runs/whole").state == "finished"  # a RunMonitor can watch it
     assert command_line.main(["train", "--method", "balanced", "--preset", "tiny"]) == 0  # the next free name
     assert (tmp_path / "runs" / "train-2" / "balanced" / "seed0" / "train" / "result.json").is_file()
 

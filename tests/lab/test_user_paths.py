@@ -20,6 +20,7 @@ from lightsnn_kit.files import RunError
 from lightsnn_kit.lab import jobs, notebooks, progress, results, saved_cells
 from lightsnn_kit.lab.experiments import Experiment
 from lightsnn_kit.lab.runs import RunFolder
+from lightsnn_kit.lab.workshop import Workshop
 from lightsnn_kit.networks import NetworkConfig, build_network
 from lightsnn_kit.widgets.compare_runs import read_runs
 
@@ -117,6 +118,11 @@ CALLS: dict[str, Callable[[str], object]] = {
     "lab.experiments.Experiment.begun.run": Experiment.begun,
     "lab.jobs.start.notebooks": lambda path: jobs.start([path], run="runs/x"),
     "lab.jobs.start.run": lambda path: jobs.start([NONE], run=path),
+    "lab.jobs.start_command.run": lambda path: (
+        jobs.start_command(["no-command"], run=path, steps=[]).alive,
+        jobs.wait(path).state,
+    ),
+    "lab.workshop.Workshop.folder": lambda path: str(Workshop("digits", folder=path).path),
     "lab.jobs.working.run": entered(lambda path: jobs.working(Path(path), [])),
     "lab.jobs.working.notebooks": entered(lambda path: jobs.working(Path("runs/x"), [Path(path)])),
     "lab.jobs.stop_if_cancelled.run": lambda path: jobs.stop_if_cancelled(Path(path)),

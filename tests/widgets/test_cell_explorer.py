@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 from lightsnn_kit.cells import Cell, Edge, Op
 from lightsnn_kit.files import RunError, RunExistsError, read_json
 from lightsnn_kit.kernels import SpikeStatistics
+from lightsnn_kit.lab.saved_cells import load_cell
 from lightsnn_kit.networks import NetworkConfig, build_network, build_supernet
 from lightsnn_kit.scoring import Scorer
 from lightsnn_kit.spaces import PUBLISHED_CELLS, SPACES, CellSpace, OpMask
 from lightsnn_kit.widgets import CellExplorer, CellGraph
-from lightsnn_kit.widgets.cell_explorer import as_cell
+from lightsnn_kit.widgets.cell_editor import as_cell
 from lightsnn_kit.widgets.cell_graph import graph_data
 from lightsnn_kit.widgets.cell_measures import change, facts, facts_html, measure_cell, parameters_of
 
@@ -292,15 +293,16 @@ def test_a_dead_cell_scores_minus_infinity(scorer: Scorer) -> None:
 
 def test_facts_by_hand() -> None:
     cut = CHAIN.replace(Edge(2, 1), "zeroize").replace(Edge(0, 3), "conv3x3")
-    rows = {name: rest for name, *rest in facts(measure_cell(cut, SPACE, None))}
-    assert rows["Convolutions"] == ["3", "1 reach nothing, 1 get no input"]
-    assert rows["Longest conv path"] == ["0", "forward edges"]
-    assert rows["SAHD score"] == ["–", "no scorer"]
+    rows = facts(measure_cell(cut, SPACE, None), row={"test_accuracy": 0.9625})
+    assert rows["Convolutions"] == ("3", "1 reach nothing, 1 get no input")
+    assert rows["Longest conv path"] == ("0", "forward edges")
+    assert rows["SAHD score"] == ("–", "no scorer")
+    assert rows["Test accuracy"] == ("96.2%", "after training")
     assert change(1.004, 1.0) == "= 0.00"
     assert cut.matrix_text() == "0301 0000 0003 3000"
     pool = CellSpace(("zeroize", "maxpool3x3"), 2, backward=False).uniform("maxpool3x3")
     assert pool.matrix_text() == ""
-    assert "No matrix form: maxpool3x3" in facts_html(measure_cell(pool, SPACE, None))
+    assert "No matrix form: maxpool3x3" in facts_html(facts(measure_cell(pool, SPACE, None)), pool)
 
 
 def test_figures_without_a_scorer(explorer: CellExplorer) -> None:
@@ -313,17 +315,90 @@ def test_figures_without_a_scorer(explorer: CellExplorer) -> None:
 
 def test_plots_follow_cell_kind_and_theme(scorer: Scorer) -> None:
     explorer = CellExplorer(CHAIN, scorer=scorer, labels=[0, 1, 0, 1, 2, 2])
-    before = (explorer.kernel.spec, explorer.rates.spec)
+    scores = explorer.made["Scores"]
+    before = (scores.kernel.spec, scores.rates.spec)
     press(explorer, "3<-0", "conv3x3")
-    assert explorer.kernel.spec != before[0]
-    assert explorer.rates.spec != before[1]
-    explorer.kind.value = "hd"
-    assert "HD kernel, first batch" in explorer.kernel.spec
+    assert scores.kernel.spec != before[0]
+    assert scores.rates.spec != before[1]
+    scores.kind.value = "hd"
+    assert "HD kernel, first batch" in scores.kernel.spec
     explorer._page.theme = "dark"
-    assert "#111111" in explorer.kernel.spec
+    assert "#111111" in scores.kernel.spec
     assert explorer.figure().layout.paper_bgcolor is None
-    assert max(explorer.kernel.payload, explorer.rates.payload) < 100_000
+    assert max(scores.kernel.payload, scores.rates.payload) < 100_000
     assert "▲" in explorer.facts.value or "▼" in explorer.facts.value
+    explorer.close()
+
+
+# ---- the other cell --------------------------------------------------------------------------------------------------
+
+
+def test_a_pinned_cell_is_kept_and_compared(scorer: Scorer, tmp_path: Path) -> None:
+    explorer = CellExplorer(CHAIN, scorer=scorer, folder=tmp_path)
+    alone = explorer.facts.value
+    assert explorer.take_button.disabled
+    explorer.pin_button.click()
+    assert "pinned as pinned-1" in explorer.message.value
+    assert load_cell(tmp_path, "pinned-1") == CHAIN  # a file: it outlives the kernel
+    assert explorer.other == ("pinned-1", CHAIN)
+    assert explorer.top.children == (explorer.graph, explorer.other_graph, explorer.facts)
+    press(explorer, "3<-0", "conv3x3")
+    for graph in (explorer.graph, explorer.other_graph):
+        assert [edge["key"] for edge in graph.graph["edges"] if edge["marked"]] == ["3<-0"]
+    assert explorer.other_graph.graph["edges"][3]["ops"] == [["skip", True]]
+    for name in ("SAHD score", "Parameters", "Convolutions", "Longest conv path", "Firing rate", "SynOps"):
+        [line] = [line for line in explorer.facts.value.split("<tr>") if f">{name}<" in line]
+        values = [measure_cell(cell, SPACE, scorer) for cell in (explorer.cell, CHAIN)]
+        assert [facts(found)[name][0] in line for found in values] == [True, True]
+    assert '<th scope="col">pinned-1</th>' in explorer.facts.value
+    scores = explorer.made["Scores"]
+    assert scores.plots.children == (scores.kernel, scores.other_kernel, scores.rates, scores.other_rates)
+    assert ", pinned-1" in scores.other_kernel.spec
+    assert scores.other_rates.spec != scores.rates.spec
+    explorer.take_button.click()
+    assert explorer.cell == CHAIN
+    explorer.compare.value = ""
+    assert scores.plots.children == (scores.kernel, scores.rates)
+    assert explorer.facts.value.count("<td") == alone.count("<td")
+    assert explorer.pin() == "pinned-1"  # it is there already
+    explorer.cell = SPACE.uniform("skip")
+    assert explorer.pin() == "pinned-2"
+    explorer.close()
+
+
+def test_what_it_can_be_compared_with(explorer: CellExplorer) -> None:
+    presets = ["all skip", "all conv3x3", "SNASNet, CIFAR10", "SNASNet, CIFAR100"]
+    assert [name for name, _ in explorer.compare.options] == ["nothing", *(f"preset: {name}" for name in presets)]
+    explorer.save("mine")
+    explorer._take_rows(({"method": "cell-1", "cell": str(SPACE.uniform("skip")), "test_accuracy": 0.75},))
+    assert [name for name, _ in explorer.compare.options][1:3] == ["saved: mine", "trained: cell-1"]
+    explorer.compare.value = "trained: cell-1"
+    assert explorer.other[1] == SPACE.uniform("skip")
+    assert "75.0%" in explorer.facts.value
+    explorer.compare.value = "preset: SNASNet, CIFAR10"
+    assert "⚠ this cell uses conv1x1" in explorer.message.value
+    assert (explorer.other, explorer.compare.value) == (None, "")
+    explorer.compare.value = "saved: mine"
+    (explorer.folder / "mine.json").unlink()
+    explorer.save("other")  # the list is made anew
+    assert (explorer.other, explorer.compare.value) == (None, "")
+    explorer.folder = explorer.folder / "other.json"
+    explorer.pin_button.click()
+    assert "cannot write to the folder" in explorer.message.value
+
+
+def test_an_edit_scores_its_cell_before_the_other() -> None:
+    scorer = CountingScorer()
+    explorer = CellExplorer(CHAIN, scorer=scorer)
+
+    async def scene() -> None:
+        explorer.cell = SPACE.uniform("conv3x3")
+        explorer.compare.value = "preset: all skip"
+        while explorer._scoring:
+            await asyncio.sleep(0.01)
+
+    asyncio.run(scene())
+    assert scorer.asked[1:] == [SPACE.uniform("conv3x3"), SPACE.uniform("skip")]
     explorer.close()
 
 
@@ -354,7 +429,10 @@ def test_of_rapid_edits_only_the_newest_is_scored() -> None:
 
     asyncio.run(scene())
     assert scorer.asked[1:] == [cells[19], cells[39]]
-    assert explorer._measured.cell == cells[39]
+    explorer.cell = cells[19]  # scored before
+    assert (explorer._shown.cell, len(scorer.asked)) == (cells[19], 3)
+    explorer.cell = cells[39]
+    assert explorer._shown.cell == cells[39]
     assert "scoring …" not in explorer.facts.value
     explorer.close()
 
@@ -376,7 +454,8 @@ def test_python_sees_the_score_of_its_cell_at_once() -> None:
 def test_a_scorer_that_refuses_leaves_the_last_view() -> None:
     scorer = CountingScorer()
     explorer = CellExplorer(CHAIN, scorer=scorer)
-    spec = explorer.kernel.spec
+    kernel = explorer.made["Scores"].kernel
+    spec = kernel.spec
 
     def refuse(mask: OpMask, **options: bool) -> None:
         raise ValueError("the mask belongs to another space")
@@ -388,7 +467,7 @@ def test_a_scorer_that_refuses_leaves_the_last_view() -> None:
 
     asyncio.run(scene())
     assert "the mask belongs to another space" in explorer.message.value
-    assert explorer.kernel.spec == spec
+    assert kernel.spec == spec
     explorer.close()
 
 

@@ -33,6 +33,15 @@ def cells(folder: Path) -> View:
     return view
 
 
+def training(folder: Path) -> View:
+    trainer = SimpleNamespace(run="runs/x", path=folder, settings={"epochs": 3}, rows=list)
+    trainer.command = trainer.row_name = lambda cell, epochs: "train"
+    (folder / "job").mkdir(exist_ok=True)
+    view = widgets.CellTraining(trainer, CELL)
+    view.epochs.value = 0
+    return view
+
+
 def kernels(folder: Path) -> View:
     view = widgets.KernelExplorer(KERNEL, images=np.zeros((3, 1, 2, 2)))
     view.step.value, view.first.value = 1, 9
@@ -70,8 +79,8 @@ def stepper(folder: Path) -> View:
     return view
 
 
-USED = {"CellExplorer": cells, "CompareRuns": runs, "KernelExplorer": kernels, "LIFPlayground": neuron}
-USED |= {"PruneStepper": stepper, "RunMonitor": monitor, "SpikeExplorer": spikes}
+USED = {"CellExplorer": cells, "CellTraining": training, "CompareRuns": runs, "KernelExplorer": kernels}
+USED |= {"LIFPlayground": neuron, "PruneStepper": stepper, "RunMonitor": monitor, "SpikeExplorer": spikes}
 
 
 def test_every_widget_is_here() -> None:

@@ -1,0 +1,155 @@
+"""CellEditor: a cell that is changed edge by edge, undone, typed, drawn, saved and loaded; the base of CellExplorer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import ipywidgets
+import numpy as np
+import traitlets
+
+from ..cells import Cell, Edge, Op
+from ..cells import as_cell as read_any
+from ..files import at_root
+from ..lab.saved_cells import load_cell, save_cell, saved_cells
+from ..spaces import PUBLISHED_CELLS, CellSpace, OpMask
+from .base import View
+from .cell_graph import CellGraph, CopyButton
+from .parts import flow
+
+_COPIES = {"Copy string": "copy-string", "Copy matrix": "copy-matrix"}
+
+
+def as_cell(value: object, space: CellSpace) -> Cell:
+    """A cell of the space from anything ``cells.as_cell`` reads; ``ValueError`` says what the space does not have.
+
+    >>> str(as_cell("03 00", CellSpace(("zeroize", "conv3x3"), 2, backward=False)))
+    '|conv3x3~0|'
+    """
+    cell = read_any(value)
+    if foreign := [str(op) for op in Op if op in cell.ops and op not in space.ops]:
+        raise ValueError(f"this cell uses {', '.join(foreign)}; the ops of this space are {', '.join(space.ops)}.")
+    return OpMask.from_cell(cell, space).to_cell()  # refuses other nodes and edges, drops empty backward edges
+
+
+class CellEditor(View):
+    """The graph of a cell with its history, its text and its files (abstract); subclasses show what ``cell`` is."""
+
+    cell = traitlets.Any()
+
+    def __init__(
+        self, cell: object, space: CellSpace, *, presets: Mapping[str, Cell | str] | None, folder: str | Path
+    ) -> None:
+        super().__init__()
+        self.space, self.folder = space, at_root(folder)
+        self._presets = self._known_cells(presets or {})
+        self._history, self._at, self._rng = [], -1, np.random.default_rng(0)
+        self.cell = self._start() if cell is None else cell
+        self.graph = self.part(CellGraph(self.cell, space=self.space), "graph")
+        self.graph.on_edit(self.guard(self._edit))
+
+    def _start(self) -> Cell:
+        return self.space.uniform(next((op for op in reversed(self.space.ops) if op.is_conv), self.space.ops[-1]))
+
+    def _known_cells(self, more: Mapping[str, Cell | str]) -> dict[str, Cell | str]:
+        useful = [op for op in self.space.ops if op is not Op.ZEROIZE]
+        known = {f"all {op}": self.space.uniform(op) for op in useful}
+        known |= {name.replace("snasnet-cifar", "SNASNet, CIFAR"): cell for name, cell in PUBLISHED_CELLS.items()}
+        return known | dict(more)
+
+    # ---- rows of controls
+
+    def button(self, text: str, name: str, icon: str, tip: str) -> ipywidgets.Button:
+        button = ipywidgets.Button(description=text, icon=icon, tooltip=tip, layout={"width": "auto"})
+        return self.part(button, name)
+
+    def history_row(self) -> ipywidgets.Box:
+        self.back = self.button("Undo", "undo", "undo", "Back to the cell before")
+        self.forth = self.button("Redo", "redo", "repeat", "Forth again")
+        self.draw = self.button("Random cell", "random", "random", "A cell drawn uniformly from the space")
+        choices = [("choose a cell …", ""), *((name, name) for name in self._presets)]
+        self.preset = self.part(ipywidgets.Dropdown(options=choices, description="Preset"), "preset")
+        self.watch(self.back, lambda _: self.undo())
+        self.watch(self.forth, lambda _: self.redo())
+        self.watch(self.draw, lambda _: self.set_trait("cell", self.space.sample(self._rng)))
+        self.watch(self.preset, self._choose)
+        return flow(self.back, self.forth, self.draw, self.preset)
+
+    def text_row(self) -> ipywidgets.Box:
+        wide = {"width": "auto", "flex": "1 1 380px"}
+        text = ipywidgets.Text(description="Cell", continuous_update=False, layout=wide, placeholder="string or matrix")
+        self.text = self.part(text, "text")
+        self.copies = [self.part(CopyButton(label=label), name) for label, name in _COPIES.items()]
+        self.watch(self.text, self._read)
+        return flow(self.text, *self.copies)
+
+    def file_row(self) -> ipywidgets.Box:
+        names = saved_cells(self.folder)
+        self.file = self.part(ipywidgets.Combobox(description="File", value="my-cell", options=names), "file")
+        self.save_button = self.button("Save", "save", "save", f"Save the cell in {self.folder}")
+        self.load_button = self.button("Load", "load", "folder-open", f"Load a cell from {self.folder}")
+        tick = ipywidgets.Checkbox(description="replace an older file", indent=False, layout={"width": "auto"})
+        self.overwrite = self.part(tick, "overwrite")
+        self.watch(self.save_button, lambda _: self.save(self.file.value, replace=self.overwrite.value))
+        self.watch(self.load_button, lambda _: self.load(self.file.value))
+        return flow(self.file, self.save_button, self.load_button, self.overwrite)
+
+    # ---- the cell and its history
+
+    @traitlets.validate("cell")
+    def _admit(self, proposal: dict) -> Cell:
+        return as_cell(proposal["value"], self.space)
+
+    @traitlets.observe("cell")
+    def _remember(self, change: dict) -> None:
+        """A cell that undo or redo goes to is in the history already."""
+        if not (0 <= self._at < len(self._history) and self._history[self._at] == change["new"]):
+            self._history[self._at + 1 :] = [change["new"]]
+            self._at += 1
+
+    def undo(self) -> None:
+        """Go back to the cell before; nothing happens at the first one."""
+        self._go(-1)
+
+    def redo(self) -> None:
+        """Take back an ``undo``; nothing happens at the newest cell."""
+        self._go(1)
+
+    def _go(self, by: int) -> None:
+        if 0 <= self._at + by < len(self._history):
+            self._at += by
+            self.cell = self._history[self._at]
+
+    def _edit(self, edge: Edge, op: Op) -> None:
+        self.cell = self.cell.replace(edge, op)
+
+    def _choose(self, name: str) -> None:
+        if name:
+            self.preset.value = ""  # the same one may be chosen again
+            self.cell = self._presets[name]
+
+    def _read(self, text: str) -> None:
+        if text.strip() and text != str(self.cell):
+            self.cell = text
+
+    # ---- files
+
+    def save(self, name: str, *, replace: bool = False) -> Path:
+        """Save the cell as ``<folder>/<name>.json``; ``RunError`` for a name that is taken, unless ``replace``."""
+        path = save_cell(self.cell, self.folder, name, replace=replace)
+        self.file.options = saved_cells(self.folder)
+        self.say(f"saved as {path}")
+        return path
+
+    def load(self, name: str) -> None:
+        """Show a saved cell; ``RunError`` or ``ValueError`` if there is none or it is of another space."""
+        self.cell = load_cell(self.folder, name)
+        self.say(f"loaded {name} from {self.folder}")
+
+    def show_cell(self) -> None:
+        """Write down the cell wherever it stands, but for the graph."""
+        self.text.value = str(self.cell)
+        for button, text in zip(self.copies, (str(self.cell), self.cell.matrix_text()), strict=True):
+            button.text = text
+        self.back.disabled, self.forth.disabled = self._at == 0, self._at == len(self._history) - 1

@@ -1,0 +1,112 @@
+"""CellSettings: choose data set, sizes and score of an explorer; what they need is built in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import ipywidgets
+
+from .base import WRONG_INPUT, View
+from .parts import control, flow
+
+_NUMBERS = {"width": "Width", "num_steps": "Steps", "batch_size": "Samples of a score"}
+_LISTS = {"preset": "Data", "proxy": "Score"}
+
+
+class Workshop(Protocol):
+    """What is handed in, such as a ``lab.workshop.Workshop``: settings by name, and others made of it."""
+
+    title: str
+    settings: dict[str, object]
+    choices: dict[str, tuple[str, ...]]  # of the settings that are chosen from a list
+
+    def changed(self, **settings: object) -> Workshop: ...
+    def prepare(self) -> Workshop: ...  # seconds; in a thread
+
+
+class CellSettings(View):
+    """Controls for what an explorer works with; ``accept(workshop)`` is called when another one has been built.
+
+    The page stays free while it is built. Of changes in the meantime the newest counts; where they cannot be had, a
+    message says why, and all stays as it was.
+    """
+
+    name = "cell-settings"
+
+    def __init__(self, workshop: Workshop, accept: Callable[[Workshop], None], *, theme: str = "light") -> None:
+        super().__init__(theme=theme)
+        self.workshop, self.accept = workshop, accept
+        self._wanted: Workshop | None = None  # what is built next
+        self._building = self._filling = False
+        settings, choices = workshop.settings, workshop.choices
+        self.controls = {}
+        for name, text in _LISTS.items():
+            options = dict.fromkeys((*choices[name], settings[name]))  # its own may be none of the list
+            self.controls[name] = control(ipywidgets.Dropdown, settings[name], text, options=tuple(options))
+        for name, text in _NUMBERS.items():
+            width = "120px" if len(text) < 8 else "220px"
+            self.controls[name] = control(ipywidgets.IntText, settings[name], text, layout={"width": width})
+        for name, widget in self.controls.items():
+            self.part(widget, name.replace("_", "-"))
+            self.watch(widget, lambda value, name=name: self.choose(**{name: value}))
+        order = ("preset", *_NUMBERS, "proxy")
+        self.arrange(flow(*(self.controls[name] for name in order)), self.message)
+
+    def choose(self, **settings: object) -> None:
+        """Build what these settings ask for; ``ValueError`` for one that cannot be."""
+        if self._filling:
+            return
+        try:
+            self._wanted = (self._wanted or self.workshop).changed(**settings)
+        except WRONG_INPUT:
+            self._fill()
+            raise
+        self.say("building …")
+        if not self._building:  # goes on to the newest by itself
+            self._building = True
+            if self.spawn(self._build()) is None:
+                asyncio.run(self._build())
+
+    async def _build(self) -> None:
+        try:
+            while (wanted := self._wanted) is not None:
+                begun, work = time.monotonic(), asyncio.ensure_future(asyncio.to_thread(wanted.prepare))
+                while not (await asyncio.wait({work}, timeout=0.5))[0]:
+                    self.say(f"building … {time.monotonic() - begun:.0f} s")
+                if wanted is self._wanted:  # else there is a newer one
+                    self._wanted = None
+                    self._take(work)
+                else:
+                    work.exception()  # of no interest any more
+        finally:
+            self._building = False
+
+    def _take(self, work: asyncio.Future) -> None:
+        with self.guarded():
+            try:
+                self.accept(work.result())
+                self.workshop = work.result()
+                self.say(f"ready: {self.workshop.title}")
+            finally:
+                self._fill()
+
+    def _fill(self) -> None:
+        """Show in all fields what is at work."""
+        self._filling = True
+        for name, value in self.workshop.settings.items():
+            if name in self.controls:
+                self.controls[name].value = value
+        self._filling = False
+
+    def show(self, cell: object) -> None:
+        """Another cell changes nothing here."""
+
+    def redraw(self) -> None:
+        """There is no picture."""
+
+    def describe(self) -> str:
+        """What is at work."""
+        return f"CellSettings: {self.workshop.settings}"

@@ -1,0 +1,140 @@
+"""CellTraining: from a cell to its accuracy, by a background job, beside the rows of the same run folder."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+from typing import Protocol
+
+import ipywidgets
+import plotly.graph_objects as go
+import traitlets
+
+from ..cells import Cell
+from ..checks import whole
+from ..figures.runs import record_curves
+from .base import View
+from .cell_graph import CopyButton
+from .parts import ROW_COLUMNS, control, flow, table_html
+from .run_monitor import RunMonitor
+
+
+class Trainer(Protocol):
+    """What is handed in, such as a ``lab.workshop.Workshop``: a run folder, and how a cell is trained in it."""
+
+    run: str  # as a user gives it
+    path: Path
+    settings: dict[str, object]  # with the entry "epochs"
+
+    def start(self, cell: Cell, epochs: int) -> None: ...
+    def command(self, cell: Cell, epochs: int) -> str: ...
+    def row_name(self, cell: Cell, epochs: int) -> str: ...
+    def rows(self) -> list[dict[str, object]]: ...
+
+
+class CellTraining(View):
+    """Train the cell shown, watch the job, and read its row beside the earlier ones of the run folder.
+
+    All state is the folder's files, so a training goes on when the page is closed: made again, the view attaches to the
+    job, or shows the finished row. The trait ``rows`` holds the finished rows and may be observed.
+    """
+
+    name = "cell-training"
+    rows = traitlets.Tuple()
+
+    def __init__(self, trainer: Trainer, cell: Cell, *, theme: str = "light") -> None:
+        super().__init__(theme=theme)
+        self.trainer, self.cell = trainer, cell
+        self.monitor: RunMonitor | None = None
+        self._seen: tuple | None = None  # state of the job and number of finished stages when rows were read
+        button = ipywidgets.Button(description="Train this cell", icon="play", button_style="primary")
+        button.tooltip = "Train and test it in a process of its own, which outlives this page"
+        self.button = self.part(button, "start")
+        epochs = control(ipywidgets.IntText, trainer.settings["epochs"], "Epochs", layout={"width": "130px"})
+        self.epochs = self.part(epochs, "epochs")
+        self.command = self.part(ipywidgets.HTML(), "command")
+        self.copy = self.part(CopyButton(label="Copy command"), "copy")
+        self.place = self.part(ipywidgets.VBox(), "place")
+        self.table = self.part(ipywidgets.HTML(layout={"width": "100%"}), "table")
+        self.arrange(flow(self.button, self.epochs, self.copy), self.command, self.message, self.place, self.table)
+        self.watch(self.button, lambda _: self.start())
+        self.watch(self.epochs, lambda _: self.redraw())
+        with self.guarded():  # the folder may hold odd files
+            self.attach()
+        self.redraw()
+
+    # ---- what it does
+
+    def show(self, cell: Cell) -> None:
+        """Go on to another cell; a training that runs is not touched."""
+        self.cell = cell
+        self.redraw()
+
+    def start(self) -> None:
+        """Train the cell; ``RunError`` or ``ValueError`` tells why it cannot be."""
+        self.trainer.start(self.cell, self._epochs())
+        self.attach()
+        self.say(f"{self._name()} is being trained. It goes on if you close this page.")
+
+    def attach(self) -> None:
+        """Watch the job of the run folder, if there is or was one, and read the rows."""
+        if self.monitor is None and (self.trainer.path / "job").is_dir():
+            self.monitor = self.part(RunMonitor(self.trainer.path, theme=self.theme), "monitor")
+            self.watch(self.monitor.state, lambda _: self._look())
+            self.place.children = (self.monitor,)
+        elif self.monitor:
+            self.monitor.check()
+        self.refresh()
+
+    def _look(self) -> None:
+        """The monitor's words have changed: rows are read again where a stage has ended, or the job."""
+        status = self.monitor.status
+        if (now := (status.state, sum(stage.finished for stage in status.stages))) != self._seen:
+            self._seen = now
+            before = len(self.rows)
+            self.refresh()
+            for row in self.rows[before:]:
+                self.say(f"{row['method']}: {row['test_accuracy']:.1%} of the test samples are right.")
+
+    def refresh(self) -> None:
+        """Read the rows of the folder again."""
+        self.button.disabled = bool(self.monitor and self.monitor.status.alive)
+        self.rows = tuple(self.trainer.rows())
+        self._write_table()
+
+    def row_of(self, cell: Cell) -> dict[str, object] | None:
+        """The newest finished row of a cell."""
+        return next((row for row in reversed(self.rows) if row["cell"] == str(cell)), None)
+
+    # ---- what is shown
+
+    def figure(self) -> go.Figure:
+        """The curves of the trainings in the folder."""
+        return self.monitor.figure() if self.monitor else record_curves({}, theme=self.theme)
+
+    def redraw(self) -> None:
+        """Write the command and the table anew."""
+        command = self.trainer.command(self.cell, self._epochs())
+        self.copy.text = command
+        style = "margin:0 4px;display:block;white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.4;font-size:12px"
+        self.command.value = f"<code style='{style}'>{html.escape(command)}</code>"
+        self._write_table()
+
+    def _write_table(self) -> None:
+        body = [(row["method"], *(say(row) for say in ROW_COLUMNS.values())) for row in self.rows]
+        marked = [index for index, row in enumerate(self.rows) if row["cell"] == str(self.cell)]
+        caption = f"Trained in {self.trainer.run}. Bold: the cell shown."
+        self.table.value = ""
+        if body:
+            heads = ("cell", *ROW_COLUMNS)
+            self.table.value = table_html(heads, body, caption=caption, label="Trained cells", marked=marked)
+
+    def _epochs(self) -> int:
+        return whole("epochs", self.epochs.value)
+
+    def _name(self) -> str:
+        return self.trainer.row_name(self.cell, self._epochs())
+
+    def describe(self) -> str:
+        """How many rows there are."""
+        return f"CellTraining: {len(self.rows)} trained in {self.trainer.run}"
