@@ -126,7 +126,7 @@ LIGHT = {
     "lab.jobs": "",
     "lab.progress": "",
     "lab.machine": "psutil",
-    "lab.notebooks": "papermill",
+    "lab.notebooks": "papermill IPython",
 }
 
 

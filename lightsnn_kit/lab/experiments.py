@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -17,10 +18,11 @@ import torch
 from ..cells import Cell
 from ..checks import whole
 from ..data import Splits
-from ..files import RunError, at_root, defaults_of, reading
+from ..files import RunError, at_root, defaults_of, differences, plain, reading
 from ..methods import METHODS, method_of
 from ..networks import NetworkConfig
 from ..scoring import ScoringConfig
+from .notebooks import run_for
 from .presets import Preset
 from .results import row_settings
 from .rows import Row
@@ -108,6 +110,23 @@ class Experiment:
                 given = Cell.parse(row["cell"]) if "cell" in row else None
                 rows.append(Row(self, str(row["method"]), whole("seed", row["seed"], low=0), given=given))
         return [row for row in rows if seed in (None, row.seed)]
+
+
+def experiment_run(run_dir: str | Path, preset: Preset | None = None, *, name: str = "explore") -> Path:
+    """The run folder of a notebook, given or chosen (``notebooks.run_for``): with a preset one begun with it or new.
+
+    Without a preset it is the experiment of that name that was last worked in.
+    """
+
+    def fits(folder: Path) -> bool:
+        with suppress(RunError):  # a damaged folder is none to go on in, and is left as it is
+            begun = Experiment.begun(folder) and Stage(folder / "experiment").settings["preset"]
+            return bool(begun) and (preset is None or not differences(begun, settings, defaults=_DEFAULTS["preset"]))
+        return False
+
+    settings = plain(preset.to_dict()) if preset else {}
+    settings.pop("train", None)  # may be another for each row
+    return run_for(run_dir, name=name, fits=fits)
 
 
 def run_rows(experiment: Experiment, methods: Sequence[str], seeds: Sequence[int]) -> Iterator[dict[str, object]]:

@@ -8,7 +8,8 @@ import itertools
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..checks import nearest
@@ -49,16 +50,39 @@ def check_parameters(notebook: str | Path, given: Mapping[str, object]) -> dict[
     The type of a default counts: an int may be given for a float, a bool is no int, None only replaces None.
     """
     declared = notebook_parameters(notebook)
+    _refuse_misfits(str(notebook), given, declared)
+    return {name: float(value) if isinstance(declared[name], float) else value for name, value in given.items()}
+
+
+def check_injected() -> None:
+    """Check, in the cell below the parameters, those that papermill has put between the two.
+
+    papermill's own command only warns of a misspelt name, and passes values of any type. ``ParameterError`` ends the
+    notebook before any work. Nothing is checked where nothing was injected, as in JupyterLab.
+    """
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    cells = shell.user_ns["In"][:-1] if shell else []  # what ran before this cell
+    if len(cells) < 2 or not cells[-1].startswith("# Parameters\n"):
+        return
+    how = "\npapermill's -p takes True, 8 or text; give all else with -y, as in -y 'others: [random]'."
+    with contextlib.suppress(SyntaxError, *UNREADABLE):  # cells that somebody runs by hand, in another order
+        given = {name: shell.user_ns[name] for name, _ in map(_assigned, ast.parse(cells[-1]).body)}
+        declared = dict(map(_literal, ast.parse(cells[-2]).body))
+        _refuse_misfits("this notebook", given, declared, more=how)
+
+
+def _refuse_misfits(where: str, given: Mapping[str, object], declared: Mapping[str, object], *, more: str = "") -> None:
     for name, value in given.items():
         if name not in declared:
-            raise ParameterError(f"{notebook} has no parameter {_hint(name, declared)}")
+            raise ParameterError(f"{where} has no parameter {_hint(name, declared)}")
         if not _fits(value, declared[name]):
             default = declared[name]
             raise ParameterError(
-                f"{notebook}: parameter {name!r} expects {_kind(default)} like its default {default!r}, "
-                f"but got {_kind(value)} {value!r:.200}."
+                f"{where}: parameter {name!r} expects {_kind(default)} like its default {default!r}, "
+                f"but got {_kind(value)} {value!r:.200}.{more}"
             )
-    return {name: float(value) if isinstance(declared[name], float) else value for name, value in given.items()}
 
 
 def plan_notebooks(
@@ -125,6 +149,25 @@ def unused_path(path: Path) -> Path:
     return next(name for name in names if not (name.exists() or name.with_suffix(".html").exists()))
 
 
+def run_for(run_dir: str | Path, *, name: str, fits: Callable[..., bool]) -> Path:
+    """The run folder that a notebook works in: the one given, or its own choice where that is "".
+
+    The choice is the one last worked in of ``runs/<name>``, ``runs/<name>-2``, ... that ``fits(folder)``: the
+    same parameters go on there. If none does it is the next free name, so that no earlier run is in the way.
+    """
+    if run_dir:
+        return at_root(run_dir)
+    first = at_root("runs") / name
+    numbered = re.compile(re.escape(first.name) + r"(-\d+)?")
+    found = first.parent.iterdir() if first.parent.is_dir() else ()
+    series = [path for path in found if path.is_dir() and numbered.fullmatch(path.name)]
+    for folder in sorted(series, key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        if fits(folder):
+            folder.touch()  # the notebooks that follow find it as the last one
+            return folder
+    return unused_path(first)
+
+
 def _keep_pictures(executed: Path) -> None:
     """Rewrite an executed copy without views of widgets, of which nothing is left when its kernel is gone."""
     from .report import without_widgets
@@ -148,11 +191,16 @@ def literal(text: str) -> object:
 
 
 def _literal(statement: ast.stmt) -> tuple[str, object]:
+    name, value = _assigned(statement)
+    return name, ast.literal_eval(value)
+
+
+def _assigned(statement: ast.stmt) -> tuple[str, ast.expr]:
     match statement:
         case (
             ast.Assign(targets=[ast.Name(id=name)], value=value) | ast.AnnAssign(target=ast.Name(id=name), value=value)
         ):
-            return name, ast.literal_eval(value)
+            return name, value
     raise ValueError(f"line {statement.lineno}: {ast.unparse(statement)}")
 
 

@@ -18,7 +18,7 @@ from lightsnn_kit.data import load
 from lightsnn_kit.data.class_folders import class_files
 from lightsnn_kit.files import RunError
 from lightsnn_kit.lab import jobs, notebooks, progress, results, saved_cells
-from lightsnn_kit.lab.experiments import Experiment
+from lightsnn_kit.lab.experiments import Experiment, experiment_run
 from lightsnn_kit.lab.runs import RunFolder
 from lightsnn_kit.networks import NetworkConfig, build_network
 from lightsnn_kit.widgets.compare_runs import read_runs
@@ -115,6 +115,7 @@ CALLS: dict[str, Callable[[str], object]] = {
     "files.read_records.path": lambda path: files.read_records(Path(path) / "a" / "seed0" / "scores.jsonl"),
     "lab.experiments.Experiment.open.run": Experiment.open,
     "lab.experiments.Experiment.begun.run": Experiment.begun,
+    "lab.experiments.experiment_run.run_dir": experiment_run,
     "lab.jobs.start.notebooks": lambda path: jobs.start([path], run="runs/x"),
     "lab.jobs.start.run": lambda path: jobs.start([NONE], run=path),
     "lab.jobs.working.run": entered(lambda path: jobs.working(Path(path), [])),
@@ -128,6 +129,7 @@ CALLS: dict[str, Callable[[str], object]] = {
     "lab.notebooks.plan_notebooks.notebooks": lambda path: notebooks.plan_notebooks([path], {}),
     "lab.notebooks.run_notebook.notebook": lambda path: notebooks.run_notebook(path, output="out.ipynb"),
     "lab.notebooks.run_notebook.output": lambda path: notebooks.run_notebook("n.ipynb", output=f"{path}/file/out"),
+    "lab.notebooks.run_for.run_dir": lambda path: notebooks.run_for(path, name="x", fits=bool),
     "lab.notebooks.unused_path.path": lambda path: notebooks.unused_path(Path(path)),
     "lab.progress.status.run": lambda path: progress.status(path).state,
     "lab.progress.records.path": lambda path: progress.records(Path(path) / "a" / "seed0", "scores"),
