@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from ..scoring import ScoringConfig
 from .notebooks import run_for
 from .presets import Preset
 from .results import row_settings
-from .rows import Row
+from .rows import Row, num_scores
 from .runs import RunFolder, Stage
 from .saved_cells import read_cell
 
@@ -111,6 +111,16 @@ class Experiment:
                 rows.append(Row(self, str(row["method"]), whole("seed", row["seed"], low=0), given=given))
         return [row for row in rows if seed in (None, row.seed)]
 
+    def announce(self, rows: Iterable[Row], *, train: bool = True) -> None:
+        """Write down the scores and epochs that rows are going to take, so that the time left counts all of them."""
+        parts = {}
+        for row in rows:
+            if scores := 0 if row.given else num_scores(self.preset, row.method):
+                parts[row.name] = ("scores", scores)
+            if train:
+                parts[f"{row.name}/train"] = ("epochs", self.preset.train.epochs)
+        self.folder.plan(parts)
+
 
 def experiment_run(run_dir: str | Path, preset: Preset | None = None, *, name: str = "explore") -> Path:
     """The run folder of a notebook, given or chosen (``notebooks.run_for``): with a preset one begun with it or new.
@@ -137,6 +147,7 @@ def run_rows(experiment: Experiment, methods: Sequence[str], seeds: Sequence[int
     """
     for method in methods:
         method_of(method)  # an unknown name is refused before any work
-    for seed in seeds:
-        for method in methods:
-            yield experiment.row(method, seed).run()
+    rows = [experiment.row(method, seed) for seed in seeds for method in methods]
+    experiment.announce(rows)
+    for row in rows:
+        yield row.run()

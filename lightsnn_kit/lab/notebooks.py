@@ -12,8 +12,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ..checks import nearest
+from ..checks import listed, nearest
 from ..files import UNREADABLE, RunError, at_root, make_writable, project_root, reading, user_path, write_text
+from .bars import watching
+from .names import check_names
+
+KIT_NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 
 
 class ParameterError(RunError):
@@ -90,7 +94,8 @@ def plan_notebooks(
 ) -> list[tuple[Path, dict[str, object]]]:
     """Pair each notebook with those of the given parameters that it declares, all checked before any of them runs.
 
-    ``ParameterError`` for a wrong type, and for a name that no notebook declares unless it is ``optional``.
+    ``ParameterError`` for a wrong type, for a name that no notebook declares unless it is ``optional``, and in the
+    kit's own notebooks for a preset, space or method that there is not.
     """
     declared = [notebook_parameters(notebook) for notebook in notebooks]
     known = {name: None for names in declared for name in names}
@@ -98,7 +103,33 @@ def plan_notebooks(
         if name not in known and name not in optional:
             raise ParameterError(f"no notebook of this run has a parameter {_hint(name, known)}")
     chosen = [{name: value for name, value in given.items() if name in names} for names in declared]
-    return [(notebook, check_parameters(notebook, own)) for notebook, own in zip(notebooks, chosen, strict=True)]
+    plan = [(notebook, check_parameters(notebook, own)) for notebook, own in zip(notebooks, chosen, strict=True)]
+    for notebook, values in plan:
+        if user_path(notebook).resolve().is_relative_to(KIT_NOTEBOOKS):  # what others call a preset is their own
+            try:
+                check_names(**values)
+            except ValueError as error:
+                raise ParameterError(f"{notebook}: {error}") from None
+    return plan
+
+
+def as_lists(notebooks: Sequence[Path], given: Mapping[str, object]) -> dict[str, object]:
+    """Given parameters of a command line, in which ``others=random,balanced`` is a list where a notebook wants one."""
+    declared = {name: value for notebook in notebooks for name, value in notebook_parameters(notebook).items()}
+    return {name: _as_list(value) if isinstance(declared.get(name), list) else value for name, value in given.items()}
+
+
+def _as_list(value: object) -> object:
+    """Commas part a text, whose parts are literals where they can be; a single value is a list of one."""
+    if not isinstance(value, str):
+        return listed(value)
+    found = []
+    for part in filter(None, map(str.strip, value.split(","))):
+        try:
+            found.append(literal(part))
+        except ValueError:
+            found.append(part)
+    return found
 
 
 def run_notebook(
@@ -116,14 +147,8 @@ def run_notebook(
     make_writable(output.parent)
     import papermill
 
-    logging.getLogger("papermill").setLevel(logging.ERROR)  # its own parameter check warns about names it cannot read
-    options = {"kernel_name": "python3", "store_widget_state": False, "progress_bar": {"desc": notebook.stem}}
-    quiet_kernel = ["--log-level=ERROR"]
     try:
-        with _environment(PLOTLY_RENDERER="plotly_mimetype"):  # keeps the 5 MB script out of the executed copy
-            executed = papermill.execute_notebook(
-                notebook, output, values, cwd=project_root(), extra_arguments=quiet_kernel, **options
-            )
+        executed = _executed(notebook, output, values)
     except papermill.PapermillExecutionError as error:
         where = f"cell [{error.exec_count}], {error.source.strip().splitlines()[0]!r}"
         raise NotebookError(
@@ -140,6 +165,19 @@ def run_notebook(
 
         write_text(output.with_suffix(".html"), html_report(executed, title=notebook.stem))
     return output
+
+
+def _executed(notebook: Path, output: Path, values: Mapping[str, object]) -> Mapping:
+    """The notebook, run by papermill; on a terminal one bar tells what the run's files do."""
+    import papermill
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # its own parameter check warns about names it cannot read
+    options = {"kernel_name": "python3", "store_widget_state": False, "progress_bar": False}
+    options |= {"cwd": project_root(), "extra_arguments": ["--log-level=ERROR"]}
+    run = values.get("run_dir")
+    # The renderer keeps plotly's 5 MB script out of the executed copy.
+    with watching(at_root(run) if run else None, notebook.stem), _environment(PLOTLY_RENDERER="plotly_mimetype"):
+        return papermill.execute_notebook(notebook, output, values, **options)
 
 
 def unused_path(path: Path) -> Path:

@@ -103,8 +103,8 @@ class Row:
         if stage.finished:
             raise RunError(f"{stage.path} is finished but tells no chosen cell: it was made by an earlier version.")
         space, budget = self.preset.cell_space, self.preset.budget
-        if method_of(self.method).scores:  # how many scores a search takes does not depend on their values
-            stage.expect("scores", 1 + choose(self.method, space, score=lambda mask: 0.0, budget=budget).evaluations)
+        if count := num_scores(self.preset, self.method):
+            stage.expect("scores", count)
             self._take_over_scores(stage)
         rounds = len(stage.records("steps"))
 
@@ -273,6 +273,18 @@ class Row:
 
     def _seconds(self) -> dict[str, float]:
         return {"load": self.experiment.load(self.seed)[1], "search": self.stage.read_json("chosen")["search_seconds"]}
+
+
+def num_scores(preset: Preset, method: str) -> int:
+    """How many scores a method's search takes, the found cell's own among them: that does not depend on their values.
+
+    >>> from .presets import get
+    >>> num_scores(get("digits"), "lightsnn"), num_scores(get("digits"), "balanced")
+    (61, 0)
+    """
+    if not method_of(method).scores:
+        return 0
+    return 1 + choose(method, preset.cell_space, score=lambda mask: 0.0, budget=preset.budget).evaluations
 
 
 def untimed(epoch: object) -> object:

@@ -25,7 +25,15 @@ from lightsnn_kit.widgets.compare_runs import read_runs
 
 CELL = Cell.parse("03 00")
 # Takes a `Path` alone: handed one by the kit, of a folder that a function above has made of what the user gave.
-INTERNAL = {"locks.", "lab.writers.", "lab.runs.RunFolder.path", "lab.runs.Stage.path", "data.files."}
+INTERNAL = {
+    "locks.",
+    "lab.bars.watching.",
+    "lab.commands.from_here.",
+    "lab.writers.",
+    "lab.runs.RunFolder.path",
+    "lab.runs.Stage.path",
+    "data.files.",
+}
 INTERNAL |= {
     "data.events.read_columns.",
     "data.class_folders.ClassFiles.",
@@ -118,6 +126,7 @@ CALLS: dict[str, Callable[[str], object]] = {
     "lab.experiments.experiment_run.run_dir": experiment_run,
     "lab.jobs.start.notebooks": lambda path: jobs.start([path], run="runs/x"),
     "lab.jobs.start.run": lambda path: jobs.start([NONE], run=path),
+    "lab.jobs.notebooks.run": jobs.notebooks,
     "lab.jobs.working.run": entered(lambda path: jobs.working(Path(path), [])),
     "lab.jobs.working.notebooks": entered(lambda path: jobs.working(Path("runs/x"), [Path(path)])),
     "lab.jobs.stop_if_cancelled.run": lambda path: jobs.stop_if_cancelled(Path(path)),
@@ -129,6 +138,7 @@ CALLS: dict[str, Callable[[str], object]] = {
     "lab.notebooks.plan_notebooks.notebooks": lambda path: notebooks.plan_notebooks([path], {}),
     "lab.notebooks.run_notebook.notebook": lambda path: notebooks.run_notebook(path, output="out.ipynb"),
     "lab.notebooks.run_notebook.output": lambda path: notebooks.run_notebook("n.ipynb", output=f"{path}/file/out"),
+    "lab.notebooks.as_lists.notebooks": lambda path: notebooks.as_lists([path], {}),
     "lab.notebooks.run_for.run_dir": lambda path: notebooks.run_for(path, name="x", fits=bool),
     "lab.notebooks.unused_path.path": lambda path: notebooks.unused_path(Path(path)),
     "lab.progress.status.run": lambda path: progress.status(path).state,
