@@ -11,11 +11,15 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..checks import listed, nearest
 from ..files import UNREADABLE, RunError, at_root, make_writable, project_root, reading, user_path, write_text
 from .bars import watching
 from .names import check_names
+
+if TYPE_CHECKING:
+    from papermill import PapermillExecutionError
 
 KIT_NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 
@@ -150,9 +154,8 @@ def run_notebook(
     try:
         executed = _executed(notebook, output, values)
     except papermill.PapermillExecutionError as error:
-        where = f"cell [{error.exec_count}], {error.source.strip().splitlines()[0]!r}"
         raise NotebookError(
-            f"{notebook.name} failed in {where}, with {error.ename}: {error.evalue}\n"
+            f"{notebook.name} failed in {_failed_line(error)}, with {error.ename}: {error.evalue}\n"
             f"The executed copy with the traceback is {output}"
         ) from None
     except RuntimeError as error:  # nbclient's DeadKernelError, and jupyter_client's for a kernel that does not start
@@ -165,6 +168,18 @@ def run_notebook(
 
         write_text(output.with_suffix(".html"), html_report(executed, title=notebook.stem))
     return output
+
+
+def _failed_line(error: PapermillExecutionError) -> str:
+    """Cell, number and text of the line that failed: the innermost one of the notebook, not of a module it calls."""
+    lines = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(error.traceback)).splitlines()
+    found = [(at, re.match(r"\s*Cell In\[(\d+)\], line (\d+)", line)) for at, line in enumerate(lines)]
+    if not (found := [(at, place) for at, place in found if place]):
+        return f"cell [{error.exec_count}], {error.source.strip().splitlines()[0]!r}"
+    at, place = found[-1]
+    marked = (re.match(rf"-+> {place[2]} ?(.*)", line) for line in lines[at:])
+    text = next((line[1] for line in marked if line), lines[at + 1] if at + 1 < len(lines) else "")
+    return f"cell [{place[1]}], line {place[2]}, {text.strip()!r}"
 
 
 def _executed(notebook: Path, output: Path, values: Mapping[str, object]) -> Mapping:
