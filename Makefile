@@ -30,7 +30,9 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 lab: $(READY)  ## open JupyterLab on the notebooks
-	$(PY) -m jupyter lab notebooks --ContentsManager.pre_save_hook=lightsnn_kit.lab.report.before_saving
+	@[ "$$(id -u)" != 0 ] || [[ "$(ARGS)" == *--allow-root* ]] || { echo "JupyterLab does not start as root, whose files any notebook could then change. Log in as another user;"; \
+	  echo "in a container that is yours alone: make lab ARGS=--allow-root"; exit 1; }
+	$(PY) -m jupyter lab notebooks $(ARGS)
 
 demo: $(READY)  ## search, train, evaluate and report on real digits; results in runs/demo
 	$(PY) -m lightsnn_kit demo

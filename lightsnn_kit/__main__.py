@@ -11,12 +11,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from . import __version__
 from .files import RunCancelledError, RunError, at_root, project_root, user_path
 from .lab import commands, jobs
-from .lab.notebooks import ParameterError, literal, plan_notebooks, run_notebook, unused_path
+from .lab.notebooks import KIT_NOTEBOOKS, ParameterError, as_lists, literal, plan_notebooks, run_notebook, unused_path
 from .lab.runs import RunFolder
 
-NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+NOTEBOOKS = KIT_NOTEBOOKS
 DEMO_STAGES = ("search", "train", "evaluate", "report")  # in this order: each reads what the ones before it wrote
 DEMO_PARAMETERS = {"preset": "digits", "seed": 0, "quick": False}
 
@@ -48,7 +49,7 @@ def _demo(options: argparse.Namespace) -> None:
     wanted = at_root(options.run)
     folder = unused_path(wanted)
     if folder != wanted:
-        print(f"{_shown(wanted)} exists and is kept; this run goes to {_shown(folder)}")
+        print(f"{commands.from_here(wanted)} exists and is kept; this run goes to {commands.from_here(folder)}")
     notebooks = [NOTEBOOKS / f"{name}.ipynb" for name in DEMO_STAGES]
     if not all(notebook.is_file() for notebook in notebooks):
         raise RunError(
@@ -57,11 +58,13 @@ def _demo(options: argparse.Namespace) -> None:
             "train and evaluate, which need no notebooks."
         )
     outputs = _execute(notebooks, DEMO_PARAMETERS | dict(options.parameters), folder)
-    print(f"report:  {_shown(outputs[-1].with_suffix('.html'))}\nresults: {_shown(folder / 'results.json')}")
+    print(f"report:  {commands.from_here(outputs[-1].with_suffix('.html'))}")
+    print(f"results: {commands.from_here(folder / 'results.json')}")
 
 
 def _command(options: argparse.Namespace) -> None:
     try:
+        commands.check(options)
         getattr(commands, options.command)(options)
     except (ValueError, OSError, RuntimeError) as error:  # torch's, of memory and sizes
         raise RunError(str(error).partition("\n")[0]) from error
@@ -75,24 +78,22 @@ def _execute(notebooks: Sequence[Path], parameters: dict[str, object], folder: P
     run_dir = folder.relative_to(project_root()) if folder.is_relative_to(project_root()) else folder
     if "run_dir" in parameters:
         raise ParameterError("run_dir is not given with -p; use --run.")
-    steps = plan_notebooks(notebooks, parameters | {"run_dir": run_dir.as_posix()}, optional=("run_dir",))
+    steps = plan_notebooks(
+        notebooks, as_lists(notebooks, parameters) | {"run_dir": run_dir.as_posix()}, optional=("run_dir",)
+    )
     RunFolder.open(folder)
     outputs, start = [], time.perf_counter()
-    with jobs.working(folder, notebooks) as notify:
+    with jobs.working(folder, notebooks, parameters) as notify:
         for number, (notebook, values) in enumerate(steps, start=1):
             print(f"[{number}/{len(steps)}] {notebook.stem}", flush=True)
             notify(f"notebook {number} of {len(steps)}: {notebook.stem}")
             begun = time.perf_counter()
             outputs.append(run_notebook(notebook, output=folder / notebook.name, parameters=values))
-            print(f"      {time.perf_counter() - begun:.0f} s, {_shown(outputs[-1])} and .html", flush=True)
+            print(f"      {time.perf_counter() - begun:.0f} s, {commands.from_here(outputs[-1])} and .html", flush=True)
             if number < len(steps):
                 jobs.stop_if_cancelled(folder)
     print(f"all done in {time.perf_counter() - start:.0f} s")
     return outputs
-
-
-def _shown(path: Path) -> Path:
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _parameter(text: str) -> tuple[str, object]:
@@ -109,6 +110,7 @@ def _parameter(text: str) -> tuple[str, object]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m lightsnn_kit", description="Run notebooks as checked functions.")
+    parser.add_argument("--version", action="version", version=f"lightsnn_kit {__version__}")
     parsers = parser.add_subparsers(dest="command", required=True)
     demo = parsers.add_parser("demo", help="search, train, evaluate and report on real 8x8 digits (minutes, CPU)")
     demo.add_argument("--run", default="runs/demo", help="new run folder (default: %(default)s, or the next free name)")
@@ -118,7 +120,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--run", required=True, help="run folder, passed to the notebooks as run_dir")
     for command in (demo, run):
         options = {"dest": "parameters", "action": "append", "type": _parameter, "default": [], "metavar": "NAME=VALUE"}
-        command.add_argument("-p", **options, help="a notebook parameter, such as -p width=16 -p quick=true")
+        command.add_argument(
+            "-p", **options, help="a notebook parameter, such as -p width=16 -p quick=true -p others=random,balanced"
+        )
     return parser
 
 

@@ -40,12 +40,15 @@ class RunCancelledError(RunError):
 
 
 def project_root() -> Path:
-    """Return the nearest folder at or above the working directory that holds a ``pyproject.toml``, else that directory.
+    """Return the nearest folder at or above the working directory that holds a ``pyproject.toml``.
 
-    Relative run folders start here, so ``runs/x`` is one place for a terminal and for notebooks in ``notebooks/``.
+    Outside of any project it is the checkout that the kit lies in, and the working directory where it lies in none.
+    Relative run folders start here, so ``runs/x`` is one place for a terminal, for notebooks in ``notebooks/``, and for
+    papermill wherever it is called.
     """
-    here = Path.cwd()
-    return next((folder for folder in (here, *here.parents) if (folder / "pyproject.toml").is_file()), here)
+    here, checkout = Path.cwd(), Path(__file__).resolve().parents[1]
+    places = (here, *here.parents, checkout)
+    return next((folder for folder in places if (folder / "pyproject.toml").is_file()), here)
 
 
 def user_path(path: str | os.PathLike[str]) -> Path:

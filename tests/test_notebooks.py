@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -185,6 +188,23 @@ def test_a_missing_stage_has_a_remedy(stage: str, message: str, tmp_path: Path) 
     given = {"run_dir": str(tmp_path / "run"), "quick": True}
     with pytest.raises(NotebookError, match=message):
         run_notebook(FOLDER / f"{stage}.ipynb", output=tmp_path / "out.ipynb", parameters=given, html=False)
+
+
+@pytest.mark.notebooks
+def test_runs_without_a_folder_make_room_for_each_other(tmp_path: Path) -> None:
+    """By papermill's own command, as a reader of its pages types it: two searches, and a training of the second."""
+    (tmp_path / "pyproject.toml").touch()
+    environment = os.environ | {"PYTHONPATH": str(FOLDER.parent)}
+    for stage, *given in (("search",), ("search", "-p", "num_steps", "3"), ("train",)):
+        command = [sys.executable, "-m", "papermill", FOLDER / f"{stage}.ipynb", "out.ipynb", "-k", "python3", *given]
+        subprocess.run(
+            [*command, "-p", "quick", "True"], cwd=tmp_path, env=environment, capture_output=True, check=True
+        )
+    texts = ["".join(output.get("text", "")) for output in outputs(tmp_path / "out.ipynb")]
+    assert f"run folder: {tmp_path / 'runs' / 'explore-2'}" in "".join(texts)
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["explore", "explore-2"]
+    assert len(list(tmp_path.glob("runs/explore-2/*/seed0/train/result.json"))) == len(METHODS)
+    assert not list(tmp_path.glob("runs/explore/*/seed0/train"))
 
 
 @pytest.mark.notebooks

@@ -8,15 +8,20 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..files import RunError, project_root, to_json
+from ..files import RunError, at_root, to_json
 from . import jobs
+from .bars import counting
+from .names import check_names
 from .notebooks import unused_path
 
 if TYPE_CHECKING:
     from ..cells import Cell
+    from ..methods import Chosen
     from .presets import Preset
+    from .rows import Row
 
 
 def add_commands(commands: argparse._SubParsersAction, setting: Callable[[str], tuple[str, object]]) -> None:
@@ -51,22 +56,39 @@ def add_commands(commands: argparse._SubParsersAction, setting: Callable[[str], 
         command.add_argument("--json", action="store_true", help="the last line is one JSON object")
 
 
+def from_here(path: Path) -> Path:
+    """A path as short as the working directory allows: relative to it, or else whole."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def check(options: argparse.Namespace) -> None:
+    """Refuse names and cells that there are none of, before torch is imported; ``ValueError`` or ``RunError``."""
+    check_names(**{name: getattr(options, name, "") for name in ("preset", "space", "method", "proxy")})
+    if cell := getattr(options, "cell", ""):
+        from .saved_cells import read_cell  # with numpy
+
+        read_cell(cell)
+
+
 def search(options: argparse.Namespace) -> dict[str, object]:
     """Choose a cell as the options say, print it, and return what the JSON line holds."""
     from ..methods import choose
     from ..spaces import OpMask
     from .experiments import Experiment
     from .recorded import RecordedScore
+    from .rows import num_scores
 
     preset = _preset(options, batch_size=options.batch_size, proxy=options.proxy)
     if options.run:
         experiment = Experiment.open(options.run, preset)
-        splits, chosen = experiment.load(options.seed)[0], experiment.row(options.method, options.seed).choose()
+        splits, chosen = experiment.load(options.seed)[0], _choose(experiment.row(options.method, options.seed))
     else:
         splits = preset.load(seed=options.seed)
-        score = RecordedScore(preset.scored_for(options.method), splits, options.seed)
+        recorded = RecordedScore(preset.scored_for(options.method), splits, options.seed)
         settings = {"seed": options.seed, "budget": preset.budget, "keep_path": preset.keep_path}
-        chosen = choose(options.method, preset.cell_space, score=score, **settings)
+        with counting("search", num_scores(preset, options.method)) as tick:
+            score = lambda mask: (recorded(mask), tick())[0]  # noqa: E731
+            chosen = choose(options.method, preset.cell_space, score=score, **settings)
     value = chosen.score
     if value is None:  # one score says whether the cell is alive
         value = RecordedScore(preset, splits, options.seed)(OpMask.from_cell(chosen.cell))
@@ -81,23 +103,37 @@ def train(options: argparse.Namespace) -> dict[str, object]:
     """Train a cell as the options say, print each epoch, and return the row's name and what training gave."""
     from .experiments import Experiment
 
-    run = options.run or unused_path(project_root() / "runs" / "train").relative_to(project_root()).as_posix()
-    experiment = Experiment.open(run, _preset(options, epochs=options.epochs))
+    folder = at_root(options.run) if options.run else unused_path(at_root("runs") / "train")
+    experiment, run = Experiment.open(folder, _preset(options, epochs=options.epochs)), str(from_here(folder))
     row = experiment.row(options.name if options.cell else options.method, options.seed, cell=options.cell)
+    epochs, best = experiment.preset.train.epochs, "no epoch was finished"
     with jobs.working(experiment.folder.path, ["train"]) as notify:
         notify(f"{row.name}: loading the data")
-        print(f"{row.name} in {run}: {row.choose().cell}", flush=True)
+        print(f"{row.name} in {run}: {_choose(row).cell}", flush=True)
         notify(f"training {row.name}")
-        for record in row.train(damaged=options.damaged):
-            accuracy = f"train {record.train_accuracy:.1%}, validation {record.val_accuracy:.1%}"
-            at = f"epoch {record.epoch} of {experiment.preset.train.epochs}"
-            print(f"{at}: {accuracy}, {record.seconds:.1f} s", flush=True)
+        with counting("train", epochs) as tick:
+            for record in row.train(damaged=options.damaged):
+                accuracy = f"train {record.train_accuracy:.1%}, validation {record.val_accuracy:.1%}"
+                tick(f"epoch {record.epoch} of {epochs}: {accuracy}, {record.seconds:.1f} s")
         notify(f"testing {row.name}")
         tested = row.test() if options.test else None
-    result = {"run": run, "row": row.name, "cell": str(row.cell)} | (tested or row.training.result)
-    words = _row_words(tested) if tested else f"test it with: python -m lightsnn_kit evaluate --run {run}"
+    trained = row.training.result
+    if "epoch" in trained:
+        best = f"best on validation: {trained['val_accuracy']:.1%} in epoch {trained['epoch']}"
+    result = {"run": run, "row": row.name, "cell": str(row.cell)} | (tested or trained)
+    words = _row_words(tested) if tested else f"{best}\ntest it with: python -m lightsnn_kit evaluate --run {run}"
     _print(result, words, options.json)
     return result
+
+
+def _choose(row: Row) -> Chosen:
+    """The row's cell, with a bar over the scores that its search takes."""
+    from .rows import num_scores
+    from .runs import listening
+
+    count = 0 if row.given else num_scores(row.preset, row.method)
+    with counting("search", count) as tick, listening(lambda file: tick() if file.stem == "scores" else None):
+        return row.choose()
 
 
 def evaluate(options: argparse.Namespace) -> list[dict[str, object]]:

@@ -8,7 +8,8 @@ it, and ``result.json`` at the end: the row. The stage notebooks, the command li
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -16,13 +17,14 @@ import torch
 from ..cells import Cell
 from ..checks import whole
 from ..data import Splits
-from ..files import RunError, at_root, defaults_of, reading
+from ..files import RunError, at_root, defaults_of, differences, plain, reading
 from ..methods import METHODS, method_of
 from ..networks import NetworkConfig
 from ..scoring import ScoringConfig
+from .notebooks import run_for
 from .presets import Preset
 from .results import row_settings
-from .rows import Row
+from .rows import Row, num_scores
 from .runs import RunFolder, Stage
 from .saved_cells import name_of, read_cell
 
@@ -108,6 +110,33 @@ class Experiment:
                 rows.append(Row(self, str(row["method"]), whole("seed", row["seed"], low=0), given=given))
         return [row for row in rows if seed in (None, row.seed)]
 
+    def announce(self, rows: Iterable[Row], *, train: bool = True) -> None:
+        """Write down the scores and epochs that rows are going to take, so that the time left counts all of them."""
+        parts = {}
+        for row in rows:
+            if scores := 0 if row.given else num_scores(self.preset, row.method):
+                parts[row.name] = ("scores", scores)
+            if train:
+                parts[f"{row.name}/train"] = ("epochs", self.preset.train.epochs)
+        self.folder.plan(parts)
+
+
+def experiment_run(run_dir: str | Path, preset: Preset | None = None, *, name: str = "explore") -> Path:
+    """The run folder of a notebook, given or chosen (``notebooks.run_for``): with a preset one begun with it or new.
+
+    Without a preset it is the experiment of that name that was last worked in.
+    """
+
+    def fits(folder: Path) -> bool:
+        with suppress(RunError):  # a damaged folder is none to go on in, and is left as it is
+            begun = Experiment.begun(folder) and Stage(folder / "experiment").settings["preset"]
+            return bool(begun) and (preset is None or not differences(begun, settings, defaults=_DEFAULTS["preset"]))
+        return False
+
+    settings = plain(preset.to_dict()) if preset else {}
+    settings.pop("train", None)  # may be another for each row
+    return run_for(run_dir, name=name, fits=fits)
+
 
 def run_rows(experiment: Experiment, methods: Sequence[str], seeds: Sequence[int]) -> Iterator[dict[str, object]]:
     """Run or go on with the rows of all methods and seeds, seed by seed, and yield each.
@@ -117,6 +146,7 @@ def run_rows(experiment: Experiment, methods: Sequence[str], seeds: Sequence[int
     """
     for method in methods:
         method_of(method)  # an unknown name is refused before any work
-    for seed in seeds:
-        for method in methods:
-            yield experiment.row(method, seed).run()
+    rows = [experiment.row(method, seed) for seed in seeds for method in methods]
+    experiment.announce(rows)
+    for row in rows:
+        yield row.run()

@@ -17,16 +17,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ..files import RunCancelledError, RunError, at_root, project_root, read_json, write_json
+from ..files import RunCancelledError, RunError, at_root, plain, project_root, read_json, write_json
 from .machine import living, process_identity
 from .notebooks import plan_notebooks
-from .progress import Progress, Status, records, status, time_words
+from .progress import Progress, Status, current, records, status, time_words
 from .runs import CANCEL_FILE, RunFolder
 from .writers import acquire, sign
 from .writers import now as _now
 
-__all__ = ["Progress", "Status", "cancel", "log", "records", "start", "start_command", "status", "stop_if_cancelled"]
-__all__ += ["time_words", "wait", "working"]
+__all__ = ["Progress", "Status", "cancel", "current", "log", "notebooks", "records", "start", "start_command", "status"]
+__all__ += ["stop_if_cancelled", "time_words", "wait", "working"]
 
 _BEAT = 1.0  # seconds between two heartbeats
 _PATIENCE = 15.0  # seconds that an interrupted job may take to end
@@ -41,8 +41,9 @@ def start(
 ) -> Status:
     """Run notebooks one after another in a process of their own, as ``python -m lightsnn_kit run`` does.
 
-    Relative paths start at the project's root. A run that was cancelled or killed goes on where it stopped.
-    ``RunError`` for wrong parameters, or if a job works on this run already.
+    Relative paths start at the project's root. A run that was cancelled or killed goes on where it stopped. If the same
+    job works on the run already, it is left to it, and its status is returned.
+    ``RunError`` for wrong parameters, or if another job works on this run.
     """
     notebooks = [notebooks] if isinstance(notebooks, str | os.PathLike) else notebooks
     paths = [at_root(notebook) for notebook in notebooks]
@@ -51,15 +52,41 @@ def start(
     if not paths or "run_dir" in given:
         raise RunError("start needs at least one notebook, and no parameter run_dir: the folder is given by run=.")
     plan_notebooks(paths, given | {"run_dir": str(folder)}, optional=("run_dir",))
+    try:
+        if not _at_work(folder, paths, given):
+            _launch(folder, paths, given)
+    except RunError:  # somebody else was faster: with the same job?
+        if not _at_work(folder, paths, given):
+            raise
+    return status(run)
+
+
+def notebooks(run: str | Path) -> tuple[str, ...]:
+    """The names of the notebooks that the job at work on a run goes through, () if there is no such job."""
+    job = at_root(run) / "job" / "job.json"
+    return tuple(read_json(job)["notebooks"]) if job.exists() and status(run).alive else ()
+
+
+def _at_work(folder: Path, paths: Sequence[Path], given: Mapping[str, object]) -> bool:
+    """True if a job with the same notebooks and parameters works on the run, and was not asked to stop."""
+    if status(folder).state not in ("running", "stalled"):
+        return False
+    job = read_json(folder / "job" / "job.json")
+    return (job["notebooks"], job.get("parameters")) == ([path.stem for path in paths], plain(given))
+
+
+def _launch(folder: Path, paths: Sequence[Path], given: Mapping[str, object]) -> None:
     options = [text for name, value in given.items() for text in ("-p", f"{name}={value!r}")]
     command = ["run", *map(str, paths), "--run", str(folder), *options]
-    return start_command(command, run=folder, steps=[path.stem for path in paths])
+    start_command(command, run=folder, steps=[path.stem for path in paths], parameters=given)
 
 
-def start_command(arguments: Sequence[str], *, run: str | Path, steps: Sequence[str]) -> Status:
+def start_command(
+    arguments: Sequence[str], *, run: str | Path, steps: Sequence[str], parameters: Mapping[str, object] | None = None
+) -> Status:
     """Run ``python -m lightsnn_kit`` with these arguments in a process of its own; it must be one that is `working`.
 
-    ``steps`` name what it does. ``RunError`` if a job works on this run already.
+    ``steps`` name what it does, with which ``parameters``. ``RunError`` if a job works on this run already.
     """
     folder = RunFolder.open(run).path
     with _lock(folder) as lock, (_prepare(folder) / "log.txt").open("wb") as log:
@@ -74,13 +101,15 @@ def start_command(arguments: Sequence[str], *, run: str | Path, steps: Sequence[
             pass_fds=(lock,),  # the process holds the lock from its first moment to its last
         )
         sign(lock, process.pid)
-        _write_job(folder, steps, process.pid)
+        _write_job(folder, steps, parameters or {}, pid=process.pid)
     threading.Thread(target=process.wait, daemon=True).start()  # collects it when it ends: no zombie
     return status(folder)
 
 
 @contextlib.contextmanager
-def working(run: Path, notebooks: Sequence[str | Path]) -> Iterator[Callable[[str], None]]:
+def working(
+    run: Path, notebooks: Sequence[str | Path], parameters: Mapping[str, object] | None = None
+) -> Iterator[Callable[[str], None]]:
     """Mark a run as being worked on by this process, and write at the end how it ended; yields ``notify(what)``.
 
     ``RunError`` if another process works on it. ``RunCancelledError`` instead of what a cancelled notebook raises.
@@ -90,7 +119,7 @@ def working(run: Path, notebooks: Sequence[str | Path]) -> Iterator[Callable[[st
     with contextlib.nullcontext() if inherited else _lock(run):
         if not inherited:
             _prepare(run)
-            _write_job(run, notebooks, os.getpid())
+            _write_job(run, notebooks, parameters or {}, pid=os.getpid())
         before = os.environ.get(CANCEL_FILE)
         os.environ[CANCEL_FILE] = str(cancel)
         try:
@@ -149,8 +178,9 @@ def _prepare(folder: Path) -> Path:
     return folder / "job"
 
 
-def _write_job(folder: Path, notebooks: Sequence[str | Path], pid: int) -> None:
-    job = process_identity(pid) | {"notebooks": [Path(step).stem for step in notebooks], "started": _now()}
+def _write_job(folder: Path, steps: Sequence[str | Path], parameters: Mapping[str, object], *, pid: int) -> None:
+    job = {"notebooks": [Path(step).stem for step in steps], "parameters": plain(parameters), "started": _now()}
+    job |= process_identity(pid)
     write_json(folder / "job" / "job.json", job, replace=True)
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import mul
 from pathlib import Path
 
 from ..checks import real, whole
 from ..files import RunError, at_root, read_json, reading, user_path
 from .machine import living, same_machine
-from .runs import Stage
+from .runs import PLAN, Stage
 
 _STALE = 20.0  # seconds without a heartbeat after which a living process counts as stalled
 _RECENT = 20  # records whose mean time tells how long the next ones take
@@ -30,14 +31,20 @@ class Progress:
     seconds_each: float | None
     seconds_left: float | None
 
+    @property
+    def share(self) -> float:
+        """The part of its records that is done, from 0 to 1."""
+        return 1.0 if self.finished else min(1.0, self.done / self.total) if self.total else 0.0
+
 
 @dataclass(frozen=True)
 class Status:
     """What the files of a run tell: its state, a sentence about it, and the stages in the order of their start.
 
-    States: "running", "stalled" (alive, but without a sign of life), "finished", "failed", "cancelled"; and of a run
-    that no job has worked on, "unfinished", "finished" or "empty". ``seconds_left`` is that of all stages begun, None
-    if a stage does not tell.
+    States: "running", "stopping" (as it was asked to), "stalled" (alive, but without a sign of life), "finished",
+    "failed", "cancelled"; and of a run that no job has worked on, "unfinished", "finished" or "empty". ``seconds_left``
+    is that of all stages that count their records, announced ones too; None if there is none, or one of a kind of which
+    nothing is recorded yet.
     """
 
     state: str
@@ -48,7 +55,7 @@ class Status:
     @property
     def alive(self) -> bool:
         """True while a process works on the run."""
-        return self.state in ("running", "stalled")
+        return self.state in ("running", "stopping", "stalled")
 
 
 def status(run: str | Path) -> Status:
@@ -58,9 +65,37 @@ def status(run: str | Path) -> Status:
         raise RunError(f"there is no run folder {folder}; start a run in it first.")
     with reading(folder):
         stages = _progress(folder)
-        lefts = [stage.seconds_left for stage in stages if not stage.finished]
+        lefts = [stage.seconds_left for stage in stages if stage.total and not stage.finished]
         left = None if not lefts or None in lefts else sum(lefts)
         return Status(*_state(folder, stages), stages, left)
+
+
+def current(status: Status) -> tuple[float, str]:
+    """How much of a run is done, from 0 to 1, and one line: what it is at, how many parts are done, the time left.
+
+    A part is a stage that counts its records; each weighs the seconds that it takes, where these are known.
+    """
+    parts = [stage for stage in status.stages if stage.total]
+    if not parts:
+        return 0.0, ", ".join(f"{stage.stage} begun" for stage in status.stages if not stage.finished)
+    weights = [stage.total * (stage.seconds_each or 1.0) for stage in parts]
+    share = sum(map(mul, weights, (stage.share for stage in parts))) / sum(weights)
+    words, rest = [], [stage for stage in parts if stage.share < 1]
+    if rest:
+        at = max(rest, key=lambda stage: stage.done > 0)  # the first of those begun, or of all
+        words.append(f"{at.stage}: {at.done:,} of {at.total:,} {at.records}")
+    if len(parts) > 1 or not rest:
+        words.append(f"{len(parts) - len(rest)} of {len(parts)} parts done")
+    if rest:
+        words.append(_left_in_words([stage.seconds_left for stage in rest], "left" if status.alive else "of work left"))
+    return share, ", ".join(words)
+
+
+def _left_in_words(seconds: Sequence[float | None], left: str) -> str:
+    known = [each for each in seconds if each is not None]
+    if len(known) == len(seconds):
+        return f"about {time_words(sum(known))} {left}"
+    return f"more than {time_words(sum(known))} {left}" if known else "time left not known yet"
 
 
 def records(path: Path, name: str) -> tuple[dict[str, object], ...]:
@@ -112,7 +147,7 @@ def _state(folder: Path, stages: Sequence[Progress]) -> tuple[str, str]:
     if silence > _STALE:
         return "stalled", f"no sign of life for {time_words(silence)}; it may be suspended"
     if (place / "cancel").exists():
-        return "running", "asked to stop: it will, after the record it is working on"
+        return "stopping", "it was asked to stop, and will after the record it is working on"
     return "running", (beat.read_text(encoding="utf-8", errors="replace") if beat.exists() else "") or "starting"
 
 
@@ -123,7 +158,22 @@ def _progress(folder: Path) -> tuple[Progress, ...]:
     recent: dict[str | None, list[float]] = {}
     for _, name, _, seconds in counted:
         recent.setdefault(name, []).extend(seconds[-_RECENT:])
-    return tuple(_stage(folder, *entry, recent[entry[1]]) for entry in counted)
+    begun = tuple(_stage(folder, *entry, recent[entry[1]]) for entry in counted)
+    return begun + _planned(folder, {path.parent for path in found}, recent)
+
+
+def _planned(
+    folder: Path, begun: Collection[Path], recent: Mapping[str | None, Sequence[float]]
+) -> tuple[Progress, ...]:
+    """The parts that were announced (see ``RunFolder.plan``) and have not begun."""
+    if not (folder / PLAN).is_file():
+        return ()
+    parts = dict(read_json(folder / PLAN)["parts"])
+    coming = {path: parts[name] for name in parts if (path := folder / str(name)) not in begun}
+    return tuple(
+        _stage(folder, path, str(name), whole("total", total), (), recent.get(name, ()))
+        for path, (name, total) in coming.items()
+    )
 
 
 def _stage(

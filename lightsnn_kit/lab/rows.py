@@ -104,8 +104,8 @@ class Row:
             raise RunError(f"{stage.path} is finished but tells no chosen cell: it was made by an earlier version.")
         preset = self.preset.scored_for(self.method)
         space, budget = preset.cell_space, preset.budget
-        if method_of(self.method).scores:  # how many scores a search takes does not depend on their values
-            stage.expect("scores", 1 + choose(self.method, space, score=lambda mask: 0.0, budget=budget).evaluations)
+        if count := num_scores(preset, self.method):
+            stage.expect("scores", count)
             self._take_over_scores(stage)
         rounds = len(stage.records("steps"))
 
@@ -275,6 +275,19 @@ class Row:
 
     def _seconds(self) -> dict[str, float]:
         return {"load": self.experiment.load(self.seed)[1], "search": self.stage.read_json("chosen")["search_seconds"]}
+
+
+def num_scores(preset: Preset, method: str) -> int:
+    """How many scores a method's search takes, the found cell's own among them: that does not depend on their values.
+
+    >>> from .presets import get
+    >>> num_scores(get("digits"), "lightsnn"), num_scores(get("digits"), "balanced")
+    (61, 0)
+    """
+    if not method_of(method).scores:
+        return 0
+    settings = {"budget": preset.budget, "keep_path": preset.keep_path}
+    return 1 + choose(method, preset.cell_space, score=lambda mask: 0.0, **settings).evaluations
 
 
 def untimed(epoch: object) -> object:

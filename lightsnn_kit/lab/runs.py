@@ -8,7 +8,7 @@ import platform
 import re
 import secrets
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,8 +34,10 @@ from ..locks import remove_left_over
 from .machine import machine
 from .writers import release, take, writing
 
+_listeners: list[Callable[..., None]] = []  # called after each record with its file
 _opened_here: set[Path] = set()  # stages that this process has begun or gone on with
 CANCEL_FILE = "LIGHTSNN_CANCEL_FILE"  # variable that names the file by which a background job is asked to stop
+PLAN = "plan.json"  # in a run folder: what the work at hand is going to record
 _PACKAGES = ("lightsnn_kit", "torch", "spikingjelly", "tonic", "numpy", "scikit-learn", "plotly", "papermill")
 
 
@@ -98,6 +100,15 @@ class RunFolder:
             if not stage.finished:
                 take(stage.path)
         return stage
+
+    def plan(self, parts: Mapping[str, tuple[str, int]]) -> None:
+        """Write down what the work at hand is going to record, ``{stage: (records, total)}``, in place of what was.
+
+        So the time left counts the parts that have not begun, too.
+        """
+        write_json(
+            self.path / PLAN, {"parts": {_checked_name(name): part for name, part in parts.items()}}, replace=True
+        )
 
     def read(self, name: str) -> Stage:
         """Open a stage that was started, whatever its settings; ``RunError`` if there is none."""
@@ -183,6 +194,8 @@ class Stage:
         """
         with self._writing(f"{name}.jsonl") as path:
             append_record(path, record, of=self._id)
+        for tell in list(_listeners):
+            tell(path)
         if os.environ.get(CANCEL_FILE) and os.path.exists(os.environ[CANCEL_FILE]):
             raise RunCancelledError(f"cancelled after a record of {self.path}; run it again to go on from there.")
 
@@ -226,6 +239,19 @@ class Stage:
             if self.finished:  # before, or when another writer let go
                 raise RunExistsError(f"stage {self.path} is finished; read its result, or use another run folder.")
             yield self.path / _checked_name(name)
+
+
+@contextmanager
+def listening(callback: Callable[..., None]) -> Iterator[None]:
+    """Call ``callback(file)`` after each record that this process writes while the block runs.
+
+    So progress can be shown by a process that is busy with the very work.
+    """
+    _listeners.append(callback)
+    try:
+        yield
+    finally:
+        _listeners.remove(callback)
 
 
 def _made(folder: Path) -> bool:

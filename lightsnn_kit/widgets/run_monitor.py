@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import html
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import ipywidgets
@@ -13,10 +14,11 @@ import plotly.graph_objects as go
 from ..figures.runs import record_curves
 from ..files import RunError, at_root, reading
 from ..lab import jobs
+from ..lab.runs import listening
 from .base import View
 from .parts import flow
 
-_SYMBOLS = {"running": "▶", "stalled": "⏸", "finished": "✔", "failed": "✖", "cancelled": "■"}
+_SYMBOLS = {"running": "▶", "stopping": "◼", "stalled": "⏸", "finished": "✔", "failed": "✖", "cancelled": "■"}
 _IDLE = 2.0  # seconds between two readings of a run that nobody works on: it may be started again
 _REST = 4.0  # times as long as a reading took, so that long files leave most of the kernel's time to others
 _LAST = 5  # records shown in words
@@ -25,7 +27,8 @@ _LAST = 5  # records shown in words
 class RunMonitor(View):
     """Attaches to a run folder, running or finished: progress, time left, live curves, last records, a cancel button.
 
-    All state is the run's files, so closing the tab or restarting the kernel loses nothing: make the widget again.
+    All state is the run's files, so closing the tab or restarting the kernel loses nothing: make the widget again. It
+    also follows the records that a cell of this very kernel writes, while that cell runs.
     ``every``: seconds between two readings of its files, more where one takes long. ``RunError`` if there is no such
     folder.
 
@@ -47,6 +50,7 @@ class RunMonitor(View):
         self.status = jobs.Status("unknown", "its files could not be read", (), None)
         super().__init__(theme=theme)
         self._drawn: tuple | None = None  # what the curves show
+        self._looked, self._took = 0.0, 0.0  # when its files were read last, and how long that took
         self._lost = False  # whether the message says that the last reading failed
         self.state = self.part(ipywidgets.HTML(), "state")
         self.cancel = self.part(ipywidgets.Button(description="Cancel", icon="stop"), "cancel")
@@ -55,28 +59,39 @@ class RunMonitor(View):
         self.curves = self.plot("curves", "Scores and training curves recorded so far")
         self.last = self.part(ipywidgets.HTML(), "last")
         self.printed = self.part(ipywidgets.HTML(), "log")
-        self.arrange(flow(self.cancel, self.state), self.stages, self.message, self.curves, self.last, self.printed)
+        self.hint = self.part(ipywidgets.HTML(), "hint")
+        self.arrange(
+            flow(self.cancel, self.state), self.stages, self.message, self.curves, self.last, self.printed, self.hint
+        )
         self.watch(self.cancel, lambda _: self.stop())
+        following = ExitStack()
+        following.enter_context(listening(self._recorded))
+        self._undo.append(following.close)
         self.check()
         self.spawn(self._keep_refreshing())
 
     async def _keep_refreshing(self) -> None:
-        took = 0.0
         while True:
             pause = self.every if self.status.alive else max(self.every, _IDLE)
-            await asyncio.sleep(max(pause, _REST * took))
-            begun = time.perf_counter()
+            await asyncio.sleep(max(pause, _REST * self._took))
             self.check()
-            took = time.perf_counter() - begun
+
+    def _recorded(self, file: Path) -> None:
+        """This kernel has written a record, so its loop may be busy with the cell that does: look from here."""
+        pause = max(self.every, _REST * self._took)
+        if file.is_relative_to(self.folder) and time.perf_counter() - self._looked > pause:
+            self.check()
 
     # ---- what it does
 
     def check(self) -> None:
         """`refresh`; a folder that is gone, or cannot be read, becomes a message, until it is as it was."""
-        seen = False
+        seen, begun = False, time.perf_counter()
         with self.guarded(keep=True):
             self.refresh()
             seen = True
+        self._looked = time.perf_counter()
+        self._took = self._looked - begun
         if seen and self._lost:
             self.say("")
         self._lost = not seen
@@ -92,22 +107,31 @@ class RunMonitor(View):
     def _refresh(self) -> None:
         self.status = jobs.status(self.folder)
         self.cancel.disabled = not self.status.alive
-        left = self.status.seconds_left
-        more = f", about {jobs.time_words(left)} left" if self.status.alive and left is not None else ""
         symbol, state = _SYMBOLS.get(self.status.state, "○"), self.status.state
         self.state.value = (
-            f"<span role='status'>{symbol} <b>{html.escape(state)}</b>: {html.escape(self.status.message)}{more}</span>"
+            f"<span role='status'>{symbol} <b>{html.escape(state)}</b>: {html.escape(self.status.message)}</span>"
         )
-        self.stages.value = "".join(_stage_row(stage, self.status.alive) for stage in self.status.stages)
+        self.stages.value, self.hint.value = _bar(self.status), self._what_to_do()
         self.last.value, self.printed.value = _last_lines(self.records()), _log_lines(self.folder)
         if self._shown() != self._drawn:
             self.redraw()
+
+    def _what_to_do(self) -> str:
+        """A line on what happens when the tab is closed, and how to go on."""
+        again, state = html.escape(f"RunMonitor({str(self.folder)!r})"), self.status.state
+        if self.status.alive:
+            text = f"You may close this tab: the job goes on. To see it again, in any notebook: <code>{again}</code>"
+        elif state in ("unfinished", "failed", "cancelled"):
+            text = "Nothing recorded is lost: run the notebook, or start the job, once more, and it goes on from there."
+        else:
+            return ""
+        return f"<p style='margin:4px 10px'>{text}</p>"
 
     def stop(self) -> None:
         """Ask the job to stop after the record it is working on; ``RunError`` if nobody works on the run."""
         jobs.cancel(self.folder)
         self.refresh()
-        self.say("Asked to stop. All records are kept; start the run again to go on.")
+        self.say("Stopping. All records are kept; start the run again to go on.")
 
     def records(self) -> dict[str, tuple[dict[str, object], ...]]:
         """The records by which each stage counts, by the stage's name."""
@@ -134,20 +158,13 @@ class RunMonitor(View):
         return f"RunMonitor: {self.status.state}: {self.status.message}"
 
 
-def _stage_row(stage: jobs.Progress, alive: bool) -> str:
-    """Name, bar and words of one stage."""
-    if stage.finished:
-        words = "finished" + f", {stage.done:,} {stage.records}" * bool(stage.records)
-    elif stage.total is None:
-        words = "begun"
-    else:
-        rest = "left" if alive else "of work left"  # nobody works on it: the clock stands
-        left = f", about {jobs.time_words(stage.seconds_left)} {rest}" if stage.seconds_left is not None else ""
-        words = f"{stage.done:,} of {stage.total:,} {stage.records}{left}"
-    share = 1.0 if stage.finished else stage.done / stage.total if stage.total else 0.0
-    name = html.escape(stage.stage)
-    bar = f"<progress max='1' value='{share:.4f}' aria-label='progress of {name}' style='width:160px'></progress>"
-    return f"<p style='margin:0 10px'>{bar} <b>{name}</b>: {html.escape(words)}</p>"
+def _bar(status: jobs.Status) -> str:
+    """One bar for the whole run, and one line of words."""
+    share, words = jobs.current(status)
+    if not words:
+        return ""
+    bar = f"<progress max='1' value='{share:.4f}' aria-label='progress of the run' style='width:160px'></progress>"
+    return f"<p style='margin:0 10px'>{bar} {html.escape(words)}</p>"
 
 
 def _last_lines(records: dict[str, tuple[dict[str, object], ...]]) -> str:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -156,7 +157,7 @@ def _server(folder: Path, own: Path) -> Iterator[tuple[str, str]]:
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"]
     command += ["--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}"]
     command += ["--LabApp.expose_app_in_browser=True", "--LabApp.news_url=", "--ServerApp.terminals_enabled=False"]
-    command += ["--ContentsManager.pre_save_hook=lightsnn_kit.lab.report.before_saving"]  # as `make lab` does
+    _install_data_files(own / "installed")
     with log.open("w") as said:
         server = subprocess.Popen(command, env=_environment(own), stdout=said, stderr=said, start_new_session=True)
     try:
@@ -170,12 +171,22 @@ def _server(folder: Path, own: Path) -> Iterator[tuple[str, str]]:
             os.killpg(server.pid, signal.SIGKILL)
 
 
+def _install_data_files(target: Path) -> None:
+    """What installing this checkout puts below the environment's folder, so that it needs no installing anew."""
+    files = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["data-files"]
+    for folder, sources in files.items():
+        (target / folder).mkdir(parents=True)
+        for source in sources:
+            shutil.copy(ROOT / source, target / folder)
+
+
 def _environment(own: Path) -> dict[str, str]:
     """No settings, runtime files or extensions of the user; kernels import this checkout."""
     names = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "runtime"}
     names |= {"JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "workspaces", "IPYTHONDIR": "ipython"}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PLOTLY_")}
     folders = {name: str(own / place) for name, place in names.items()}
+    folders |= {"JUPYTER_PATH": f"{own}/installed/share/jupyter", "JUPYTER_CONFIG_PATH": f"{own}/installed/etc/jupyter"}
     return inherited | folders | {"JUPYTER_PREFER_ENV_PATH": "1", "PYTHONPATH": str(ROOT)}
 
 

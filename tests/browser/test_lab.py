@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from .lab import ROOT, Lab
+from .notebook import PICTURES
 
 pytestmark = pytest.mark.browser
 NOTEBOOKS = ROOT / "notebooks"
@@ -15,3 +18,40 @@ def test_start_here(lab: Lab) -> None:
         notebook.run_all()
         notebook.check_plots(at_least=8)
         assert notebook.python("found.num_convs") > 0
+
+
+STATIC = """import numpy as np
+import plotly.graph_objects as go
+from lightsnn_kit import figures
+figures.spike_raster(np.eye(8))"""
+PHOTO = "go.Figure(go.Image(z=np.full((4, 4, 3), (200, 40, 40))), layout=figures.template().layout)"
+
+
+def test_static_figures_follow_the_theme(lab: Lab, write_notebook) -> None:
+    """Without a reload; a photograph keeps its colours."""
+    path = write_notebook(lab.folder / "static.ipynb", "", STATIC, PHOTO)
+    with lab.notebook(path) as notebook:
+        notebook.run_all()
+        notebook.check_plots(at_least=2)
+        for theme, low, high in (("dark", 0, 60), ("light", 200, 255), ("dark", 0, 60)):
+            notebook.show_theme(theme)
+            for number in (0, 1):
+                drawn = notebook.panel.locator(".jp-RenderedPlotly").nth(number)
+                drawn.scroll_into_view_if_needed()
+                lab.page.mouse.move(2, 500)
+                file = PICTURES / f"static-{number}-{theme}.png"
+                drawn.screenshot(path=file)
+                pixels = np.asarray(Image.open(file).convert("RGB")).astype(int)
+                corner = pixels[3:9, 3:9].mean()  # the background
+                assert low <= corner <= high, (theme, number)
+                assert abs(pixels.mean((0, 1)).mean() - corner) > 1  # something is drawn on it
+            red, green, blue = pixels[pixels.shape[0] // 2, pixels.shape[1] // 2]
+            assert red > 150, theme
+            assert max(green, blue) < 90, theme
+
+
+def test_a_report_opens_without_its_code(lab: Lab) -> None:
+    with lab.notebook(NOTEBOOKS / "report.ipynb") as notebook:
+        cells = notebook.panel.locator(".jp-CodeCell")
+        assert cells.count() > 20
+        assert cells.locator(".jp-InputArea-editor:visible").count() == 0

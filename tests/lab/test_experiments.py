@@ -439,6 +439,7 @@ def test_a_name_is_one_cell_at_every_door(data: str, name: str, tmp_path: Path, 
 
 
 def test_commands_search_train_and_test(tmp_path: Path, capsys, monkeypatch) -> None:
+    (tmp_path / "pyproject.toml").touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(presets.PRESETS, "tiny", replace(presets.get("digits").quick(), name="tiny"))
     assert command_line.main(["search", "--space", "lightsnn-forward", "--seed", "7", "--json"]) == 0

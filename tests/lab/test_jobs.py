@@ -68,14 +68,19 @@ def done(status: jobs.Status) -> int:
 
 def test_a_job_runs_to_its_end_and_refuses_company(notebook: Path, run: Path) -> None:
     assert jobs.start([notebook], run=run, parameters={"total": 2, "pause": 0.5}).state == "running"
+    pid = read_json(run / "job" / "job.json")["pid"]
+    assert jobs.notebooks(run) == ("count",)
+    assert jobs.start([notebook], run=run, parameters={"total": 2, "pause": 0.5}).state == "running"
+    assert read_json(run / "job" / "job.json")["pid"] == pid  # the same job: attached to, not started
     with pytest.raises(RunError, match=r"a job works on .* already"):
-        jobs.start([notebook], run=run, parameters={"total": 2, "pause": 0.5})
+        jobs.start([notebook], run=run, parameters={"total": 3, "pause": 0.5})
     ended = jobs.wait(run, timeout=60)
     assert (ended.state, ended.message, ended.seconds_left) == ("finished", "all its notebooks ran", None)
     assert [(stage.stage, stage.done, stage.total, stage.finished) for stage in ended.stages] == [("count", 2, 2, True)]
     assert items(run) == [0, 1]
     assert "[1/1] count" in jobs.log(run)
     assert (run / "count.html").exists()
+    assert jobs.notebooks(run) == ()
     with pytest.raises(RunError, match="it is finished"):
         jobs.cancel(run)
 
@@ -85,7 +90,7 @@ def test_a_cancelled_job_stops_after_a_record_and_goes_on_later(notebook: Path, 
     jobs.start([notebook], run=run, parameters=parameters)
     until(run, lambda status: done(status) >= 2)
     jobs.cancel(run)
-    assert "asked to stop" in jobs.status(run).message or not jobs.status(run).alive
+    assert (found := jobs.status(run)).state == "stopping" or not found.alive
     ended = jobs.wait(run, timeout=60)
     assert ended.state == "cancelled"
     before = items(run)
@@ -192,6 +197,35 @@ def test_time_left_is_that_of_all_stages_begun(tmp_path: Path) -> None:
     assert progress["train/b"] == (0, 10, 3.0, 30.0)  # as long as the records of its name elsewhere
     assert progress["train/c"] == (0, 10, 3.0, 0.0)
     assert status.seconds_left == 48.0
+
+
+def test_what_is_announced_counts_before_it_begins(tmp_path: Path) -> None:
+    """4 scores of 1 s, two trainings of 10 epochs of 3 s each, and a row that counts nothing."""
+    folder = RunFolder.open(tmp_path)
+    folder.plan({"a": ("scores", 4), "a/train": ("epochs", 10), "b/train": ("epochs", 10)})
+    assert [stage.stage for stage in jobs.status(tmp_path).stages] == ["a", "a/train", "b/train"]
+    stage = folder.stage("a", {})
+    stage.expect("scores", 4)
+    folder.stage("b", {})
+    for _ in range(2):
+        stage.append("scores", {"seconds": 1.0})
+    ahead = time.time() + 100
+    os.utime(stage.path / "scores.jsonl", (ahead, ahead))
+    status = jobs.status(tmp_path)
+    assert (status.state, status.seconds_left) == ("unfinished", None)  # no epoch was timed yet
+    assert jobs.current(status)[1] == "a: 2 of 4 scores, 0 of 3 parts done, more than 2 s of work left"
+    training = folder.stage("a/train", {})
+    training.expect("epochs", 10)
+    training.append("epochs", {"seconds": 3.0})
+    os.utime(training.path / "epochs.jsonl", (ahead, ahead))
+    assert jobs.status(tmp_path).seconds_left == 2 * 1.0 + 9 * 3.0 + 10 * 3.0
+    folder.plan({})
+    assert jobs.status(tmp_path).seconds_left == 2 * 1.0 + 9 * 3.0
+    with pytest.raises(RunError, match="as a name"):
+        folder.plan({"../a": ("scores", 1)})
+    (tmp_path / "plan.json").write_text('{"parts": {"a/../../b": 1}}')
+    with pytest.raises(RunError):
+        jobs.status(tmp_path)
 
 
 def test_a_stage_that_does_not_tell_leaves_the_time_unknown(tmp_path: Path) -> None:

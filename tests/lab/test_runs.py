@@ -7,18 +7,21 @@ import math
 import os
 import re
 import socket
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
+import nbformat
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lightsnn_kit import __main__ as command_line
-from lightsnn_kit import files
+from lightsnn_kit import __version__, files
 from lightsnn_kit.files import RunError, RunExistsError
-from lightsnn_kit.lab import notebooks, report, runs
+from lightsnn_kit.lab import notebooks, report, runs, server
 from lightsnn_kit.lab.notebooks import NotebookError, ParameterError
 from lightsnn_kit.lab.runs import RunFolder
 
@@ -392,6 +395,26 @@ def notebook_of(*data: dict) -> dict:
     return {"cells": cells, "metadata": {"widgets": {"state": {}}, "kernelspec": {}}}
 
 
+def luminance(colour: str) -> float:
+    """The relative luminance of #rgb or #rrggbb (WCAG 2)."""
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+    parts = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_code_in_reports_stands_out() -> None:
+    """Every colour of code has the contrast that WCAG asks of text (AA), on the grey of a cell and on white."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("for x in (1, 'a'):  # why\n    print(x)")])
+    page = report.html_report(notebook, title="x")
+    rules = re.findall(r"^\.highlight \.(\w+) \{ color: ([^;}]+?) ?[;}]", page, flags=re.MULTILINE)
+    assert len(rules) > 20
+    for name, colour in rules:
+        if name not in ("w", "err"):  # white space, and what no code of ours has
+            assert 0.96 > luminance("#f5f5f5") > 0.9
+            assert (luminance("#f5f5f5") + 0.05) / (luminance(colour) + 0.05) >= 4.5, (name, colour)
+
+
 def test_saving_by_hand_keeps_pictures() -> None:
     model = {"type": "notebook", "content": notebook_of(WIDGET | PICTURE, WIDGET, {"text/plain": "1"})}
     shown = model["content"]
@@ -407,13 +430,59 @@ def test_saving_by_hand_keeps_pictures() -> None:
         assert other == before
 
 
-def test_a_failing_notebook_names_cell_and_exception(tmp_path: Path, write_notebook) -> None:
-    source = write_notebook(tmp_path / "bad.ipynb", "width = 8", "print('before')", "# why\nraise KeyError('gone')")
-    with pytest.raises(NotebookError, match=r"bad.ipynb failed in cell \[3\], '# why', with KeyError: 'gone'"):
+def test_plain_jupyter_saves_pictures(root: Path) -> None:
+    """The server extension, and the file that enables it where the package is installed."""
+    files = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["data-files"]
+    (enabled,) = files["etc/jupyter/jupyter_server_config.d"]
+    assert json.loads((root / enabled).read_text()) == {"ServerApp": {"jpserver_extensions": {server.__name__: True}}}
+    assert server._jupyter_server_extension_points() == [{"module": server.__name__}]
+    hooks = []
+    manager = SimpleNamespace(register_pre_save_hook=hooks.append)
+    server._load_jupyter_server_extension(SimpleNamespace(contents_manager=manager))
+    model = {"type": "notebook", "content": notebook_of(WIDGET | PICTURE)}
+    hooks[0](model=model, path="x.ipynb", contents_manager=manager)
+    assert model["content"]["cells"][1]["outputs"][0]["data"] == PICTURE | {"text/plain": "Figure: Rates of 5"}
+    assert all((root / source).is_file() for sources in files.values() for source in sources)
+    lab = json.loads((root / files["share/jupyter/labextensions/lightsnn-kit"][0]).read_text())
+    assert lab["version"] == __version__
+    assert lab["jupyterlab"]["_build"]["load"] == "static/remoteEntry.js"
+
+
+@pytest.mark.parametrize("name", ["report.ipynb", "reproduce/report.ipynb"])
+def test_reports_hide_their_code(name: str, root: Path) -> None:
+    """In HTML by a tag, in JupyterLab by its own entry."""
+    cells = json.loads((root / "notebooks" / name).read_text())["cells"]
+    code = [cell["metadata"] for cell in cells if cell["cell_type"] == "code"]
+    assert all("hide-input" in cell["tags"] and cell["jupyter"]["source_hidden"] for cell in code)
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        (
+            ["print('before')", "# why\nraise KeyError('gone')"],
+            r"cell \[3\], line 2, \"raise KeyError\('gone'\)\", with KeyError",
+        ),
+        (
+            ["print('before')\ndef f():\n    x = 1\n    return {}[x]", "# why\nf()"],
+            r"cell \[2\], line 4, 'return {}\[x\]', with KeyError: 1",
+        ),
+        (
+            ["print('before')", "import json\n\njson.loads('{')"],
+            r"cell \[3\], line 3, \"json.loads\('{'\)\", with JSON",
+        ),
+        (["print('before')", "x = 1\ny = (\n"], r"cell \[3\], line 2, 'y = \(', with .*SyntaxError"),
+    ],
+)
+def test_a_failing_notebook_names_the_line_and_the_exception(
+    cells: list[str], message: str, tmp_path: Path, write_notebook
+) -> None:
+    source = write_notebook(tmp_path / "bad.ipynb", "width = 8", *cells)
+    with pytest.raises(NotebookError, match=f"bad.ipynb failed in {message}"):
         notebooks.run_notebook(source, output=tmp_path / "out" / "bad.ipynb")
     kept = (tmp_path / "out" / "bad.ipynb").read_text()
     assert "before" in kept
-    assert "KeyError" in kept
+    assert "Error" in kept
     assert not (tmp_path / "out" / "bad.html").exists()
 
 

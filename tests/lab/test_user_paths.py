@@ -18,7 +18,7 @@ from lightsnn_kit.data import load
 from lightsnn_kit.data.class_folders import class_files
 from lightsnn_kit.files import RunError
 from lightsnn_kit.lab import jobs, notebooks, progress, results, saved_cells
-from lightsnn_kit.lab.experiments import Experiment
+from lightsnn_kit.lab.experiments import Experiment, experiment_run
 from lightsnn_kit.lab.runs import RunFolder
 from lightsnn_kit.lab.workshop import Workshop
 from lightsnn_kit.networks import NetworkConfig, build_network
@@ -26,7 +26,15 @@ from lightsnn_kit.widgets.compare_runs import read_runs
 
 CELL = Cell.parse("03 00")
 # Takes a `Path` alone: handed one by the kit, of a folder that a function above has made of what the user gave.
-INTERNAL = {"locks.", "lab.writers.", "lab.runs.RunFolder.path", "lab.runs.Stage.path", "data.files."}
+INTERNAL = {
+    "locks.",
+    "lab.bars.watching.",
+    "lab.commands.from_here.",
+    "lab.writers.",
+    "lab.runs.RunFolder.path",
+    "lab.runs.Stage.path",
+    "data.files.",
+}
 INTERNAL |= {
     "data.events.read_columns.",
     "data.class_folders.ClassFiles.",
@@ -116,6 +124,7 @@ CALLS: dict[str, Callable[[str], object]] = {
     "files.read_records.path": lambda path: files.read_records(Path(path) / "a" / "seed0" / "scores.jsonl"),
     "lab.experiments.Experiment.open.run": Experiment.open,
     "lab.experiments.Experiment.begun.run": Experiment.begun,
+    "lab.experiments.experiment_run.run_dir": experiment_run,
     "lab.jobs.start.notebooks": lambda path: jobs.start([path], run="runs/x"),
     "lab.jobs.start.run": lambda path: jobs.start([NONE], run=path),
     "lab.jobs.start_command.run": lambda path: (
@@ -123,6 +132,7 @@ CALLS: dict[str, Callable[[str], object]] = {
         jobs.wait(path).state,
     ),
     "lab.workshop.Workshop.folder": lambda path: str(Workshop("digits", folder=path).path),
+    "lab.jobs.notebooks.run": jobs.notebooks,
     "lab.jobs.working.run": entered(lambda path: jobs.working(Path(path), [])),
     "lab.jobs.working.notebooks": entered(lambda path: jobs.working(Path("runs/x"), [Path(path)])),
     "lab.jobs.stop_if_cancelled.run": lambda path: jobs.stop_if_cancelled(Path(path)),
@@ -134,6 +144,8 @@ CALLS: dict[str, Callable[[str], object]] = {
     "lab.notebooks.plan_notebooks.notebooks": lambda path: notebooks.plan_notebooks([path], {}),
     "lab.notebooks.run_notebook.notebook": lambda path: notebooks.run_notebook(path, output="out.ipynb"),
     "lab.notebooks.run_notebook.output": lambda path: notebooks.run_notebook("n.ipynb", output=f"{path}/file/out"),
+    "lab.notebooks.as_lists.notebooks": lambda path: notebooks.as_lists([path], {}),
+    "lab.notebooks.run_for.run_dir": lambda path: notebooks.run_for(path, name="x", fits=bool),
     "lab.notebooks.unused_path.path": lambda path: notebooks.unused_path(Path(path)),
     "lab.progress.status.run": lambda path: progress.status(path).state,
     "lab.progress.records.path": lambda path: progress.records(Path(path) / "a" / "seed0", "scores"),

@@ -54,9 +54,11 @@ def drawn(view: RunMonitor) -> dict:
 
 def test_progress_is_told_from_the_files(monitor: RunMonitor) -> None:
     assert "○ <b>unfinished</b>" in monitor.state.value
-    assert "3 of 10 scores, about 14 s of work left" in monitor.stages.value
-    assert "0 of 4 epochs" in monitor.stages.value
-    assert "value='0.3000' aria-label='progress of search'" in monitor.stages.value
+    assert "search: 3 of 10 scores, 0 of 2 parts done, more than 14 s of work left" in monitor.stages.value
+    assert monitor.stages.value.count("<progress") == 1
+    share = 3 * 2.0 / (10 * 2.0 + 4 * 1.0)  # an epoch, of which nothing is known, counts for a second
+    assert f"value='{share:.4f}' aria-label='progress of the run'" in monitor.stages.value
+    assert "it goes on from there" in monitor.hint.value
     assert "1: score −3, seconds 2<br>2: score −∞, seconds 2" in monitor.last.value
     assert monitor.printed.value == ""
     assert "012" not in monitor.last.value
@@ -74,7 +76,7 @@ def test_only_new_records_are_drawn(monitor: RunMonitor, run: RunFolder) -> None
     assert drawn(monitor)["data"][0]["y"] == [-3.0, -3.0, -2.0, -1.0]
     run.read("search").finish({})
     monitor.refresh()
-    assert "<b>search</b>: finished, 4 scores" in monitor.stages.value
+    assert "train/found: 0 of 4 epochs, 1 of 2 parts done, time left not known yet" in monitor.stages.value
 
 
 def test_it_looks_by_itself_while_a_loop_runs(run: RunFolder) -> None:
@@ -93,6 +95,22 @@ def test_it_looks_by_itself_while_a_loop_runs(run: RunFolder) -> None:
         return len(asyncio.all_tasks())
 
     assert asyncio.run(scene()) == 1  # this one
+
+
+def test_it_follows_a_busy_kernel(run: RunFolder) -> None:
+    """A cell that works and writes keeps the loop from turning: the record itself makes the monitor look."""
+    view = RunMonitor(run.path, every=1e-6)
+    other = RunMonitor(run.path, every=1e6)
+    search = run.read("search")
+    search.append("scores", {"mask": "0", "score": -1.0, "seconds": 2.0})
+    view._took = 0.0
+    search.append("scores", {"mask": "0", "score": -1.0, "seconds": 2.0})
+    assert "5 of 10" in view.stages.value
+    assert "3 of 10" in other.stages.value  # it was asked to look more rarely
+    view.close()
+    other.close()
+    search.append("scores", {"mask": "0", "score": -1.0, "seconds": 2.0})
+    assert "5 of 10" in view.stages.value
 
 
 def test_wrong_folders_are_told(monitor: RunMonitor, run: RunFolder, tmp_path: Path) -> None:
@@ -144,6 +162,7 @@ def test_runs_that_ended_are_told(run: RunFolder, tmp_path: Path) -> None:
     assert failed.printed.value.count("1 &lt; 0") == 6  # the last lines
     assert "✖ <b>failed</b>: search: 1 &lt; 0" in failed.state.value
     assert "3 of 10 scores" in failed.stages.value
+    assert "start the job, once more" in failed.hint.value
     failed.close()
     for name in ("search", "train/found"):
         run.read(name).finish({})
@@ -173,8 +192,10 @@ def test_a_job_is_watched_and_cancelled(tmp_path: Path, write_notebook: Callable
             view.refresh()
         assert "▶ <b>running</b>" in view.state.value
         assert not view.cancel.disabled
+        assert f"RunMonitor({str(folder)!r})".replace("'", "&#x27;") in view.hint.value
         view.cancel.click()
-        assert "Asked to stop" in view.message.value
+        assert "Stopping" in view.message.value
+        assert "◼ <b>stopping</b>" in view.state.value or not view.status.alive
         assert jobs.wait(folder, timeout=60).state == "cancelled"
         view.refresh()
         assert "■ <b>cancelled</b>" in view.state.value

@@ -77,7 +77,8 @@ def training_memory(cell: Cell | str, config: NetworkConfig, *, batch_size: int)
     (True, 2.0)
     """
     _check_batch(batch_size)
-    network = build_network(cell, config).to("meta")
+    with torch.device("meta"):
+        network = build_network(cell, config)
     shape = (batch_size, *config.input_shape)
     x = torch.zeros((config.num_steps, *shape) if config.events else shape, device="meta")
     parameters = sum(parameter.numel() * parameter.element_size() for parameter in network.parameters())
