@@ -21,7 +21,7 @@ from .recording import as_network, check_weights, kept_modes, own_state, record_
 
 PJ_PER_MAC = 4.6  # multiply and add, 32-bit float, 45 nm: 3.7 + 0.9 pJ (Horowitz, ISSCC 2014)
 PJ_PER_SYNOP = 0.9  # add, 32-bit float, 45 nm (same source)
-BREAK_EVEN_FIRING_RATE = 0.06  # about; T = 5; above it an SNN takes more energy than its ANN (arXiv 2409.08290)
+BREAK_EVEN_FIRING_RATE = 0.06  # about; T = 5; above it more energy than a quantised ANN (arXiv 2409.08290)
 
 aten = torch.ops.aten
 # spikingjelly 2.0.0 looks at values: analog input that happens to be all 0 or 1 (blank images, silent spikes after

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -16,7 +17,7 @@ import torch
 from .checks import whole
 from .files import RunError
 from .networks import reset_state
-from .scoring import Scorer
+from .scoring import Scorer, ScoringConfig
 from .spaces import OpMask
 
 _worker_scorer: Scorer | None = None  # one per worker process
@@ -35,15 +36,17 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _worker_score(mask: OpMask) -> float:
-    return _worker_scorer(mask)
+@dataclass(frozen=True)
+class _WorkerScore:
+    """The score of whichever worker it is called in; ``config`` tells a method which score that is."""
 
+    config: ScoringConfig
 
-def _worker_with_synops(mask: OpMask) -> tuple[float, float]:
-    return _worker_scorer.with_synops(mask)
+    def __call__(self, mask: OpMask) -> float:
+        return _worker_scorer(mask)
 
-
-_worker_score.with_synops = _worker_with_synops  # what a search asks for where it weighs SynOps, too
+    def with_synops(self, mask: OpMask) -> tuple[float, float]:
+        return _worker_scorer.with_synops(mask)
 
 
 class _Workers(Executor):
@@ -90,4 +93,4 @@ def score_in_processes(scorer: Scorer, *, workers: int) -> Iterator[tuple[Callab
     threads = max(1, torch.get_num_threads() // workers)
     context = multiprocessing.get_context("spawn")  # a forked torch may hang on its threads
     with _Workers(partial(ProcessPoolExecutor, workers, context, _start_worker, (scorer, threads))) as executor:
-        yield _worker_score, executor
+        yield _WorkerScore(scorer.config), executor

@@ -34,14 +34,19 @@ def load_braille(seed: int, *, folder: str | Path = "", num_steps: int = 16) -> 
     content = path.read_bytes()
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            x, y = arrays["x"], arrays["y"].astype(np.int64)
-        if x.ndim != 3 or x.shape[1:] != SHAPE or x.max() > 1:
-            raise ValueError(f"x is {x.dtype}{list(x.shape)} up to {x.max()}, expected [n, 256, 12] of 0 and 1")
-        held = a_fifth(y, 0)
+            x, y = arrays["x"], arrays["y"]
+        if x.ndim != 3 or x.shape[1:] != SHAPE or y.shape != x.shape[:1] or not len(x) or not np.isin(x, (0, 1)).all():
+            raise ValueError(
+                f"x is {x.dtype}{list(x.shape)}, y {y.dtype}{list(y.shape)}; expected [n, 256, 12] of 0 and 1, and [n]"
+            )
+        if y.dtype.kind not in "iu":
+            raise ValueError(f"the labels y must be whole numbers, got {y.dtype}")
+        held, y = a_fifth(y, 0), y.astype(np.int64)
     except Exception as error:  # a reader can fail in any way on a damaged file
         raise ValueError(f"braille: {path} cannot be used: {str(error)[:300]} ({type(error).__name__}).") from error
-    counts = x.reshape(len(x), num_steps, -1, 3, 4).sum(2, dtype=np.uint8)  # [n, T, 3, 4]
-    frames = np.zeros((len(x), num_steps, 2, 12, 16), np.uint8)
+    dtype = np.int16 if num_steps == 1 else np.uint8  # one frame may count 256 events
+    counts = x.reshape(len(x), num_steps, -1, 3, 4).sum(2, dtype=dtype)  # [n, T, 3, 4]
+    frames = np.zeros((len(x), num_steps, 2, 12, 16), dtype)
     frames[:, :, 0] = counts.repeat(4, 2).repeat(4, 3)  # [n, T, 12, 16]
     pairs = {"train": (frames[~held], y[~held]), "test": (frames[held], y[held])}
     splits = Splits.from_tensors(name="braille", **pairs, seed=seed)

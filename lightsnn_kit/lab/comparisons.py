@@ -3,12 +3,13 @@
 Rows tell, image by image, what was right (``right``). With D_si = 1, 0 or −1 for seed s and image i (first method right
 and second wrong, equal, or the other way), both seeds and images are samples: other seeds, other images would give
 another mean. The standard error of the mean over S seeds and I images counts both, from the mean squares of the two-way
-table without repeats (G. W. Snedecor, W. G. Cochran, Statistical Methods; df by F. E. Satterthwaite, 1946):
+table without repeats (G. W. Snedecor, W. G. Cochran, Statistical Methods):
 
-``se² = (MS_seeds + MS_images − MS_rest) / (S·I)``
+``se² = max(MS_seeds + MS_images − MS_rest, MS_seeds, MS_images) / (S·I)``
 
-A bootstrap over seeds and images would give intervals a third too narrow with three seeds: three values have ten
-different resamples, and their spread is √(2/3) of the right one.
+t has S − 1 degrees of freedom, as if the seeds alone varied: Satterthwaite's many would trust a spread of seeds that is
+small by chance, and p values small enough to survive a correction would come too often. A bootstrap over three seeds
+would have a spread √(2/3) of the right one, and no heavy tail.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Comparison:
 
     ``p`` is that of no difference; ``corrected`` is p by Holm's method among the comparisons made together (p itself
     for one alone). ``images`` tells over how many images; 0 where rows do not tell what was right, and the interval is
-    over seeds alone.
+    over seeds alone. NaN where one value, or no spread at all, says nothing.
     """
 
     first: str
@@ -44,8 +45,8 @@ class Comparison:
 
     @property
     def decided(self) -> bool:
-        """True if the difference is told from none at 5 %, all comparisons made together counted."""
-        return self.corrected < 0.05
+        """True if the difference is told from none at 5 %, all comparisons made together counted; never by one seed."""
+        return self.corrected < 0.05 and self.seeds > 1
 
 
 def right_of(row: Row) -> np.ndarray | None:
@@ -64,7 +65,10 @@ def mcnemar(first: Row, second: Row) -> float:
     """
     a, b = right_of(first), right_of(second)
     if a is None or b is None or len(a) != len(b):
-        raise ValueError("McNemar's test needs two rows that tell what was right, of the same test images.")
+        raise ValueError(
+            f"McNemar's test needs two rows that tell what was right, of the same test images; got {_named(first)} and "
+            f"{_named(second)}."
+        )
     only_first, only_second = int((a > b).sum()), int((b > a).sum())
     if not only_first + only_second:
         return 1.0
@@ -74,7 +78,8 @@ def mcnemar(first: Row, second: Row) -> float:
 def compare(rows: Iterable[Row], pairs: Sequence[tuple[str, str]]) -> list[Comparison]:
     """The comparisons of all pairs of methods that share a seed, corrected for their number.
 
-    ``ValueError`` for rows of more than one preset.
+    ``ValueError`` for rows of more than one preset, two of one method and seed, and rows that were not tested on the
+    same samples (their numbers, ``test_sha256``, quick ones and stand-ins beside real ones).
 
     >>> rows = [{"preset": "p", "method": m, "seed": s, "test_accuracy": r.count("1") / 4, "right": r}
     ...         for m, s, r in [("a", 0, "1110"), ("a", 1, "1011"), ("b", 0, "0110"), ("b", 1, "1001")]]
@@ -86,6 +91,8 @@ def compare(rows: Iterable[Row], pairs: Sequence[tuple[str, str]]) -> list[Compa
     if len(presets := sorted({str(row["preset"]) for row in rows})) > 1:
         raise ValueError(f"expected rows of one preset, got {', '.join(presets)}; compare each alone.")
     found = {(row["method"], row["seed"]): row for row in rows}
+    if len(found) < len(rows):
+        raise ValueError("expected one row of each method and seed; compare quick and whole runs each alone.")
     results = []
     for first, second in pairs:
         seeds = [seed for method, seed in found if method == first and (second, seed) in found]
@@ -96,22 +103,37 @@ def compare(rows: Iterable[Row], pairs: Sequence[tuple[str, str]]) -> list[Compa
 
 
 def _compared(first: str, second: str, pairs: Sequence[tuple[Row, Row]]) -> Comparison:
+    everyone = [row for pair in pairs for row in pair]
+    for row in everyone[1:]:
+        if wrong := [key for key in _TESTED if row.get(key) != everyone[0].get(key)]:
+            raise ValueError(
+                f"{_named(everyone[0])} and {_named(row)} were not tested alike: {wrong[0]} is "
+                f"{everyone[0].get(wrong[0])!r} and {row.get(wrong[0])!r}; compare rows of one test part."
+            )
     told = [(right_of(a), right_of(b)) for a, b in pairs]
-    if all(a is not None and b is not None and len(a) == len(b) == len(told[0][0]) for a, b in told):
+    if all(a is not None and b is not None for a, b in told):
         table = np.array([a.astype(float) - b for a, b in told])  # [S, I]
     else:
         table = np.array([[a["test_accuracy"] - b["test_accuracy"]] for a, b in pairs])
     images = table.shape[1] if table.shape[1] > 1 else 0
     mean, (se, df) = float(table.mean()), standard_error(table)
-    if not se > 0:  # no spread at all, or one seed without images
-        low, high, p = (mean, mean, float(mean == 0)) if se == 0 else (math.nan, math.nan, 1.0)
+    if not se > 1e-12:  # no spread at all, or a single value
+        low, high = (0.0, 0.0) if mean == 0 == se else (math.nan, math.nan)
+        p = mcnemar(*pairs[0]) if images and mean else 1.0
     else:
         half = float(scipy.stats.t.ppf(0.975, df)) * se
         low, high, p = mean - half, mean + half, float(2 * scipy.stats.t.sf(abs(mean) / se, df))
     return Comparison(first, second, len(pairs), images, mean, low, high, p, p)
 
 
-def standard_error(table: np.ndarray) -> tuple[float, float]:
+_TESTED = ("test_samples", "test_sha256", "quick", "stand_in")  # what rows that are compared must have alike
+
+
+def _named(row: Row) -> str:
+    return f"{row.get('method')}, seed {row.get('seed')}"
+
+
+def standard_error(table: np.ndarray) -> tuple[float, int]:
     """Standard error and degrees of freedom of the mean of a table [S, I] whose rows and columns are both samples.
 
     Never less than that of seeds or images alone. With one column it is that of seeds; with one row that of images,
@@ -119,7 +141,7 @@ def standard_error(table: np.ndarray) -> tuple[float, float]:
 
     >>> se, df = standard_error(np.array([[1.0], [2.0], [3.0]]))  # 1 / √3
     >>> round(se, 4), df
-    (0.5774, 2.0)
+    (0.5774, 2)
     """
     seeds, images = table.shape
     by_seed, by_image = table.mean(1), table.mean(0)
@@ -129,13 +151,9 @@ def standard_error(table: np.ndarray) -> tuple[float, float]:
     df_rest = (seeds - 1) * (images - 1)
     ms_rest = float((rest**2).sum() / df_rest) if df_rest else 0.0
     if seeds == images == 1:
-        return math.nan, math.nan
-    largest, df = max((ms_seed, seeds - 1.0), (ms_image, images - 1.0))
-    total = ms_seed + ms_image - ms_rest
-    if total > largest:
-        parts = ((ms_seed, seeds - 1), (ms_image, images - 1), (ms_rest, df_rest))
-        largest, df = total, total**2 / sum(ms**2 / n for ms, n in parts if n)
-    return float(math.sqrt(largest / table.size)), float(df)
+        return math.nan, 0
+    squares = max(ms_seed + ms_image - ms_rest, ms_seed, ms_image)
+    return float(math.sqrt(squares / table.size)), (seeds if seeds > 1 else images) - 1
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -176,7 +176,7 @@ VARIANTS: dict[str, Mapping[str, object]] = {
     "snasnet-space": {"space": "snasnet"},
     "snasnet-forward": {"space": "snasnet-forward"},
     "maxpool-space": {"space": "snasnet-maxpool"},
-    "swap": {"scoring": {"proxy": "swap"}},
+    "swap-score": {"scoring": {"proxy": "swap"}},  # the method ``swap`` is pruning by it in any preset
     "avg-pool": {"network": {"pool": "avg"}},
     "max-pool": {"network": {"pool": "max"}},
     "batch16": {"train": {"batch_size": 16, "learning_rate": 0.025}},
@@ -246,7 +246,8 @@ PRESETS: dict[str, Preset] = {
             name="cifar10-small",
             dataset="cifar10",
             network={"width": 8, "hidden": 256, "num_steps": 4},
-            samples={"train": 400, "val": 100, "test": 200},  # 5,000 images to learn from, 2,000 to test
+            # 4,000 images to train on, 1,000 to choose the epoch, 2,000 of the test part
+            samples={"train": 400, "val": 100, "test": 200},
             train=TrainConfig(epochs=5, learning_rate=0.2, frozen_norm_epochs=2),
             budget=60,
             source="sizes of this project, for one CPU core",

@@ -105,10 +105,9 @@ def checked_row(row: Row) -> dict[str, object]:
     for name, low in (("evaluations", 0), ("test_samples", 1), ("test_correct", 0)):
         if name in row:
             whole(name, row[name], low=low, high=most.get(name, math.inf))
-    right = str(row.get("right"))
-    if "right" in row and (len(right), right.count("1")) != (row["test_samples"], row["test_correct"]):
-        told = f"{row['test_correct']} of {row['test_samples']}"
-        raise ValueError(f"right must be a text of {told} ones, got {row['right']!r:.80}.")
+    right, told = str(row.get("right")), (row.get("test_samples"), row.get("test_correct"))
+    if "right" in row and ((len(right), right.count("1")) != told or set(right) - {"0", "1"}):
+        raise ValueError(f"right must be {told[0]} digits 0 and 1, {told[1]} of them 1, got {row['right']!r:.80}.")
     return dict(row) | {"seed": whole("seed", row["seed"], low=0)}
 
 

@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-
 from ..cells import Cell
 from ..checkpoints import DAMAGED, network_of, read_checkpoint
 from ..checks import shown
 from ..data import Splits
-from ..energy import EnergyReport, measure_energy
 from ..files import RunError, defaults_of, differences, reading
 from ..methods import Chosen, choose, method_of
 from ..networks import SpikingNetwork, build_network
 from ..records import step_record
 from ..scoring import Measures, Scorer, measure
 from ..spaces import CellSpace, OpMask
-from ..training import EpochRecord, TrainConfig, TrainingDivergedError, evaluate, fit, identity_of
+from ..training import EpochRecord, TrainConfig, TrainingDivergedError, fit, identity_of
 from .presets import Preset
 from .recorded import RecordedScore
 from .results import experiment_id, provenance_of
+from .row_figures import SEARCHED, cell_figures, search_figures, test_figures
 from .runs import Stage
 
 if TYPE_CHECKING:
     from .experiments import Experiment
 
-ENERGY_SAMPLES = 256  # test samples on which spikes and operations are counted
-SEARCHED = ("search_seconds", "build_seconds", "first_score_seconds", "score_seconds_median")
 _DEFAULTS = {"train": defaults_of(TrainConfig)}  # of settings that runs of earlier versions lack
-COUNTED = ("firing_rate", "spikes", "synops", "macs", "energy_pj", "spikingjelly_energy_pj", "assumptions")
 
 
 class Row:
@@ -126,8 +119,9 @@ class Row:
 
     def scorer(self, space: CellSpace | None = None) -> Scorer:
         """The scorer of the row's search, with its weights and its first batches (of another space if given)."""
-        score = RecordedScore(self.preset, self.splits, self.seed, device=self.experiment.device)
-        return score.scorer(space or self.preset.cell_space)
+        preset = self.preset.scored_for(self.method)
+        score = RecordedScore(preset, self.splits, self.seed, device=self.experiment.device)
+        return score.scorer(space or preset.cell_space)
 
     def measure(self) -> Measures:
         """What the scorer tells of the chosen cell before training: scores, kernels, rates; the row keeps the scores.
@@ -265,11 +259,8 @@ class Row:
         chosen, cell = self.stage.read_json("chosen"), self.cell
         row = {"preset": self.preset.name, "dataset": self.preset.dataset, "method": self.method, "seed": self.seed}
         row |= {"cell": str(cell)} | ({"chosen_cell": chosen["cell"]} if chosen["cell"] != str(cell) else {})
-        row |= {
-            "stand_in": self.splits.stand_in,
-            "source": self.splits.source,
-            "quick": self.preset.is_quick,
-        }
+        row |= {"stand_in": self.splits.stand_in, "source": self.splits.source, "quick": self.preset.is_quick}
+        row |= {"proxy": self.preset.scored_for(self.method).scoring.proxy}  # whose value ``score`` is
         row |= {name: chosen[name] for name in ("evaluations", "score", *SEARCHED)}
         return row | cell_figures(cell) | (self.stage.read_json("measured") if self.stage.has("measured") else {})
 
@@ -293,42 +284,3 @@ def num_scores(preset: Preset, method: str) -> int:
 def untimed(epoch: object) -> object:
     """A record of an epoch to compare: a training that goes on from an earlier checkpoint repeats it in other times."""
     return epoch | {"seconds": 0} if isinstance(epoch, dict) else epoch
-
-
-def search_figures(stage: Stage) -> dict[str, object]:
-    """Seconds of all scores of a search with what was built for them, of the first, and the median of one."""
-    scores = stage.records("scores")
-    taken = [record["seconds"] for record in scores]
-    return {
-        "search_seconds": sum(record["seconds"] + record["build_seconds"] for record in scores),
-        "build_seconds": sum(record["build_seconds"] for record in scores),
-        "first_score_seconds": taken[0] if taken else None,
-        "score_seconds_median": statistics.median(taken) if taken else None,
-    }
-
-
-def cell_figures(cell: Cell) -> dict[str, object]:
-    """What the cell itself tells: live convolutions and feedback edges, and its longest convolution path."""
-    paths = cell.conv_path_lengths()
-    return {
-        "convs": cell.num_convs,
-        "feedback_edges": sum(edge.is_backward for edge in cell.live_edges),
-        "longest_conv_path": paths[1] if paths else None,
-    }
-
-
-def test_figures(
-    network: SpikingNetwork, splits: Splits, preset: Preset
-) -> tuple[dict[str, object], EnergyReport, tuple[int, ...]]:
-    """Accuracy on the whole test part, counts on the first samples of a fixed shuffle of it, and the classes predicted.
-
-    ``right`` has a digit for each test sample in the order of the test part: 1 where the class is right.
-    """
-    answer = evaluate(network, splits.test, batch_size=preset.train.batch_size * 4, loss=preset.train.loss)
-    chosen = np.random.default_rng(0).permutation(len(splits.test))[:ENERGY_SAMPLES]
-    x = splits.test.batch(torch.from_numpy(chosen))[0]
-    energy = measure_energy(network, x, batch_size=preset.train.batch_size)
-    counts = {"test_accuracy": answer.accuracy, "test_correct": answer.num_correct, "test_samples": answer.num_samples}
-    right = [int(a == b) for a, b in zip(answer.predicted, splits.test.y.tolist(), strict=True)]
-    counts |= {"parameters": network.num_parameters, "right": "".join(map(str, right))}
-    return counts | {name: getattr(energy, name) for name in COUNTED}, energy, answer.predicted

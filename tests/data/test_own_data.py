@@ -573,6 +573,13 @@ def test_braille_by_name_is_what_the_example_makes(tmp_path):
     np.savez(path, x=x[:, :128], y=y)
     with pytest.raises(ValueError, match=r"expected \[n, 256, 12\] of 0 and 1"):
         load("braille", folder=tmp_path)
+    wrong = {"y": y[:5], "labels": y + 0.5, "half": 0.5 * x, "none": x[:0]}
+    for x_kept, y_kept in ((x, wrong["y"]), (x, wrong["labels"]), (wrong["half"], y), (wrong["none"], y[:0])):
+        np.savez(path, x=x_kept, y=y_kept)
+        with pytest.raises(ValueError, match=r"braille-letters\.npz cannot be used: (x is|the labels y must be whole)"):
+            load("braille", folder=tmp_path)
+    np.savez(path, x=np.ones_like(x), y=y)
+    assert load("braille", folder=tmp_path, num_steps=1).train.x.max() == 256
     path.write_bytes(b"PK")
     with pytest.raises(ValueError, match=r"braille-letters\.npz cannot be used"):
         load("braille", folder=tmp_path)

@@ -24,6 +24,7 @@ ROW |= {"test_accuracy": 0.5, "test_samples": 10, "test_correct": 5, "evaluation
         ("test_accuracy", 1.5),
         ("right", "1110101010"),
         ("right", "10101"),
+        ("right", "1x1x1x1x1x"),
         ("right", 5),
     ],
 )

@@ -76,7 +76,7 @@ def test_plain_names_change_a_preset_and_its_name() -> None:
     with pytest.raises(ValueError, match="unknown space 'snasnt'"):
         digits.adapted(space="snasnt")
     assert (digits.adapted(proxy="swap").scoring.proxy, digits.adapted(proxy="").scoring.proxy) == ("swap", "sahd")
-    assert digits.adapted(proxy="swap").scoring == presets.get("digits+swap").scoring
+    assert digits.adapted(proxy="swap").scoring == presets.get("digits+swap-score").scoring
     with pytest.raises(ValueError, match="unknown proxy 'swp'"):
         digits.adapted(proxy="swp")
 

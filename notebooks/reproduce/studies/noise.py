@@ -45,6 +45,8 @@ def study_noise(
     Each training is a row of an experiment inside the stage. ``rows`` tell the order and what was right; ``seeds`` and
     ``orders`` how far they spread.
     """
+    if len(seeds) < 2:
+        raise ValueError(f"noise shows between trainings: give at least 2 seeds, got {list(seeds)}.")
     rows = []
     for order, (changes, within) in ORDERS.items():
         folder = RunFolder.open(stage.path / order.replace(" ", "-"))

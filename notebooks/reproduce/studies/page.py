@@ -6,14 +6,14 @@ too, are made by rule: an interval that holds 0 tells nothing apart.
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations
 from pathlib import Path
 
 from lightsnn_kit.files import project_root, read_json
-from lightsnn_kit.lab.comparisons import compare
+from lightsnn_kit.lab.comparisons import Comparison, compare
 from lightsnn_kit.lab.results import Estimate, by_method, estimate, gather
 from lightsnn_kit.methods import METHODS
 
@@ -75,7 +75,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def interval(low: float, high: float, digits: int = 2) -> str:
-    """An interval, and a mark if it holds no 0."""
+    """An interval, and a mark if it holds no 0; a dash where there is none."""
+    if math.isnan(low):
+        return "–"
     return f"{number(low, digits)} to {number(high, digits)}" + " ●" * (not low <= 0 <= high)
 
 
@@ -92,65 +94,61 @@ def methods_table(parts: Mapping[str, list]) -> str:
     return table(["method", *(f"`{name}` (%)" for name in parts), f"convolutions (`{first}`)", "SynOps (k)"], lines)
 
 
+def planned(rows: Sequence[Mapping[str, object]]) -> list[Comparison]:
+    """The comparisons made: pairs that differ in feedback alone, and LightSNN's search with every other way."""
+    others = [("lightsnn", other) for other in by_method(rows) if other not in ("lightsnn", "lightsnn-cut")]
+    return compare(rows, (*ALONE, *others))
+
+
 def differences_table(parts: Mapping[str, list]) -> str:
-    """Pairs that differ in feedback alone, then LightSNN's search and all others; p corrected within each preset."""
+    """The planned comparisons; p is corrected within each preset."""
     lines = []
     for name, rows in parts.items():
-        others = [("lightsnn", other) for other in by_method(rows) if other not in ("lightsnn", "lightsnn-cut")]
-        for one in compare(rows, (*ALONE, *others)):
+        for one in planned(rows):
             span = interval(100 * one.low, 100 * one.high, 1)
-            counts = f"{one.seeds}, {one.images or '–'}"
-            figures = [counts, number(100 * one.mean, 1, sign=True), span, number(one.corrected, 3)]
-            lines.append([f"`{name}`", f"{one.first} − {one.second}", *figures])
-    return table(
-        ["preset", "difference", "seeds, images", "points of accuracy", "95 % interval", "p, corrected"], lines
-    )
-
-
-def beaten_by(rows: Sequence[Mapping[str, object]]) -> dict[str, list[str]]:
-    """For each method the methods that are better on this preset, all pairs compared and corrected for their number."""
-    methods = list(by_method(rows))
-    found: dict[str, list[str]] = {method: [] for method in methods}
-    for one in compare(rows, list(combinations(methods, 2))):
-        if one.decided:
-            worse, better = (one.second, one.first) if one.mean > 0 else (one.first, one.second)
-            found[worse].append(better)
-    return found
-
-
-def real_table(rows: Sequence[Mapping[str, object]]) -> str:
-    """Accuracy and cost of every method on one preset, the best mean first, and which methods are better."""
-    beaten, lines = beaten_by(rows), []
-    groups = sorted(by_method(rows).items(), key=lambda item: -estimate(item[1], "test_accuracy").mean)
-    for method, group in groups:
-        cost = [estimate(group, key).text(factor=f) for key, f in (("convs", 1), ("synops", 1e-3), ("energy_pj", 1e-3))]
-        better = ", ".join(f"`{other}`" for other in beaten[method]) or "none"
-        lines.append([f"`{method}`", estimate(group, "test_accuracy").text(factor=100), *cost, better])
-    head = ["method", "test accuracy (%)", "convolutions", "SynOps (k)", "energy (nJ)", "told to be worse than"]
+            figures = [f"{one.seeds}, {one.images or '–'}", number(100 * one.mean, 1, sign=True), span]
+            p = "< 0.001" if one.corrected < 0.001 else number(one.corrected, 3)
+            lines.append([f"`{name}`", f"{one.first} − {one.second}", *figures, f"**{p}**" if one.decided else p])
+    head = ["preset", "difference", "seeds, images", "points of accuracy", "95 % interval", "p, corrected"]
     return table(head, lines)
 
 
-def unbeaten(parts: Mapping[str, list]) -> list[str]:
-    """The methods that were run on all presets, and than which none is better on any of them."""
-    found = [beaten_by(rows) for rows in parts.values()]
-    return [method for method in found[0] if all(method in one and not one[method] for one in found)]
+def behind_best(rows: Sequence[Mapping[str, object]]) -> dict[str, Comparison]:
+    """For each method the best mean minus its own, with a single interval."""
+    groups = by_method(rows)
+    best = max(groups, key=lambda method: estimate(groups[method], "test_accuracy").mean)
+    return {method: compare(rows, [(best, method)])[0] for method in groups if method != best}
+
+
+def worth_it(rows: Sequence[Mapping[str, object]]) -> list[str]:
+    """Methods told to be better than LightSNN's search, with no more SynOps, and not told from the best mean."""
+    groups, behind = by_method(rows), behind_best(rows)
+    better = [one.second for one in planned(rows) if one.first == "lightsnn" and one.decided and one.mean < 0]
+    dear = estimate(groups["lightsnn"], "synops").mean
+    cheap = [method for method in better if estimate(groups[method], "synops").mean <= dear]
+    return [method for method in cheap if method not in behind or not behind[method].low > 0]
+
+
+def real_table(rows: Sequence[Mapping[str, object]]) -> str:
+    """Accuracy and cost of every method on one preset, the best mean first, and how far behind it the others are."""
+    behind, lines = behind_best(rows), []
+    groups = sorted(by_method(rows).items(), key=lambda item: -estimate(item[1], "test_accuracy").mean)
+    for method, group in groups:
+        cost = [estimate(group, key).text(factor=f) for key, f in (("convs", 1), ("synops", 1e-3), ("energy_pj", 1e-3))]
+        one = behind.get(method)
+        gap = f"{number(100 * one.mean, 1)} ({interval(100 * one.low, 100 * one.high, 1)})" if one else "–"
+        lines.append([f"`{method}`", estimate(group, "test_accuracy").text(factor=100), *cost, gap])
+    head = ["method", "test accuracy (%)", "convolutions", "SynOps (k)", "energy (nJ)", "points behind the best mean"]
+    return table(head, lines)
 
 
 def recommendation(parts: Mapping[str, list]) -> str:
-    """What the rows say by rule: methods that none beats, those of them that cost no more, and who beats LightSNN's."""
-    names = ", ".join(f"`{name}`" for name in parts)
-    found = unbeaten(parts)
-    lines = [f"- Run on all of {names}, and on none of them told to be worse than another method: {_listed(found)}."]
-    for name, rows in parts.items():
-        groups = by_method(rows)
-        accuracy = {method: estimate(group, "test_accuracy").mean for method, group in groups.items()}
-        synops = {method: estimate(group, "synops").mean for method, group in groups.items()}
-        cheaper = [method for method in found if method != "lightsnn" and synops[method] <= synops["lightsnn"]]
-        lines.append(
-            f"- `{name}`: the best mean is `{max(accuracy, key=accuracy.get)}`'s. Told to be better than `lightsnn`: "
-            f"{_listed(beaten_by(rows)['lightsnn'])}. Of the first line's, with no more SynOps than `lightsnn`: "
-            f"{_listed(cheaper)}."
-        )
+    """By rule, on each set and on all: what is better than LightSNN's search, no dearer, and not behind the best."""
+    found = {name: worth_it(rows) for name, rows in parts.items()}
+    lines = [f"- `{name}`: {_listed(methods)}." for name, methods in found.items()]
+    events = [set(methods) for name, methods in found.items() if parts[name][0]["dataset"] != "cifar10"]
+    lines.append(f"- All event recordings: {_listed(sorted(set.intersection(*events)) if events else ())}.")
+    lines.append(f"- All of them: {_listed(sorted(set.intersection(*map(set, found.values()))) if found else ())}.")
     return "\n".join(lines)
 
 
@@ -177,7 +175,8 @@ def noise_table(studies: Mapping[str, Mapping]) -> str:
     for name, study in studies.items():
         for what in ("seeds", "orders"):
             one = study[what]
-            count = sum(row["order"] == "as usual" for row in study["rows"]) if what == "seeds" else 3
+            kept = "order" if what == "orders" else "seed"
+            count = len({row[kept] for row in study["rows"]})
             figures = [number(100 * one[key], 1) for key in ("sd", "range", "answers_changed")]
             lines.append([f"`{name}`", f"{count} {what}", *figures, f"{one['told_apart']} of {count - 1}"])
     head = [
@@ -300,6 +299,10 @@ def bench_tables(bench: Mapping[str, object]) -> tuple[str, str, str]:
     )
 
 
+def _machine(made: Mapping[str, object]) -> str:
+    return f"{made['processor']}, {made['processors']} cores, {made['memory']}"
+
+
 def page() -> str:
     """The whole page."""
     stored = {path.stem.removeprefix("score_"): read_json(path) for path in RESULTS.glob("*.json")}
@@ -318,6 +321,7 @@ def page() -> str:
         "noise": noise_table(noise) if noise else "Not measured yet.",
         "paper-search": paper_search_table(paper),
         "paper-agreement": ", ".join(f"{one['same_edges']:.0%}" for one in paper["agreement"]),
+        "paper-machine": _machine(paper["provenance"]),
         "paper-times": number(paper["extrapolated"]["seconds"], 0),
         "demo": demo_table(gather(*sorted(RESULTS.glob("demo*.json"), key=lambda path: path.stem))),
         "correlations": tau_table(stored["correlations"]["trained_cells"]),
@@ -331,7 +335,7 @@ def page() -> str:
         "fashion": tau_table(sets["fashion-mnist-small+forward"]["all_cells"]),
         "reliability": number(sets["fashion-mnist-small+forward"]["noise"]["reliability"]),
         "feedback": feedback_table(stored["feedback"]["rows"]),
-        "machine": f"{machine['processor']}, {machine['processors']} cores, {machine['memory']}",
+        "machine": _machine(machine),
         **dict(zip(("scoring", "training", "others"), bench, strict=True)),
     }
     text = Path(__file__).with_suffix(".md").read_text(encoding="utf-8")

@@ -11,11 +11,10 @@ from itertools import combinations
 
 from lightsnn_kit.cells import Cell
 from lightsnn_kit.lab.experiments import Experiment
-from lightsnn_kit.lab.results import SNASNET_BUDGET
-from lightsnn_kit.lab.rows import cell_figures
+from lightsnn_kit.lab.results import SNASNET_BUDGET, provenance_of
+from lightsnn_kit.lab.row_figures import SEARCHED, cell_figures
 from lightsnn_kit.records import read_steps
 
-TAKEN = ("search_seconds", "build_seconds", "first_score_seconds", "score_seconds_median")
 SNASNET = ("snasnet-space", "avg-pool")  # variants that make a preset's space and pooling SNASNet's
 
 
@@ -50,8 +49,8 @@ def _chosen(experiment: Experiment, method: str, seed: int) -> dict[str, object]
     seconds = f"{chosen.evaluations} scores, {kept['search_seconds']:.1f} s"
     print(f"{method}, seed {seed}: {seconds}, {chosen.cell}", flush=True)
     found = {"method": method, "seed": seed, "cell": str(chosen.cell), "score": chosen.score}
-    found |= {"evaluations": chosen.evaluations} | {name: kept[name] for name in TAKEN}
-    return found | cell_figures(chosen.cell)
+    found |= {"evaluations": chosen.evaluations} | {name: kept[name] for name in SEARCHED}
+    return found | cell_figures(chosen.cell) | {"provenance": provenance_of(row.stage)}
 
 
 def _agreement(first: Cell, second: Cell) -> float:
