@@ -50,6 +50,9 @@ def cell_graph(
     return finish(fig, theme, title or _graph_title(mask), " ".join(notes), body=420 if backward else 240, room=(0, 10))
 
 
+_BOX = 0.36  # half the width of a node's box in an unrolled cell, whose columns are 3 apart
+
+
 def cell_unrolled(cell: Cell, *, steps: int = 2, theme: str = "light") -> go.Figure:
     """Draw a cell at several time steps, one column each: forward edges stay in it, backward edges lead to the next.
 
@@ -72,8 +75,10 @@ def cell_unrolled(cell: Cell, *, steps: int = 2, theme: str = "light") -> go.Fig
         for node in range(cell.num_nodes):
             role = {0: "input", cell.num_nodes - 1: "output"}.get(node, "")
             ink = colours.muted if node in cell.dead_nodes else colours.ink
-            box = {"x": 3 * step, "y": -node, "bordercolor": ink, "bgcolor": colours.grid, "borderpad": 5}
-            fig.add_annotation(**box, text=f"<b>{node}</b> {role}".strip(), showarrow=False, font_color=ink)
+            box = {"x0": 3 * step - _BOX, "x1": 3 * step + _BOX, "y0": -node - 0.24, "y1": -node + 0.24}
+            fig.add_shape(type="rect", **box, line={"color": ink, "width": 1.5}, fillcolor=colours.grid)
+            text = f"<b>{node}</b> {role}".strip()
+            fig.add_annotation(x=3 * step, y=-node, text=text, showarrow=False, font_color=ink)
     fig.update_xaxes(visible=False, range=[-1.4, 3 * steps - 1.6])
     fig.update_yaxes(visible=False, range=[0.5 - cell.num_nodes, 1])
     back = sum(edge.is_backward for edge in live)
@@ -89,10 +94,10 @@ def _draw_step(fig: go.Figure, edge: Edge, op: Op, step: int, look: tuple[str, T
     t = np.linspace(0, 1, 25)
     x, y = 3 * step + 0 * t, -(edge.source + (edge.target - edge.source) * t)
     if edge.is_backward:
-        x = x + 0.25 + 2.5 * t
+        x = x + _BOX + (3 - 2 * _BOX) * t
     else:
         side = -1 if (edge.target - edge.source) % 2 else 1  # long bows do not hide short ones
-        x = x + side * (0.3 + 0.9 * (edge.target - edge.source - 0.6) * 4 * t * (1 - t) / 2)
+        x = x + side * (_BOX + 0.28 * (edge.target - edge.source) * 4 * t * (1 - t))
     sizes = np.zeros(25)
     sizes[12], sizes[-1] = 9, 10
     symbols = [OP_SYMBOLS[op]] * 24 + ["arrow"]

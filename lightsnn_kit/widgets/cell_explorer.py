@@ -286,6 +286,7 @@ class CellExplorer(CellEditor):
         other = self.other and self.other[1]
         self.graph.show(self.cell, other=other)
         if other:
+            self.other_graph.heading = self.other[0]
             self.other_graph.show(other, other=self.cell)
         if (pane := self._shown_pane()) and not isinstance(pane, CellScores):  # those wait for the scores
             pane.show(self.cell)

@@ -192,7 +192,13 @@ function render({ model, el }) {
     const chosen = graph.edges.some((edge) => edge.key === selected) ? selected : "";
     stage.replaceChildren(drawPicture(graph, look, { selected: chosen, editable }));
     el.classList.toggle("editable", editable);
-    palette.hidden = hint.hidden = !editable;
+    const heading = model.get("heading");
+    palette.hidden = !editable && !heading;
+    hint.hidden = !editable;
+    if (!editable) {
+      ["role", "aria-label"].forEach((name) => palette.removeAttribute(name));
+      palette.replaceChildren(heading);
+    }
     if (editable) drawPalette(palette, ops(), chosen && opOf(chosen), chosen);
     if (focused) stage.querySelector(`[data-key="${focused}"]`)?.focus();
     if (pressed) palette.querySelector(`[data-op="${pressed}"]`)?.focus();
@@ -264,7 +270,7 @@ function render({ model, el }) {
     if (op && !drag?.moved && model.get("selected")) put(model.get("selected"), op);
   });
 
-  const names = ["change:graph", "change:palette", "change:editable", "change:selected"];
+  const names = ["change:graph", "change:palette", "change:editable", "change:selected", "change:heading"];
   names.forEach((name) => model.on(name, draw));
   model.on("msg:custom", answered);
   draw();

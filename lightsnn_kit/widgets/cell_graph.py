@@ -50,6 +50,7 @@ class CellGraph(anywidget.AnyWidget):
     palette = traitlets.List().tag(sync=True)
     selected = traitlets.Unicode("").tag(sync=True)
     editable = traitlets.Bool(True).tag(sync=True)
+    heading = traitlets.Unicode("").tag(sync=True)  # over a graph that is not edited
 
     def __init__(self, cell_or_mask: Cell | OpMask, *, space: CellSpace, editable: bool = True) -> None:
         palette = [{"op": str(op), "colour": OP_COLOURS[op], "glyph": _GLYPHS[OP_SYMBOLS[op]]} for op in space.ops]

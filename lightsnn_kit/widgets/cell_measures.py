@@ -197,7 +197,7 @@ def facts_html(
     heads = f'<th scope="col">this cell</th><th scope="col">{html.escape(name_of_other)}</th>'
     head = f"<thead><tr><td></td>{heads}<td></td></tr></thead>" if other else ""
     table = f'<table class="facts">{head}<tbody>{"".join(lines)}</tbody></table>'
-    return f'<div class="lightsnn-facts">{table}{_matrix_html(cell)}</div>'
+    return f'<div class="lightsnn-facts">{table}<div>{_matrix_html(cell)}</div></div>'
 
 
 def _matrix_html(cell: Cell) -> str:

@@ -25,7 +25,7 @@ class CellScores(View):
         super().__init__(theme=theme)
         self.labels, self.found, self.other, self.other_name = labels, found, None, ""
         self.kind = self.part(ipywidgets.ToggleButtons(options=_KINDS), "kind")
-        self.kind.style.button_width = "110px"
+        self.kind.style.button_width, self.kind.layout.margin = "110px", "8px 2px 2px"
         self.kernel = self.plot("kernel", "Heatmap of the kernel between the samples of the first batch")
         self.rates = self.plot("rates", "Firing rate of each LIF layer at each time step")
         self.other_kernel = self.plot("other-kernel", "The same kernel of the other cell")

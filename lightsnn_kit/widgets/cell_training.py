@@ -56,7 +56,7 @@ class CellTraining(View):
         self.copy = self.part(CopyButton(label="Copy command"), "copy")
         self.place = self.part(ipywidgets.VBox(), "place")
         self.table = self.part(ipywidgets.HTML(layout={"width": "100%"}), "table")
-        self.arrange(flow(self.button, self.epochs, self.copy), self.command, self.message, self.place, self.table)
+        self.arrange(flow(self.button, self.epochs, self.copy), self.command, self.message, self.table, self.place)
         self.watch(self.button, lambda _: self.start())
         self.watch(self.epochs, lambda _: self.redraw())
         with self.guarded():  # the folder may hold odd files

@@ -12,7 +12,8 @@ from .lab import Lab, Notebook
 
 pytestmark = pytest.mark.browser
 ROOT = ".lightsnn-cell-explorer"
-LINKED = (f"{ROOT}-graph", ".lightsnn-cell-scores-kernel", ".lightsnn-cell-scores-rates")
+SCORES = ".lightsnn-cell-scores"
+LINKED = (f"{ROOT}-graph", f"{SCORES}-kernel", f"{SCORES}-rates")
 EDITS = 12  # timed ones
 SHOWN = "0313 1030 0003 3300"  # for the pictures: something of everything
 
@@ -28,6 +29,10 @@ def test_explore_cells(lab: Lab, note: Callable[[str], None]) -> None:
         check_messages(notebook)
         seconds = [edit_time(notebook) for _ in range(EDITS)]
         note(f"CellExplorer, an edit to its last redraw: median {median(seconds):.0f} ms of {EDITS} edits")
+        check_compare(notebook)
+        seconds = [edit_time(notebook) for _ in range(EDITS)]
+        note(f"the same with a pinned cell: median {median(seconds):.0f} ms")
+        notebook.panel.locator(f"{ROOT}-compare select").select_option("nothing")
         drawn = notebook.draws(LINKED[1])
         write(notebook, SHOWN)
         notebook.until(lambda: notebook.draws(LINKED[1]) > drawn)
@@ -67,7 +72,7 @@ def test_train_this_cell(lab: Lab, write_notebook) -> None:
         notebook.run_all()
         notebook.panel.locator(f"{ROOT}-pane button").get_by_text("Train").click()
         table = notebook.panel.locator(f"{TRAINING}-table")
-        notebook.until(lambda: "%" in table.text_content(), seconds=120)
+        notebook.until(lambda: "%" in table.text_content(), seconds=400)  # seconds on a quiet machine
         [row] = notebook.python("[dict(row) for row in workshop.rows()]")
         assert f"{row['test_accuracy']:.1%}" in table.text_content()
         notebook.check_plots(TRAINING)
@@ -82,7 +87,8 @@ def test_train_this_cell(lab: Lab, write_notebook) -> None:
         notebook.until(lambda: "running" in notebook.panel.locator(".lightsnn-run-monitor-state").text_content())
         notebook.until(stop.is_enabled)
         stop.click()
-        notebook.until(lambda: "cancelled" in notebook.panel.locator(".lightsnn-run-monitor-state").text_content())
+        ended = notebook.panel.locator(".lightsnn-run-monitor-state")
+        notebook.until(lambda: "cancelled" in ended.text_content(), seconds=400)
         notebook.until(notebook.panel.locator(f"{TRAINING}-start").is_enabled)
         notebook.pictures("cell_training", ROOT)
 
@@ -107,6 +113,44 @@ def test_what_a_page_goes_through(lab: Lab, write_notebook) -> None:
         notebook.run_all()
         notebook.until(lambda: note.text_content() == "")
         assert "Click an edge" in notebook.panel.locator(f"{ROOT} .hint").text_content()
+
+
+def check_compare(notebook: Notebook) -> None:
+    """A pinned cell stands beside the one that is edited, and what differs is marked in both."""
+    other = notebook.panel.locator(f"{ROOT}-other-graph")
+    notebook.panel.locator(f"{ROOT}-pin").click()
+    notebook.until(lambda: "pinned-1" in other.text_content())
+    notebook.until(lambda: notebook.draws(f"{SCORES}-other-kernel"))
+    notebook.panel.locator(f'{ROOT}-graph [data-key="1<-0"]').press("ArrowDown")
+    notebook.until(lambda: other.locator('[data-key="1<-0"].marked').count() == 1)
+    marked = other.locator(".marked")
+    assert "differs from the other cell" in marked.get_attribute("aria-label")
+    assert "pinned-1" in notebook.panel.locator(f"{ROOT}-facts thead").text_content()
+
+
+def test_settings_and_time(lab: Lab, write_notebook) -> None:
+    """Another width is built while the page stays free; a negative one is told; the newest cell is shown in time."""
+    with lab.notebook(write_notebook(lab.folder / "settings.ipynb", "", TRAIN)) as notebook:
+        notebook.run_all()
+        panes = notebook.panel.locator(f"{ROOT}-pane button")
+        panes.get_by_text("Settings").click()
+        said = notebook.panel.locator(".lightsnn-cell-settings-message")
+        width = notebook.panel.locator(".lightsnn-cell-settings-width input")
+        for text, words in (("6", "ready: tiny, width 6"), ("-3", "width must be a whole number")):
+            width.fill(text)
+            width.press("Enter")
+            notebook.until(lambda words=words: words in said.text_content())
+        assert width.input_value() == "6"
+        explorer = notebook.widget("CellExplorer")
+        assert notebook.python(f"{explorer}.workshop.run") == "runs/explorer/tiny-width-6-num-steps-2"
+        panes.get_by_text("Watch time").click()
+        notebook.check_plots(".lightsnn-cell-time", at_least=5)
+        drawn = notebook.draws(".lightsnn-cell-time-unrolled")
+        notebook.panel.locator(f'{ROOT} [data-key="0<-3"]').press("2")
+        notebook.until(lambda: notebook.draws(".lightsnn-cell-time-unrolled") > drawn)
+        assert "Dashed" in notebook.panel.locator(".lightsnn-cell-time-unrolled .gtitle").text_content()
+        notebook.check_widths(ROOT, 700)
+        notebook.pictures("cell_time", ROOT)
 
 
 def write(notebook: Notebook, cell: str) -> None:
@@ -157,6 +201,6 @@ def check_messages(notebook: Notebook) -> None:
 def edit_time(notebook: Notebook) -> float:
     """Milliseconds from a key on an edge to the last change of the page, in which graph, kernel and rates are drawn."""
     before = [notebook.draws(part) for part in LINKED]
-    timing = notebook.settle(ROOT, '[data-key="2<-0"]', "ArrowDown")
+    timing = notebook.settle(ROOT, f'{ROOT}-graph [data-key="2<-0"]', "ArrowDown")
     assert all(notebook.draws(part) > n for part, n in zip(LINKED, before, strict=True))
     return timing["milliseconds"]

@@ -402,6 +402,24 @@ def test_an_edit_scores_its_cell_before_the_other() -> None:
     explorer.close()
 
 
+def test_another_workshop_brings_other_scores_and_keeps_the_cell() -> None:
+    first, second = CountingScorer(), CountingScorer()
+    explorer = CellExplorer(CHAIN, scorer=first)
+    press(explorer, "3<-0", "conv3x3")
+    second.space, second.labels, second.rows = SPACE, np.arange(2), list
+    explorer._move_to(second)
+    explorer._show_pane()  # those of before are closed, and made again when they are asked for
+    assert (first.asked[-1], second.asked) == (explorer.cell, [explorer.cell])
+    assert explorer.made["Scores"].labels.tolist() == [0, 1]
+    assert "▲" not in explorer.facts.value  # scores of before do not compare
+    explorer.undo()
+    assert second.asked == [CHAIN.replace(Edge(3, 0), Op.CONV3X3), CHAIN]
+    second.space = SPACES["snasnet"]
+    with pytest.raises(ValueError, match="this explorer shows cells of"):
+        explorer._move_to(second)
+    explorer.close()
+
+
 # ---- rapid edits -----------------------------------------------------------------------------------------------------
 
 
