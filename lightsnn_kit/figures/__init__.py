@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from .cells import cell_graph, prune_trace
+from .export import export
 from .kernels import eigenvalue_spectrum, kernel_heatmap, kernel_panels
 from .neurons import membrane_trace, rate_curve, surrogate_gradient
 from .pruning import margin_noise, prune_round
@@ -35,7 +36,7 @@ from .style import (
     with_unit,
 )
 
-__all__ = ["OP_COLOURS", "OP_SYMBOLS", "THEMES", "cell_graph", "compare_networks", "eigenvalue_spectrum"]
+__all__ = ["OP_COLOURS", "OP_SYMBOLS", "THEMES", "cell_graph", "compare_networks", "eigenvalue_spectrum", "export"]
 __all__ += ["firing_rates", "input_images", "kernel_heatmap", "kernel_panels", "margin_noise", "membrane_trace"]
 __all__ += ["prune_round", "prune_trace", "rate_curve", "rate_histogram", "record_curves", "runs_scatter"]
 __all__ += ["spike_maps", "spike_raster", "surrogate_gradient", "template"]
