@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup lab demo reproduce test faults fuzz test-browser test-loaders lint notebooks bench mutants
+.PHONY: help setup lab class demo reproduce test faults fuzz test-browser test-loaders lint notebooks bench mutants
 
 PYTHON ?= python3
 VENV := .venv
@@ -33,6 +33,14 @@ lab: $(READY)  ## open JupyterLab on the notebooks
 	@[ "$$(id -u)" != 0 ] || [[ "$(ARGS)" == *--allow-root* ]] || { echo "JupyterLab does not start as root, whose files any notebook could then change. Log in as another user;"; \
 	  echo "in a container that is yours alone: make lab ARGS=--allow-root"; exit 1; }
 	$(PY) -m jupyter lab notebooks $(ARGS)
+
+class: $(VENV)/.lightsnn_kit_class  ## serve the explorer notebooks as pages without code, on this machine, with a token
+	@mkdir -p runs/class && cp notebooks/explore_*.ipynb runs/class
+	$(PY) -m voila runs/class --token --no-browser --Voila.ip=127.0.0.1 $(ARGS)
+
+$(VENV)/.lightsnn_kit_class: $(READY)
+	@$(PY) -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[class]"
+	@touch $@
 
 demo: $(READY)  ## search, train, evaluate and report on real digits; results in runs/demo
 	$(PY) -m lightsnn_kit demo

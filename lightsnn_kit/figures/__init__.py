@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from .cells import cell_graph, cell_unrolled, prune_trace
+from .export import export
 from .kernels import eigenvalue_spectrum, kernel_heatmap, kernel_panels
 from .neurons import membrane_trace, rate_curve, surrogate_gradient
 from .pareto import pareto_scatter, write_pareto_csv
@@ -37,18 +38,10 @@ from .style import (
 )
 
 __all__ = ["OP_COLOURS", "OP_SYMBOLS", "THEMES", "cell_graph", "cell_unrolled", "compare_networks"]
-__all__ += ["eigenvalue_spectrum", "firing_rates", "input_images", "kernel_heatmap", "kernel_panels", "margin_noise"]
-__all__ += [
-    "membrane_trace",
-    "pareto_scatter",
-    "prune_round",
-    "prune_trace",
-    "rate_curve",
-    "rate_histogram",
-    "record_curves",
-]
-__all__ += ["runs_scatter", "spike_maps", "spike_raster", "surrogate_gradient", "template"]
-__all__ += ["write_pareto_csv"]
+__all__ += ["eigenvalue_spectrum", "export", "firing_rates", "input_images", "kernel_heatmap", "kernel_panels"]
+__all__ += ["margin_noise", "membrane_trace", "pareto_scatter", "prune_round", "prune_trace", "rate_curve"]
+__all__ += ["rate_histogram", "record_curves", "runs_scatter", "spike_maps", "spike_raster", "surrogate_gradient"]
+__all__ += ["template", "write_pareto_csv"]
 
 _METRICS = (  # field of a row, title of its panel, unit, factor to that unit
     ("test_accuracy", "test accuracy", "%", 100.0),

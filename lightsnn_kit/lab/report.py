@@ -17,6 +17,7 @@ import nbconvert
 import plotly.io
 
 from ..files import RunError, reading
+from .save_menu import SAVE_MENU
 
 if TYPE_CHECKING:
     from traitlets.config import Config
@@ -25,11 +26,15 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 PLOTLY = "application/vnd.plotly.v1+json"
 _CONFIG = {"responsive": True, "displaylogo": False, "showSendToCloud": False}
 _TAG = re.compile("<[^>]*>")
-_TEMPLATE = """{% extends 'lab/index.html.j2' %}
-{% block html_head_js %}{% endblock %}
+_TEMPLATE = (
+    """{% extends 'lab/index.html.j2' %}
+{% block html_head_js %}<script>{% raw %}"""
+    + SAVE_MENU
+    + """{% endraw %}</script>{% endblock %}
 {% block html_head_js_mathjax %}{% endblock %}
 {% block html_head_js_mermaidjs %}{% endblock %}
 {% block html_head_css %}<style>main { max-width: 1000px; margin: auto }</style>{% endblock %}"""
+)
 
 
 class ReportExporter(nbconvert.HTMLExporter):

@@ -19,6 +19,7 @@ import traitlets
 
 from ..figures.style import THEMES
 from ..files import RunError
+from ..lab.save_menu import SAVE_MENU
 from .plot_view import PlotView
 
 WRONG_INPUT = (ValueError, RunError)  # what a guarded block shows as a message; anything else is a bug and raises
@@ -32,7 +33,9 @@ class _Page(anywidget.AnyWidget):
     names for screen readers what ipywidgets leaves unnamed: handles of sliders, buttons of players.
     """
 
-    _esm = """
+    _esm = (
+        f"{SAVE_MENU}\n"
+        + """
     function label(root) {
       for (const handle of root.querySelectorAll(".noUi-handle:not([aria-label])")) {
         const slider = handle.closest(".widget-slider"), pair = slider.querySelectorAll(".noUi-handle").length > 1;
@@ -90,6 +93,7 @@ class _Page(anywidget.AnyWidget):
     }
     export default { render };
     """
+    )
     _css = """
     .lightsnn { overflow: hidden; }
     .lightsnn .lightsnn-plot { width: 100%; min-height: 40px; }

@@ -40,11 +40,16 @@ def test_static_figures_follow_the_theme(lab: Lab, write_notebook) -> None:
                 drawn.scroll_into_view_if_needed()
                 lab.page.mouse.move(2, 500)
                 file = PICTURES / f"static-{number}-{theme}.png"
-                drawn.screenshot(path=file)
+
+                def corner(drawn=drawn, file=file) -> float:
+                    """The brightness of the background."""
+                    lab.page.screenshot(path=file, clip=drawn.bounding_box())
+                    return np.asarray(Image.open(file).convert("L")).astype(int)[3:9, 3:9].mean()
+
+                notebook.until(lambda look=corner, low=low, high=high: low <= look() <= high, seconds=20)
                 pixels = np.asarray(Image.open(file).convert("RGB")).astype(int)
-                corner = pixels[3:9, 3:9].mean()  # the background
-                assert low <= corner <= high, (theme, number)
-                assert abs(pixels.mean((0, 1)).mean() - corner) > 1  # something is drawn on it
+                assert abs(pixels.mean() - pixels[3:9, 3:9].mean()) > 1  # something is drawn on it
+            assert not lab.page.evaluate("() => document.body.matches('.lightsnn-saves')")
             red, green, blue = pixels[pixels.shape[0] // 2, pixels.shape[1] // 2]
             assert red > 150, theme
             assert max(green, blue) < 90, theme

@@ -8,11 +8,12 @@ import pkgutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import plotly.graph_objects as go
 import pytest
 
 import lightsnn_kit
 from lightsnn_kit import __main__ as command_line
-from lightsnn_kit import checkpoints, data, files, training, widgets
+from lightsnn_kit import checkpoints, data, figures, files, training, widgets
 from lightsnn_kit.cells import Cell
 from lightsnn_kit.data import load
 from lightsnn_kit.data.class_folders import class_files
@@ -104,6 +105,7 @@ CALLS: dict[str, Callable[[str], object]] = {
     "checkpoints.read_checkpoint.path": checkpoints.read_checkpoint,
     "checkpoints.load_network.path": checkpoints.load_network,
     "training.fit.folder": a_training,
+    "figures.export.export.path": lambda path: figures.export(go.Figure(), f"{path}.csv"),
     "data.cifar.load_cifar10.folder": lambda path: data.load("cifar10", folder=path),
     "data.cifar.load_cifar100.folder": lambda path: data.load("cifar100", folder=path),
     "data.gestures.load_gestures.folder": lambda path: data.load("dvs128-gesture", folder=path),
