@@ -219,12 +219,12 @@ def test_a_lesson_runs_and_is_built(lesson: Path, tmp_path: Path) -> None:
 
 def test_a_course_of_before_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_run(notebook: Path, folder: Path, number: int, *, quick: bool) -> float:
-        for part in ("executed", "student"):
+        for part in ("executed", "student", "instructor"):
             (folder / part).mkdir(exist_ok=True)
         return 0.0
 
     monkeypatch.setattr(course, "build_lesson", no_run)
     first, second = course.build(tmp_path / "course"), course.build(tmp_path / "course")
     assert [first.name, second.name] == ["course", "course-2"]
-    assert (second / "student" / "checks.py").is_file()
+    assert (second / "student" / "checks" / "tools.py").is_file()
     assert not (second / "executed").exists()

@@ -184,7 +184,8 @@ def build(folder: Path, *, quick: bool = False) -> Path:
         seconds = build_lesson(notebook, folder, number, quick=quick)
         print(f"{number}  {title_of(notebook)}  {minutes_of(notebook)} minutes, {seconds:.0f} s", flush=True)
     shutil.rmtree(folder / "executed")
-    shutil.copy(FOLDER / "checks.py", folder / "student")  # so that the folder can be handed out alone
+    for version in ("student", "instructor"):  # so that each folder can be handed out alone
+        shutil.copytree(FOLDER / "checks", folder / version / "checks", ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
 
