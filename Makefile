@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup lab class demo reproduce test faults fuzz test-browser test-loaders lint notebooks bench mutants
+.PHONY: help setup lab class demo course reproduce test faults fuzz test-browser test-loaders lint notebooks bench mutants
 
 PYTHON ?= python3
 VENV := .venv
@@ -44,6 +44,9 @@ $(VENV)/.lightsnn_kit_class: $(READY)
 
 demo: $(READY)  ## search, train, evaluate and report on real digits; results in runs/demo
 	$(PY) -m lightsnn_kit demo
+
+course: $(READY)  ## write the lessons for students (stubs) and for instructors (solutions) into runs/course
+	$(PY) notebooks/lessons/course.py $(ARGS)
 
 PRESET ?= motion-dvs
 quick = $(filter-out 0 false no,$(QUICK))

@@ -1,0 +1,230 @@
+"""The lessons: solutions pass their checkers, stubs and typical wrong answers do not; each version gets its part."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import checks
+import course
+import numpy as np
+import pytest
+import torch
+
+from lightsnn_kit.widgets.neurons import LIFSettings, simulate_lif
+from tests.test_notebooks import PLOTLY, check_outputs
+
+LESSONS = course.lessons()
+CHECK = re.compile(r"checks\.check_(\w+)\((\w+)\)")
+
+lesson_test = pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
+
+
+def cells_of(lesson: Path, *tags: str) -> list[dict]:
+    """The cells of a lesson with one of the tags, or all of them."""
+    cells = course.read(lesson)["cells"]
+    return [cell for cell in cells if not tags or course.tag_of(cell) in tags]
+
+
+def exercises(lesson: Path) -> list[tuple[str, str, str]]:
+    """(checker, name of the answer, stub, solution) of each exercise, in order."""
+    parts = [course.text_of(cell) for cell in cells_of(lesson, "exercise", "solution", "check")]
+    triples = zip(parts[::3], parts[1::3], parts[2::3], strict=True)
+    return [(*CHECK.fullmatch(check).groups(), stub, solution) for stub, solution, check in triples]
+
+
+EXERCISES = [(lesson, *exercise) for lesson in LESSONS for exercise in exercises(lesson)]
+
+
+@pytest.fixture(scope="module")
+def namespace(root: Path) -> Callable[[Path], dict]:
+    """A function that gives what a lesson has once its imports ran."""
+
+    def run_imports(lesson: Path) -> dict:
+        names: dict = {}
+        for cell in [cell for cell in cells_of(lesson) if cell["cell_type"] == "code"][:2]:
+            exec(course.text_of(cell), names)
+        return names
+
+    return run_imports
+
+
+# ---- exercises -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lesson", "check", "answer", "stub", "solution"), EXERCISES, ids=[f"{e[0].stem}-{e[1]}" for e in EXERCISES]
+)
+def test_a_checker_tells_right_from_wrong(
+    lesson: Path, check: str, answer: str, stub: str, solution: str, namespace: Callable, capsys: pytest.CaptureFixture
+) -> None:
+    names, checker = namespace(lesson), getattr(checks, f"check_{check}")
+    exec(stub, names)
+    with pytest.raises(NotImplementedError, match=rf"exercise \d: write {answer}$"):
+        checker(names[answer])
+    for earlier in exercises(lesson):  # a solution may use those before it
+        exec(earlier[3], names)
+        if earlier[1] == answer:
+            break
+    capsys.readouterr()
+    checker(names[answer])
+    assert "correct" in capsys.readouterr().out
+    with pytest.raises(checks.NotYet) as wrong:
+        checker(getattr(checks, f"wrong_{check}"))
+    assert len(str(wrong.value)) > 20  # a hint, not a mere refusal
+    with pytest.raises(checks.NotYet, match=r"should|return"):  # type or shape come first
+        checker(lambda *_: "nonsense")
+
+
+def test_every_checker_belongs_to_an_exercise() -> None:
+    named = {name.removeprefix("check_") for name in vars(checks) if name.startswith("check_")}
+    assert named == {check for _, check, *_ in EXERCISES}
+    assert named == {name.removeprefix("wrong_") for name in vars(checks) if name.startswith("wrong_")}
+
+
+def test_the_golden_trace_is_spikingjellys() -> None:
+    potentials, spikes = simulate_lif(np.array(checks.GOLDEN_INPUTS), LIFSettings())
+    assert spikes.tolist() == [list(row) for row in checks.GOLDEN_SPIKES]
+    after = np.where(spikes == 1, 0, potentials)
+    assert np.allclose(after, checks.GOLDEN_POTENTIALS, atol=1e-6)
+
+
+def test_a_hint_is_shown_without_a_traceback() -> None:
+    with pytest.raises(checks.NotYet) as caught:
+        checks.need_tensor(torch.zeros(2), (3,), "the kernel")
+    assert caught.value._render_traceback_() == ["Not yet: the kernel should have the shape [3], but has [2]."]
+
+
+# ---- the source ------------------------------------------------------------------------------------------------------
+
+
+@lesson_test
+def test_a_lesson_is_complete(lesson: Path) -> None:
+    cells = cells_of(lesson)
+    tags = [course.tag_of(cell) for cell in cells]
+    first = course.text_of(cells[0])
+    assert first.startswith("# ")
+    assert course.title_of(lesson).endswith("?")
+    assert all(part in first for part in ("**You will**", "**You need**", "**Time:**"))
+    assert 10 <= course.minutes_of(lesson) <= 45
+    assert 2 <= tags.count("exercise") <= 4
+    assert [tag for tag in tags if tag in ("exercise", "hint", "solution", "check")] == [
+        "exercise",
+        "hint",
+        "solution",
+        "check",
+    ] * tags.count("exercise")
+    assert [tag for tag in tags if tag in ("predict", "answer")] == ["predict", "answer"] * tags.count("predict")
+    assert tags.count("predict") >= 3
+    assert tags.count("notes") == 1
+    asserts = [line for cell in cells for line in course.text_of(cell).splitlines() if line.startswith("assert ")]
+    assert len(asserts) >= 3
+
+
+@lesson_test
+def test_a_prediction_comes_before_its_answer(lesson: Path) -> None:
+    names = [course.predicted_name(cell) for cell in cells_of(lesson, "predict")]
+    assert len(set(names)) == len(names)
+
+
+def test_odd_tags_and_predictions_are_refused() -> None:
+    odd = course.code("guess = 3", "odd") | {"metadata": {"tags": ["solutoin"]}}
+    with pytest.raises(ValueError, match="expected one tag at most, out of parameters, predict"):
+        course.tag_of(odd)
+    with pytest.raises(ValueError, match="a prediction is one line 'name = None"):
+        course.predicted_name(odd)
+
+
+def test_the_reading_order_is_the_readmes(root: Path) -> None:
+    text = (root / "README.md").read_text(encoding="utf-8")
+    (row,) = re.findall(r"^\| `lessons/`.*$", text, flags=re.MULTILINE)
+    assert re.findall(r"\d_\w+", row) == [path.stem for path in LESSONS]
+
+
+# ---- the versions ----------------------------------------------------------------------------------------------------
+
+
+@lesson_test
+def test_a_student_gets_no_answer(lesson: Path) -> None:
+    shown = list(course.student_cells(cells_of(lesson), {}))
+    text = json.dumps(shown, ensure_ascii=False)
+    for cell in cells_of(lesson, "solution", "notes", "answer"):
+        assert json.dumps(course.text_of(cell), ensure_ascii=False)[1:-1] not in text
+    stubs = [course.text_of(cell) for cell in shown if course.tag_of(cell) == "exercise"]
+    assert all("raise NotImplementedError" in stub for stub in stubs)
+    assert text.count("<details>") == len(cells_of(lesson, "hint"))
+    folded = re.findall(r'checks\.unfold\((\w+), \\"(.+?)\\"\)', text)
+    assert [name for name, _ in folded] == [course.predicted_name(cell) for cell in cells_of(lesson, "predict")]
+    answers = [course.text_of(cell) for cell in cells_of(lesson, "answer")]
+    assert [base64.b64decode(answer).decode() for _, answer in folded] == answers
+
+
+@lesson_test
+def test_an_instructor_gets_all(lesson: Path) -> None:
+    source, shown = cells_of(lesson), list(course.instructor_cells(cells_of(lesson)))
+    assert [cell["id"] for cell in shown] == [cell["id"] for cell in source]
+    assert all(course.text_of(cell) in course.text_of(other) for cell, other in zip(source, shown, strict=True))
+    assert sum("**For the instructor.**" in course.text_of(cell) for cell in shown) == 1
+
+
+def test_an_answer_unfolds_after_the_prediction(capsys: pytest.CaptureFixture) -> None:
+    answer = checks.fold("In step 2.")
+    checks.unfold(None, answer)
+    assert "Type your prediction" in capsys.readouterr().out
+    checks.unfold(3, answer)
+    assert "Type your prediction" not in capsys.readouterr().out
+
+
+def test_the_line_to_the_next_lesson() -> None:
+    names = {"1_a.ipynb": "A?", "2_b.ipynb": "B?", "3_c.ipynb": "C?"}
+    assert course.navigation(1, names) == "Lesson 1 of 3 · next: [B?](2_b.ipynb)"
+    assert course.navigation(2, names) == "Lesson 2 of 3 · before: [A?](1_a.ipynb) · next: [C?](3_c.ipynb)"
+    assert course.navigation(3, names) == "Lesson 3 of 3 · before: [B?](2_b.ipynb)"
+
+
+def test_the_picture_to_expect_stands_for_the_solution() -> None:
+    def tagged(tag: str, name: str) -> dict:
+        return course.code(f"'{tag}'", name) | {"metadata": {"tags": [tag]}}
+
+    cells = [tagged("exercise", "a"), tagged("solution", "b"), tagged("check", "c"), tagged("picture", "d")]
+    cells += [tagged("exercise", "e"), tagged("solution", "f"), tagged("check", "g")]
+    picture = {"output_type": "display_data", "data": {}, "metadata": {}}
+    shown = {cell["id"]: cell for cell in course.student_cells(cells, {"d": [picture]})}
+    assert list(shown) == ["a", "b", "c", "d", "e", "g"]
+    assert shown["b"]["outputs"] == [picture]
+    assert shown["d"]["outputs"] == []  # drawn by the student's own code
+
+
+@pytest.mark.notebooks
+@lesson_test
+def test_a_lesson_runs_and_is_built(lesson: Path, tmp_path: Path) -> None:
+    number = 1 + LESSONS.index(lesson)
+    course.build_lesson(lesson, tmp_path, number, quick=True)
+    check_outputs(tmp_path / "executed" / lesson.name)
+    check_outputs(tmp_path / "instructor" / lesson.name)
+    student = course.read(tmp_path / "student" / lesson.name)
+    drawn = [cell["outputs"] for cell in student["cells"] if cell.get("outputs")]
+    assert len(drawn) == sum(
+        bool(course.picture_after(cells_of(lesson), position))
+        for position, cell in enumerate(cells_of(lesson))
+        if course.tag_of(cell) == "solution"
+    )
+    assert all(any(PLOTLY in output.get("data", {}) for output in outputs) for outputs in drawn)
+    assert f"Lesson {number} of {len(LESSONS)}" in course.text_of(student["cells"][0])
+    assert "papermill" not in student["metadata"]
+
+
+def test_a_course_of_before_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_run(notebook: Path, folder: Path, number: int, *, quick: bool) -> float:
+        for part in ("executed", "student", "instructor"):
+            (folder / part).mkdir(exist_ok=True)
+        return 0.0
+
+    monkeypatch.setattr(course, "build_lesson", no_run)
+    first, second = course.build(tmp_path / "course"), course.build(tmp_path / "course")
+    assert [first.name, second.name] == ["course", "course-2"]
+    assert (second / "student" / "checks" / "tools.py").is_file()
+    assert not (second / "executed").exists()
