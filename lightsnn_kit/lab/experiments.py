@@ -147,6 +147,7 @@ def run_rows(experiment: Experiment, methods: Sequence[str], seeds: Sequence[int
     for method in methods:
         method_of(method)  # an unknown name is refused before any work
     rows = [experiment.row(method, seed) for seed in seeds for method in methods]
-    experiment.announce(rows)
+    if unfinished := [row for row in rows if not row.stage.finished]:  # where all is done, nothing is written
+        experiment.announce(unfinished)
     for row in rows:
         yield row.run()
