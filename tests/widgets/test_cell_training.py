@@ -165,7 +165,7 @@ def test_the_explorer_hands_its_cell_on(trainer: Trainer, tmp_path: Path, monkey
     kernels, rates = {kind: np.eye(2) for kind in ("sahd", "hd")}, {"hidden layer": np.zeros(2)}
     monkeypatch.setattr(cell_measures, "measure_cell", lambda cell, *_: CellMeasures(cell, 1.0, 1.0, kernels, rates))
     explorer = CellExplorer(CHAIN, scorer=trainer, folder=tmp_path / "cells")
-    assert explorer.pane.options == ("Scores", "Train")
+    assert explorer.pane.options == ("Scores", "Train", "Settings")  # it cannot record, so there is no time to watch
     assert list(explorer.made) == ["Scores"]  # others are made when they are asked for
     explorer.pane.value = "Train"
     explorer.cell = SKIP
