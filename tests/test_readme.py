@@ -13,6 +13,7 @@ import lightsnn_kit
 from lightsnn_kit.cells import Cell
 from lightsnn_kit.files import read_json
 from lightsnn_kit.lab import results
+from lightsnn_kit.lab.comparisons import compare
 from lightsnn_kit.methods import METHODS
 
 
@@ -73,6 +74,16 @@ def test_what_was_measured_in_short(root: Path, text: str) -> None:
         assert random.low <= 0 <= random.high
         assert feedback.low <= 0
     assert results.paired(motion, "residual-feedback", "residual").low > 0
+    recordings = results.gather(folder / "n-mnist.json")
+    [fed_back] = compare(recordings, [("residual-feedback", "residual")])
+    assert fed_back.low > 0
+    assert round(100 * fed_back.mean) == 8
+    worse = {one.second for one in page.planned(recordings) if one.first == "lightsnn" and one.decided and one.mean < 0}
+    assert worse >= {"residual", "residual-feedback", "balanced", "balanced-recurrent"}
+    paper = read_json(folder / "paper_search.json")
+    assert round(paper["extrapolated"]["pruning_seconds"] / 60) == 17
+    assert round(paper["extrapolated"]["seconds"]) == 26
+    assert {row["longest_conv_path"] for row in paper["pruning"]} == {1}
     found = read_json(folder / "score_correlations.json")["trained_cells"]
     tau = {row["score"]: row["kendall_tau"]["estimate"] for row in found}
     counts = {"longest path", "shortest path", "convolutions", "parameters", "balanced", "random"}
