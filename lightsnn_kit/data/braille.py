@@ -9,24 +9,23 @@ from pathlib import Path
 import numpy as np
 
 from ..checks import whole
-from ..files import user_path
-from .files import data_folder
+from .files import set_folder
 from .splits import Splits, a_fifth
 
 FILE, SHAPE = "braille-letters.npz", (256, 12)  # steps of 5 ms, taxels
 
 
-def load_braille(seed: int, *, folder: str | Path = "", num_steps: int = 16) -> Splits:
+def load_braille(seed: int, *, folder: str | Path | None = None, num_steps: int = 16) -> Splits:
     """Touches of seven Braille letters (Müller-Cleve et al. 2022, Zenodo 7050094): frames [n, T, 2, 12, 16].
 
-    ``folder`` (the kit's data folder if empty) holds ``braille-letters.npz``: ``x`` [n, 256 steps, 12 taxels] of 0 and
+    ``folder`` (``braille`` in the kit's data folder if none is given) holds ``braille-letters.npz``: ``x`` [n, 256 steps, 12 taxels] of 0 and
     1, ``y`` labels. A frame counts the events of 256 / ``num_steps`` steps; the taxels are an image of 3×4, each
     enlarged to 4×4 pixels, and there is no second polarity. The test part is a fifth of each class, always the same.
     ``FileNotFoundError`` without the file, ``ValueError`` for other arrays or a ``num_steps`` that does not divide 256.
     """
     if 256 % whole("num_steps", num_steps):
         raise ValueError(f"braille: num_steps must divide the 256 steps of a touch, such as 16 or 32, got {num_steps}.")
-    path = (user_path(folder) if folder else data_folder()) / FILE
+    path = set_folder("braille", folder) / FILE
     if not path.is_file():
         raise FileNotFoundError(
             f"braille: no file {path}; make it from Zenodo 7050094: x [n, 256, 12] of 0 and 1, y [n]."
