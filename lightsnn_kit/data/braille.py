@@ -18,9 +18,10 @@ FILE, SHAPE = "braille-letters.npz", (256, 12)  # steps of 5 ms, taxels
 def load_braille(seed: int, *, folder: str | Path | None = None, num_steps: int = 16) -> Splits:
     """Touches of seven Braille letters (Müller-Cleve et al. 2022, Zenodo 7050094): frames [n, T, 2, 12, 16].
 
-    ``folder`` (``braille`` in the kit's data folder if none is given) holds ``braille-letters.npz``: ``x`` [n, 256 steps, 12 taxels] of 0 and
-    1, ``y`` labels. A frame counts the events of 256 / ``num_steps`` steps; the taxels are an image of 3×4, each
-    enlarged to 4×4 pixels, and there is no second polarity. The test part is a fifth of each class, always the same.
+    ``folder`` (``braille`` in the kit's data folder if none is given) holds ``braille-letters.npz``: ``x`` [n, 256
+    steps, 12 taxels] of 0 and 1, ``y`` labels. A frame counts the events of 256 / ``num_steps`` steps; the taxels are
+    an image of 3×4, each enlarged to 4×4 pixels, and there is no second polarity. The test part is a fifth of each
+    class, always the same.
     ``FileNotFoundError`` without the file, ``ValueError`` for other arrays or a ``num_steps`` that does not divide 256.
     """
     if 256 % whole("num_steps", num_steps):
