@@ -183,14 +183,19 @@ def differences(old: object, new: object, *, at: str = "", defaults: Mapping[str
     []
     """
     if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
-        same = old == new or (old != old and new != new)  # NaN is as NaN was
-        return [] if same else [f"{at} was {old!r}, now {new!r}"]
+        return [] if _same(old, new) else [f"{at} was {old!r}, now {new!r}"]
     lines = []
     for key in {**old, **new}:
         default = (defaults or {}).get(key, "absent")
         inner = {"at": f"{at}.{key}".strip("."), "defaults": default if isinstance(default, Mapping) else None}
         lines += differences(old.get(key, default), new.get(key, default), **inner)
     return lines
+
+
+def _same(old: object, new: object) -> bool:
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        return all(map(_same, old, new))
+    return old == new or (old != old and new != new)  # NaN is as NaN was
 
 
 def defaults_of(settings: type) -> dict[str, object]:

@@ -178,9 +178,8 @@ class _Training:
         self.device = network.input_centre.device
         self.train = Split(splits.train.x.detach().to(self.device), splits.train.y.to(self.device))
         self.history: list[EpochRecord] = []
-        self.amp = config.amp == "on"
-        if config.amp == "auto" and self.device.type == "cuda":
-            self.amp = torch.cuda.is_bf16_supported(including_emulation=False)
+        auto = config.amp == "auto" and self.device.type == "cuda"
+        self.amp = config.amp == "on" or (auto and torch.cuda.is_bf16_supported(including_emulation=False))
         if config.channels_last != "off":
             network.to(memory_format=torch.channels_last)  # convolutions hand the format on to their outputs
         # By keyword: the published code passes the weight decay by position, where it is the dampening.
@@ -244,7 +243,8 @@ class _Training:
             check_weights(self.network)
             if self.folder:
                 self._bear(name_weights(self.network))
-                (self.folder / "best.pt").unlink(missing_ok=True)  # of an earlier start: it is not this one's
+                with suppress(OSError):  # of an earlier start: it is not this one's
+                    (self.folder / "best.pt").unlink()
                 self._save("last.pt")  # epoch 0: a training stopped in its first epoch resumes exactly, too
             return
         self.network.load_state_dict(stored["network"])

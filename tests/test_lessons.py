@@ -45,7 +45,7 @@ def namespace(root: Path) -> Callable[[Path], dict]:
 
     def run_imports(lesson: Path) -> dict:
         names: dict = {}
-        for cell in [cell for cell in cells_of(lesson) if cell["cell_type"] == "code"][:2]:
+        for cell in [cell for cell in cells_of(lesson) if cell["cell_type"] == "code"][:3]:
             exec(course.text_of(cell), names)
         return names
 

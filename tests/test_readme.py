@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from studies import page
+from studies import page, page_real
 
 import lightsnn_kit
 from lightsnn_kit.cells import Cell
@@ -78,7 +78,9 @@ def test_what_was_measured_in_short(root: Path, text: str) -> None:
     [fed_back] = compare(recordings, [("residual-feedback", "residual")])
     assert fed_back.low > 0
     assert round(100 * fed_back.mean) == 8
-    worse = {one.second for one in page.planned(recordings) if one.first == "lightsnn" and one.decided and one.mean < 0}
+    worse = {
+        one.second for one in page_real.planned(recordings) if one.first == "lightsnn" and one.decided and one.mean < 0
+    }
     assert worse >= {"residual", "residual-feedback", "balanced", "balanced-recurrent"}
     paper = read_json(folder / "paper_search.json")
     assert round(paper["extrapolated"]["pruning_seconds"] / 60) == 17

@@ -11,10 +11,29 @@ from collections.abc import Iterable
 
 from ..checks import listed, unknown
 
-PRESETS = ("cifar10", "cifar100", "dvs128-gesture", "fashion-mnist-small", "motion-dvs", "digits")
-DATASETS = ("cifar10", "cifar100", "digits", "digits-dvs", "dvs128-gesture", "event-folder", "fashion-mnist-small")
+PRESETS = ("cifar10", "cifar100", "dvs128-gesture", "fashion-mnist-small", "motion-dvs", "cifar10-small", "n-mnist")
+PRESETS += ("braille", "digits")
+DATASETS = (
+    "braille",
+    "cifar10",
+    "cifar100",
+    "digits",
+    "digits-dvs",
+    "dvs128-gesture",
+    "event-folder",
+    "fashion-mnist-small",
+)
 DATASETS += ("image-folder", "motion-dvs", "n-mnist", "npz")
-VARIANTS = ("lightsnn", "forward", "snasnet-space", "snasnet-forward", "maxpool-space", "swap", "avg-pool", "max-pool")
+VARIANTS = (
+    "lightsnn",
+    "forward",
+    "snasnet-space",
+    "snasnet-forward",
+    "maxpool-space",
+    "swap-score",
+    "avg-pool",
+    "max-pool",
+)
 VARIANTS += ("batch16", "published")
 PROXIES = ("sahd", "hd", "swap", "params", "convs", "firing_rate")
 

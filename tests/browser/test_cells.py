@@ -78,7 +78,7 @@ def test_train_this_cell(lab: Lab, write_notebook) -> None:
         notebook.check_plots(TRAINING)
         other = notebook.panel.locator(f'{ROOT} [data-key="3<-0"]')
         other.focus()
-        notebook.changes(lambda: notebook.panel.locator(f"{TRAINING}-command").text_content(), lambda: other.press("3"))
+        notebook.changes(lambda: notebook.panel.locator(f"{TRAINING}-command").text_content(), lambda: other.press("2"))
         notebook.panel.locator(f"{TRAINING}-epochs input").fill("2000")
         notebook.panel.locator(f"{TRAINING}-epochs input").press("Enter")
         notebook.until(lambda: "--epochs 2000" in notebook.panel.locator(f"{TRAINING}-command").text_content())

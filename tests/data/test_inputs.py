@@ -24,6 +24,7 @@ from lightsnn_kit.data import (
     structured,
 )
 from lightsnn_kit.data import files as data_files
+from lightsnn_kit.data.braille import load_braille
 from lightsnn_kit.data.cifar import load_cifar10, load_cifar100
 from lightsnn_kit.data.events import EVENT, EventsError, microseconds
 from lightsnn_kit.data.gestures import load_gestures
@@ -425,7 +426,7 @@ def test_every_path_may_start_at_home(tmp_path, monkeypatch):
     monkeypatch.setenv("LIGHTSNN_DATA", "~/d")
     monkeypatch.setenv("LIGHTSNN_CACHE", "~/cache")
     takers = {load_cifar10: "c", load_cifar100: "c", load_gestures: "g", load_nmnist: "n"}
-    own = {load_image_folder, load_event_folder}  # they are tried in tests/lab/test_user_paths.py
+    own = {load_image_folder, load_event_folder, load_braille}  # they are tried in tests/lab/test_user_paths.py
     door = inspect.getmembers(lightsnn_kit.data, inspect.isfunction)
     loaders = {one for one in lightsnn_kit.data._LOADERS.values() if "folder" in inspect.signature(one).parameters}
     named = {"folder", "path", "root"}

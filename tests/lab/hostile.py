@@ -16,7 +16,7 @@ TAG = "<img src=x onerror=window.obeyed=1>"
 HOSTILE = f"{TAG}<script>window.obeyed=1</script>[a](javascript:window.obeyed=1)![]({TAG})`|{TAG}|"
 # What names an op, an edge or a choice is checked when it is read, and text of another kind refused.
 _CHECKED = {"cell", "chosen_cell", "space", "proxy", "bn", "engine", "loss", "amp", "channels_last", "dataset", "pool"}
-_CHECKED |= {"method", "edge", "op", "undone", "scores", "mask", "preset", "records"}
+_CHECKED |= {"method", "edge", "op", "undone", "scores", "mask", "preset", "records", "right"}
 
 
 def make(folder: Path) -> Path:

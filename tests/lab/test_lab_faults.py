@@ -278,6 +278,7 @@ def test_a_job_says_that_the_disk_is_full(run: RunFolder, capsys, monkeypatch: p
 
     monkeypatch.setattr(command_line, "run_notebook", full)
     monkeypatch.setattr(command_line, "plan_notebooks", lambda *_, **__: [(Path("a.ipynb"), {})])
+    monkeypatch.setattr(command_line, "as_lists", lambda _, given: given)
     assert command_line.main(["run", "a.ipynb", "--run", str(run.path)]) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: [Errno 28] No space left on device")

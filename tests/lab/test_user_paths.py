@@ -23,6 +23,7 @@ from lightsnn_kit.lab.experiments import Experiment, experiment_run
 from lightsnn_kit.lab.runs import RunFolder
 from lightsnn_kit.lab.workshop import Workshop
 from lightsnn_kit.networks import NetworkConfig, build_network
+from lightsnn_kit.pareto import Point
 from lightsnn_kit.widgets.compare_runs import read_runs
 
 CELL = Cell.parse("03 00")
@@ -100,15 +101,18 @@ def closed(view: Callable) -> Callable[[str], str]:
 
 
 NONE = "none.ipynb"
+POINT = Point(0, Cell.parse("03 00"), 1.0, 2.0, 9.0)
 CALLS: dict[str, Callable[[str], object]] = {
     "checkpoints.write_checkpoint.path": lambda path: checkpoints.write_checkpoint(f"{path}.pt", {}),
     "checkpoints.read_checkpoint.path": checkpoints.read_checkpoint,
     "checkpoints.load_network.path": checkpoints.load_network,
     "training.fit.folder": a_training,
+    "figures.pareto.write_pareto_csv.path": lambda path: figures.write_pareto_csv(f"{path}.csv", [POINT], [POINT]),
     "figures.export.export.path": lambda path: figures.export(go.Figure(), f"{path}.csv"),
     "data.cifar.load_cifar10.folder": lambda path: data.load("cifar10", folder=path),
     "data.cifar.load_cifar100.folder": lambda path: data.load("cifar100", folder=path),
     "data.gestures.load_gestures.folder": lambda path: data.load("dvs128-gesture", folder=path),
+    "data.braille.load_braille.folder": lambda path: data.load("braille", folder=path),
     "data.recordings.load_nmnist.folder": lambda path: data.load("n-mnist", folder=path),
     "data.recordings.load_event_folder.folder": lambda path: data.load("event-folder", folder=path),
     "data.image_folder.load_image_folder.folder": lambda path: data.load("image-folder", folder=path),
@@ -159,6 +163,7 @@ CALLS: dict[str, Callable[[str], object]] = {
     "lab.saved_cells.saved_cells.folder": lambda path: saved_cells.saved_cells(Path(path) / "a" / "seed0"),
     "lab.saved_cells.save_cell.folder": lambda path: saved_cells.save_cell(CELL, path, "mine"),
     "lab.saved_cells.load_cell.folder": lambda path: saved_cells.load_cell(path, "mine"),
+    "widgets.cell_editor.CellEditor.folder": closed(lambda path: widgets.CellExplorer(CELL, folder=path)),
     "widgets.cell_explorer.CellExplorer.folder": closed(lambda path: widgets.CellExplorer(CELL, folder=path)),
     "widgets.compare_runs.read_runs.places": read_runs,
     "widgets.compare_runs.CompareRuns.runs": closed(widgets.CompareRuns),

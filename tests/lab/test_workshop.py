@@ -62,10 +62,8 @@ def test_settings_are_chosen_by_name() -> None:
     assert workshop.sizes == {"epochs": 3}  # 8 is the preset's own
     assert (workshop.run, workshop.preset.train.epochs) == ("runs/explorer/digits", 3)
     wide = workshop.changed(width=16, batch_size=32)
-    assert wide.settings == {"preset": "digits", "width": 16, "num_steps": 4, "batch_size": 32} | {
-        "proxy": "sahd",
-        "epochs": 3,
-    }
+    sizes = {"width": 16, "num_steps": 4, "batch_size": 32, "epochs": 3}
+    assert wide.settings == {"preset": "digits", "space": "lightsnn", "proxy": "sahd"} | sizes
     assert wide.run == "runs/explorer/digits-width-16"  # a batch of scores is of no matter there
     events = wide.changed(preset="digits-dvs", num_steps=4)
     assert events.settings["width"] == 8  # another data set has sizes of its own
