@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -152,7 +153,10 @@ def _state(folder: Path, stages: Sequence[Progress]) -> tuple[str, str]:
 
 
 def _progress(folder: Path) -> tuple[Progress, ...]:
-    found = [path for path in folder.rglob("settings.json") if "/." not in f"/{path.relative_to(folder).as_posix()}"]
+    found = []
+    for place, folders, files in os.walk(folder):  # unlike rglob it bears with folders that vanish meanwhile
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(place, "settings.json")] if "settings.json" in files else []
     found.sort(key=lambda path: path.stat().st_mtime_ns)
     counted = [(path.parent, *_counted(path.parent)) for path in found]
     recent: dict[str | None, list[float]] = {}
