@@ -243,8 +243,8 @@ class _Training:
             check_weights(self.network)
             if self.folder:
                 self._bear(name_weights(self.network))
-                with suppress(OSError):  # of an earlier start: it is not this one's
-                    (self.folder / "best.pt").unlink()
+                if (best := self.folder / "best.pt").exists():  # of an earlier start: it is not this one's
+                    best.unlink()
                 self._save("last.pt")  # epoch 0: a training stopped in its first epoch resumes exactly, too
             return
         self.network.load_state_dict(stored["network"])
