@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from ..cells import Cell
@@ -277,8 +278,12 @@ def num_scores(preset: Preset, method: str) -> int:
     """
     if not method_of(method).scores:
         return 0
-    settings = {"budget": preset.budget, "keep_path": preset.keep_path}
-    return 1 + choose(method, preset.cell_space, score=lambda mask: 0.0, **settings).evaluations
+    return _num_scores(method, preset.cell_space, preset.budget, preset.keep_path)
+
+
+@cache  # a search of thousands of cells takes seconds to count, and every seed of a run asks
+def _num_scores(method: str, space: CellSpace, budget: int, keep_path: bool) -> int:
+    return 1 + choose(method, space, score=lambda mask: 0.0, budget=budget, keep_path=keep_path).evaluations
 
 
 def untimed(epoch: object) -> object:

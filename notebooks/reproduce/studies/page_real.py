@@ -66,17 +66,15 @@ def real_table(rows: Sequence[Mapping[str, object]]) -> str:
 
 def recommendation(parts: Mapping[str, list]) -> str:
     """By rule: what is no worse than any other way on every set, and better than LightSNN's search on one or more."""
-    lines = []
-    for name, rows in parts.items():
-        better = f"better than `lightsnn`: {_listed(better_than_search(rows))}"
-        lines.append(
-            f"- `{name}`: not told from the best and no dearer than `lightsnn`: {_listed(no_worse(rows))}; {better}."
-        )
-    events = {name: rows for name, rows in parts.items() if rows[0]["dataset"] != "cifar10"}
-    for what, chosen in (("all event recordings", events), ("all of these sets", parts)):
-        good = set.intersection(*(set(no_worse(rows)) for rows in chosen.values()))
-        better = {method for rows in chosen.values() for method in better_than_search(rows)}
-        lines.append(f"- **So, for {what}:** {_listed(sorted(good & better))}.")
+    near = {name: no_worse(rows) for name, rows in parts.items()}
+    better = {name: better_than_search(rows) for name, rows in parts.items()}
+    told = "not told from the best and no dearer than `lightsnn`"
+    lines = [f"- `{n}`: {told}: {_listed(near[n])}; better than `lightsnn`: {_listed(better[n])}." for n in parts]
+    events = [name for name, rows in parts.items() if rows[0]["dataset"] != "cifar10"]
+    for what, names in (("all event recordings", events), ("all of these sets", list(parts))):
+        good = set.intersection(*(set(near[name]) for name in names))
+        somewhere = {method for name in names for method in better[name]}
+        lines.append(f"- **So, for {what}:** {_listed(sorted(good & somewhere))}.")
     return "\n".join(lines)
 
 
