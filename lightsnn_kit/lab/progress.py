@@ -139,7 +139,7 @@ def _state(folder: Path, stages: Sequence[Progress]) -> tuple[str, str]:
     alive = living(job) is not None  # asked before the end is, which a process writes before it ends
     if (place / "end.json").exists():
         end = read_json(place / "end.json")
-        return str(end["state"]), str(end["message"]) or "all its notebooks ran"
+        return str(end["state"]), str(end["message"]) or "all of it ran"
     beat, silence = place / "heartbeat", 0.0
     with contextlib.suppress(FileNotFoundError):
         silence = time.time() - (beat if beat.exists() else place / "job.json").stat().st_mtime

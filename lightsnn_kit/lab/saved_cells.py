@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import re
 from pathlib import Path
 
 from ..cells import Cell, as_cell
 from ..files import RunError, RunExistsError, at_root, make_writable, read_json, reading, write_json
+
+_EDITED = ".edited"  # cells that were edited, one a line, the newest last
+_READ = 2**16  # bytes of its end that are looked at
 
 
 def saved_cells(folder: Path) -> tuple[str, ...]:
@@ -34,6 +39,39 @@ def load_cell(folder: Path, name: str) -> Cell:
             f"no cell {name!r} is saved in {path.parent}; there are: {', '.join(saved_cells(folder)) or 'none'}."
         )
     return _read(path)
+
+
+def remember(cell: Cell, folder: Path) -> None:
+    """Note a cell that was edited and not saved, so that it outlives its kernel; a folder that cannot hold it is borne.
+
+    One line appended to ``<folder>/.edited``, with no wait for the disk: an edit must not be slower for it.
+    """
+    with contextlib.suppress(OSError):  # saving by name tells of a full or read-only disk; an edit goes on
+        folder = at_root(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / _EDITED).open("a", encoding="utf-8") as notes:
+            notes.write(f"{cell}\n")
+
+
+def remembered(folder: Path, count: int = 5) -> tuple[Cell, ...]:
+    """The last different cells that were edited here, the newest first; lines that are no cell are left out.
+
+    >>> remembered(Path("no/such/folder"))
+    ()
+    """
+    try:
+        with (at_root(folder) / _EDITED).open("rb") as notes:
+            notes.seek(max(0, notes.seek(0, os.SEEK_END) - _READ))
+            lines = notes.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return ()
+    found: dict[Cell, None] = {}
+    for line in reversed(lines):
+        with contextlib.suppress(ValueError):
+            found[Cell.parse(line)] = None
+        if len(found) == count:
+            break
+    return tuple(found)
 
 
 def name_of(cell: Cell) -> str:

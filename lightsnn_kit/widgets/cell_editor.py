@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import traitlets
 from ..cells import Cell, Edge, Op
 from ..cells import as_cell as read_any
 from ..files import at_root
-from ..lab.saved_cells import load_cell, save_cell, saved_cells
+from ..lab.saved_cells import load_cell, remember, remembered, save_cell, saved_cells
 from ..spaces import PUBLISHED_CELLS, CellSpace, OpMask
 from .base import View
 from .cell_graph import CellGraph, CopyButton
@@ -56,7 +57,12 @@ class CellEditor(View):
         useful = [op for op in self.space.ops if op is not Op.ZEROIZE]
         known = {f"all {op}": self.space.uniform(op) for op in useful}
         known |= {name.replace("snasnet-cifar", "SNASNet, CIFAR"): cell for name, cell in PUBLISHED_CELLS.items()}
-        return known | dict(more)
+        earlier = []  # of kernels that were restarted, and pages that were closed
+        for cell in remembered(self.folder):
+            with contextlib.suppress(ValueError):  # it was of another space
+                earlier.append(as_cell(cell, self.space))
+        names = ("edited last", *(f"edited last but {number}" for number in range(1, len(earlier))))
+        return known | dict(more) | dict(zip(names, earlier, strict=False))
 
     # ---- rows of controls
 
@@ -103,10 +109,12 @@ class CellEditor(View):
 
     @traitlets.observe("cell")
     def _remember(self, change: dict) -> None:
-        """A cell that undo or redo goes to is in the history already."""
+        """A cell that undo or redo goes to is in the history already; the first one nobody made here."""
         if not (0 <= self._at < len(self._history) and self._history[self._at] == change["new"]):
             self._history[self._at + 1 :] = [change["new"]]
             self._at += 1
+            if self._at:
+                remember(change["new"], self.folder)
 
     def undo(self) -> None:
         """Go back to the cell before; nothing happens at the first one."""

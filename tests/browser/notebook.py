@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .accessibility import findings
+
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
@@ -206,11 +208,12 @@ class Notebook:
             self.until(lambda: max(part.evaluate(_CUT), default=0) < 1, seconds=10)
 
     def pictures(self, name: str, root: str) -> None:
-        """Pictures of a widget in both themes; its figures must follow the theme, and its controls be named."""
+        """Pictures of a widget in both themes: figures follow the theme, controls are named, axe finds nothing."""
         self.check_names(root)
         for theme in THEMES:
             self.show_theme(theme)
             self.until(lambda theme=theme: {_theme(plot["background"]) for plot in self.plots(root)} <= {theme})
+            assert findings(self.panel.locator(root).first) == []
             self.picture(f"{name}-{theme}", root)
 
     def picture(self, name: str, root: str) -> Path:

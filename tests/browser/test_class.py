@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from .accessibility import findings
 from .lab import ROOT, TIMEOUT, Lab
 
 pytestmark = [
@@ -74,6 +75,7 @@ def test_the_explorers_are_pages_without_code(lab: Lab, address: str) -> None:
     plots.first.wait_for(timeout=4 * 1000 * TIMEOUT)
     assert lab.page.locator(".jp-InputArea-editor").count() == 0
     assert "import numpy" not in lab.page.locator("body").text_content()
+    assert findings(lab.page.locator("html")) == []
     before = lab.page.locator(".lightsnn-lif .lightsnn-plot").first.get_attribute("data-draws")
     handle = lab.page.locator(".lightsnn-lif .noUi-handle").first
     handle.focus()

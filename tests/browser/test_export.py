@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from .accessibility import findings
 from .lab import ROOT, Lab
 
 pytestmark = pytest.mark.browser
@@ -55,6 +56,7 @@ def test_exports_show_every_figure(lab: Lab, exported: Path, name: str) -> None:
     with lab.watched(f"{name}-html"):
         lab.page.goto((exported / f"{name}.html").as_uri())
         assert len(lab.check_plots(exactly=expected)) == expected
+        assert findings(lab.page.locator("html")) == []
     with lab.notebook(exported / f"{name}.ipynb") as notebook:
         assert len(notebook.check_plots(at_least=expected)) == expected
         assert "model not found" not in notebook.panel.text_content()

@@ -75,7 +75,7 @@ def test_a_job_runs_to_its_end_and_refuses_company(notebook: Path, run: Path) ->
     with pytest.raises(RunError, match=r"a job works on .* already"):
         jobs.start([notebook], run=run, parameters={"total": 3, "pause": 0.5})
     ended = jobs.wait(run, timeout=60)
-    assert (ended.state, ended.message, ended.seconds_left) == ("finished", "all its notebooks ran", None)
+    assert (ended.state, ended.message, ended.seconds_left) == ("finished", "all of it ran", None)
     assert [(stage.stage, stage.done, stage.total, stage.finished) for stage in ended.stages] == [("count", 2, 2, True)]
     assert items(run) == [0, 1]
     assert "[1/1] count" in jobs.log(run)

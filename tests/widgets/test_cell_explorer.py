@@ -254,6 +254,27 @@ def test_cells_are_loaded(explorer: CellExplorer) -> None:
     assert explorer.cell == CHAIN
 
 
+def test_what_was_edited_and_not_saved_outlives_its_kernel(explorer: CellExplorer) -> None:
+    press(explorer, "3<-0", "zeroize")
+    one = explorer.cell
+    press(explorer, "3<-0", "conv3x3", 2)
+    explorer.undo()  # goes to a cell that was noted
+    later = CellExplorer(CHAIN, folder=explorer.folder)
+    assert [option for option, _ in later.preset.options][-2:] == ["edited last", "edited last but 1"]
+    later.preset.value = "edited last but 1"
+    assert later.cell == one
+    (explorer.folder / ".edited").write_bytes(b"\xff no cell\n" + b"|skip~0|\n" * 9000)  # longer than is read
+    small = CellExplorer(space=CellSpace(("zeroize", "skip"), 2, backward=False), folder=explorer.folder)
+    assert [option for option, _ in small.preset.options][-1] == "edited last"
+    assert "edited last" not in dict(CellExplorer(CHAIN, folder=explorer.folder).preset.options)  # of another space
+    (explorer.folder / "file").touch()
+    blocked = CellExplorer(CHAIN, folder=explorer.folder / "file" / "x")  # as a disk that takes nothing
+    press(blocked, "3<-0", "zeroize")
+    assert blocked.cell == one
+    for view in (later, small, blocked):
+        view.close()
+
+
 # ---- numbers ---------------------------------------------------------------------------------------------------------
 
 

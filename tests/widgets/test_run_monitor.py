@@ -168,7 +168,7 @@ def test_runs_that_ended_are_told(run: RunFolder, tmp_path: Path) -> None:
         run.read(name).finish({})
     write_json(run.path / "job" / "end.json", {"state": "finished", "message": "", "ended": ""}, replace=True)
     finished = RunMonitor(run.path)
-    assert "✔ <b>finished</b>: all its notebooks ran" in finished.state.value
+    assert "✔ <b>finished</b>: all of it ran" in finished.state.value
     assert "left" not in finished.state.value + finished.stages.value
     finished.close()
     (tmp_path / "empty").mkdir()
