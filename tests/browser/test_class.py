@@ -18,11 +18,14 @@ from pathlib import Path
 import pytest
 
 from .accessibility import findings
+from .conftest import required
 from .lab import ROOT, TIMEOUT, Lab
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(not importlib.util.find_spec("voila"), reason="needs Voilà: pip install -e '.[class]'"),
+    pytest.mark.skipif(
+        not (importlib.util.find_spec("voila") or required()), reason="needs Voilà: pip install -e '.[class]'"
+    ),
 ]
 
 
