@@ -76,8 +76,12 @@ def test_what_was_measured_in_short(root: Path, text: str) -> None:
     assert results.paired(motion, "residual-feedback", "residual").low > 0
     recordings = results.gather(folder / "n-mnist.json")
     [fed_back] = compare(recordings, [("residual-feedback", "residual")])
-    assert fed_back.low > 0
-    assert round(100 * fed_back.mean) == 8
+    assert [round(100 * value) for value in (fed_back.mean, fed_back.low, fed_back.high)] == [8, 3, 14]
+    planned = {(one.first, one.second): one for one in page_real.planned(recordings)}
+    assert round(planned["residual-feedback", "residual"].corrected, 2) == 0.06
+    assert len(planned) == 9
+    [touched] = compare(results.gather(folder / "braille.json"), [("residual-feedback", "residual")])
+    assert [round(100 * value) for value in (touched.mean, touched.low, touched.high)] == [-8, -17, 1]
     worse = {
         one.second for one in page_real.planned(recordings) if one.first == "lightsnn" and one.decided and one.mean < 0
     }

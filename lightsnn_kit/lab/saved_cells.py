@@ -42,15 +42,15 @@ def load_cell(folder: Path, name: str) -> Cell:
 
 
 def remember(cell: Cell, folder: Path) -> None:
-    """Note a cell that was edited and not saved, so that it outlives its kernel; a folder that cannot hold it is borne.
+    """Note a cell that was edited and not saved, so that it outlives its kernel.
 
-    One line appended to ``<folder>/.edited``, with no wait for the disk: an edit must not be slower for it.
+    One line appended to ``<folder>/.edited``, with no wait for the disk: an edit must not be slower for it. ``OSError``
+    if the folder cannot hold it.
     """
-    with contextlib.suppress(OSError):  # saving by name tells of a full or read-only disk; an edit goes on
-        folder = at_root(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / _EDITED).open("a", encoding="utf-8") as notes:
-            notes.write(f"{cell}\n")
+    folder = at_root(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / _EDITED).open("a", encoding="utf-8") as notes:
+        notes.write(f"{cell}\n")
 
 
 def remembered(folder: Path, count: int = 5) -> tuple[Cell, ...]:

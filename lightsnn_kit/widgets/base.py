@@ -120,7 +120,7 @@ class View(ipywidgets.VBox):
         self._undo: list[Callable[[], None]] = []
         self._parts: list[ipywidgets.Widget] = []
         self._tasks: set[asyncio.Task] = set()
-        self._lock = threading.RLock()
+        self._lock, self._inside = threading.RLock(), False  # of a guarded block
         self._due: dict[Callable[[], None], asyncio.TimerHandle] = {}
         self.message = self.part(ipywidgets.HTML().add_class("lightsnn-message"), "message")
         self._page = self.part(_Page(theme=theme), "page")
@@ -189,17 +189,23 @@ class View(ipywidgets.VBox):
     def guarded(self, *, keep: bool = False) -> Iterator[None]:
         """Show wrong input as a message, never as a traceback; what was drawn before stays.
 
-        A block that succeeds clears the message before it, not one it gave itself; ``keep`` it where no input is read.
+        A block that succeeds clears the message before it, not one it gave itself; ``keep`` it where no input is read,
+        as in a block inside another.
         """
         with self._lock:
+            inside, self._inside = self._inside, True
             before = self.message.value
             try:
                 yield
             except WRONG_INPUT as error:
                 self.say(str(error), kind="error")
+            except OSError as error:  # of a disk that is full or taken away: no input is wrong, and files are whole
+                self.say(f"{error}. Nothing was overwritten; make room, or choose another folder.", kind="error")
             else:
-                if self.message.value == before and not keep:
+                if self.message.value == before and not (keep or inside):
                     self.message.value = ""
+            finally:
+                self._inside = inside
 
     def say(self, text: str, *, kind: str = "note") -> None:
         """Write the message line, read out by screen readers; ``kind`` is "note" or "error"."""

@@ -46,6 +46,7 @@ class CellEditor(View):
         self.space, self.folder = space, at_root(folder)
         self._presets = self._known_cells(presets or {})
         self._history, self._at, self._rng = [], -1, np.random.default_rng(0)
+        self._noting = True  # edits, in the folder
         self.cell = self._start() if cell is None else cell
         self.graph = self.part(CellGraph(self.cell, space=self.space), "graph")
         self.graph.on_edit(self.guard(self._edit))
@@ -113,8 +114,15 @@ class CellEditor(View):
         if not (0 <= self._at < len(self._history) and self._history[self._at] == change["new"]):
             self._history[self._at + 1 :] = [change["new"]]
             self._at += 1
-            if self._at:
-                remember(change["new"], self.folder)
+            if self._at and self._noting:
+                self._note(change["new"])
+
+    def _note(self, cell: Cell) -> None:
+        try:
+            remember(cell, self.folder)
+        except OSError as error:  # told once: an edit goes on
+            self._noting = False
+            self.say(f"edits will not outlive this kernel ({error}); copy the cell's string, or save it elsewhere.")
 
     def undo(self) -> None:
         """Go back to the cell before; nothing happens at the first one."""

@@ -46,6 +46,7 @@ class CellTraining(View):
         super().__init__(theme=theme)
         self.trainer, self.cell = trainer, cell
         self.monitor: RunMonitor | None = None
+        self._epochs = whole("epochs", trainer.settings["epochs"])  # the last good number of the field
         self._seen: tuple | None = None  # state of the job and number of finished stages when rows were read
         button = ipywidgets.Button(description="Train this cell", icon="play", button_style="primary")
         button.tooltip = "Train and test it in a process of its own, which outlives this page"
@@ -58,7 +59,7 @@ class CellTraining(View):
         self.table = self.part(ipywidgets.HTML(layout={"width": "100%"}), "table")
         self.arrange(flow(self.button, self.epochs, self.copy), self.command, self.message, self.table, self.place)
         self.watch(self.button, lambda _: self.start())
-        self.watch(self.epochs, lambda _: self.redraw())
+        self.watch(self.epochs, self._choose_epochs)
         with self.guarded():  # the folder may hold odd files
             self.attach()
         self.redraw()
@@ -72,7 +73,7 @@ class CellTraining(View):
 
     def start(self) -> None:
         """Train the cell; ``RunError`` or ``ValueError`` tells why it cannot be."""
-        self.trainer.start(self.cell, self._epochs())
+        self.trainer.start(self.cell, self._epochs)
         self.attach()
         self.say(f"{self._name()} is being trained. It goes on if you close this page.")
 
@@ -114,7 +115,7 @@ class CellTraining(View):
 
     def redraw(self) -> None:
         """Write the command and the table anew."""
-        command = self.trainer.command(self.cell, self._epochs())
+        command = self.trainer.command(self.cell, self._epochs)
         self.copy.text = command
         style = "margin:0 4px;display:block;white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.4;font-size:12px"
         self.command.value = f"<code style='{style}'>{html.escape(command)}</code>"
@@ -129,11 +130,16 @@ class CellTraining(View):
             heads = ("cell", *ROW_COLUMNS)
             self.table.value = table_html(heads, body, caption=caption, label="Trained cells", marked=marked)
 
-    def _epochs(self) -> int:
-        return whole("epochs", self.epochs.value)
+    def _choose_epochs(self, wanted: int) -> None:
+        try:
+            self._epochs = whole("epochs", wanted)
+        except ValueError:
+            self.epochs.value = self._epochs
+            raise
+        self.redraw()
 
     def _name(self) -> str:
-        return self.trainer.row_name(self.cell, self._epochs())
+        return self.trainer.row_name(self.cell, self._epochs)
 
     def describe(self) -> str:
         """How many rows there are."""

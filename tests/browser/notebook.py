@@ -208,8 +208,9 @@ class Notebook:
             self.until(lambda: max(part.evaluate(_CUT), default=0) < 1, seconds=10)
 
     def pictures(self, name: str, root: str) -> None:
-        """Pictures of a widget in both themes: figures follow the theme, controls are named, axe finds nothing."""
+        """Pictures of a widget in both themes: any width, figures of the theme, controls named, nothing for axe."""
         self.check_names(root)
+        self.check_widths(root, 1000, 700)
         for theme in THEMES:
             self.show_theme(theme)
             self.until(lambda theme=theme: {_theme(plot["background"]) for plot in self.plots(root)} <= {theme})

@@ -73,7 +73,8 @@ def opened(url: str) -> str:
 def test_the_explorers_are_pages_without_code(lab: Lab, address: str) -> None:
     base, token = address.split("/?")
     lab.requests.clear()
-    lab.page.goto(f"{base}/voila/render/explore_scores.ipynb?{token}")
+    page = f"{base}/voila/render/explore_scores.ipynb?{token}"
+    lab.page.goto(page, wait_until="commit", timeout=4 * 1000 * TIMEOUT)  # Voilà runs the notebook first
     plots = lab.page.locator(".lightsnn-lif .js-plotly-plot .main-svg")
     plots.first.wait_for(timeout=4 * 1000 * TIMEOUT)
     assert lab.page.locator(".jp-InputArea-editor").count() == 0

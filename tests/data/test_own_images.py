@@ -113,6 +113,15 @@ def test_each_kind_of_pixel_in_its_stated_way(image, wanted):
     assert abs(found.astype(int) - wanted).max() <= 2 * ("half" in str(image.mode) or image.mode == "LA")
 
 
+@pytest.mark.parametrize("kind", ["tiff", "webp"])
+def test_of_several_pages_or_frames_the_first(tmp_path, kind):
+    first, second = (Image.fromarray(np.full((8, 8, 3), value, np.uint8)) for value in (10, 200))
+    first.save(tmp_path / f"two.{kind}", save_all=True, append_images=[second], lossless=True)
+    with Image.open(tmp_path / f"two.{kind}") as image:
+        assert image.n_frames == 2
+        assert (pixels(image) == 10).all()
+
+
 @pytest.mark.parametrize("mode", ["I", "F"])
 def test_values_of_32_bits_are_refused(mode):
     with pytest.raises(ValueError, match="32 bits, whose range nothing tells; save it with 8 or 16 bits"):

@@ -73,6 +73,12 @@ def test_torchvision_reads_the_same(folder, splits):
     assert np.array_equal(theirs.data.transpose(0, 3, 1, 2), splits.test.x)
     assert theirs.targets == splits.test.y.tolist()
     assert Splits.from_dataset(theirs, theirs).test.x.equal(splits.test.x)
+    theirs = sets.CIFAR10(folder, train=True)  # ours are parted, and keep the order in each part
+    images = theirs.data.transpose(0, 3, 1, 2)
+    known = sorted((image.tobytes(), label) for image, label in zip(images, theirs.targets, strict=True))
+    parts = ((part.x.numpy(), part.y.tolist()) for part in (splits.train, splits.val))
+    ours = sorted((image.tobytes(), label) for x, y in parts for image, label in zip(x, y, strict=True))
+    assert ours == known
 
 
 # --- a score

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import json
 import threading
@@ -237,6 +238,26 @@ def test_cells_are_saved_and_never_overwritten_silently(explorer: CellExplorer) 
         explorer.save("chain")
 
 
+def test_a_full_disk_is_told_and_takes_nothing(explorer: CellExplorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    explorer.save("chain")
+    before = (explorer.folder / "chain.json").read_bytes()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    press(explorer, "3<-0", "zeroize")
+    changed = explorer.cell
+    explorer.file.value, explorer.overwrite.value = "chain", True
+    for button in (explorer.save_button, explorer.pin_button):
+        explorer.say("")
+        button.click()
+        assert "No space left on device" in explorer.message.value
+        assert "make room" in explorer.message.value
+    assert (explorer.cell, explorer.other) == (changed, None)
+    assert (explorer.folder / "chain.json").read_bytes() == before
+
+
 def test_cells_are_loaded(explorer: CellExplorer) -> None:
     explorer.save("chain")
     explorer.cell = SPACE.uniform("skip")
@@ -271,6 +292,9 @@ def test_what_was_edited_and_not_saved_outlives_its_kernel(explorer: CellExplore
     blocked = CellExplorer(CHAIN, folder=explorer.folder / "file" / "x")  # as a disk that takes nothing
     press(blocked, "3<-0", "zeroize")
     assert blocked.cell == one
+    assert "edits will not outlive this kernel" in blocked.message.value
+    press(blocked, "3<-0", "skip", 2)
+    assert blocked.message.value == ""  # told once
     for view in (later, small, blocked):
         view.close()
 
