@@ -153,7 +153,8 @@ const HINT = "Click an edge to choose it, click again for the next operation, or
 function render({ model, el }) {
   el.classList.add("lightsnn-graph");
   const palette = html("div", { class: "palette", role: "toolbar", "aria-label": "Operations" }, el);
-  const stage = html("div", { class: "stage" }, el);
+  const frame = html("div", { class: "frame" }, el);  // the menu to save the picture stands in it, beside the stage
+  const stage = html("div", { class: "stage" }, frame);
   const hint = html("p", { class: "hint", role: "status" }, el, HINT);
   const ghost = html("div", { class: "ghost", "aria-hidden": "true" }, el);
   const asked = {};  // edits on their way, so that fast keys build on each other

@@ -116,11 +116,11 @@ class Notebook:
 
     def run_all(self) -> None:
         """Run all cells and wait for the last; no cell may end in an error, write to stderr or be left out."""
-        assert self.page.evaluate(_RUN, None) == []
+        assert not (said := self.page.evaluate(_RUN, None)), said
 
     def run(self, cell: int) -> None:
         """Run one cell, under the same conditions."""
-        assert self.page.evaluate(_RUN, cell) == []
+        assert not (said := self.page.evaluate(_RUN, cell)), said
 
     def restart(self) -> None:
         """Restart the kernel; what is open in the page stays."""
@@ -214,7 +214,7 @@ class Notebook:
         for theme in THEMES:
             self.show_theme(theme)
             self.until(lambda theme=theme: {_theme(plot["background"]) for plot in self.plots(root)} <= {theme})
-            assert findings(self.panel.locator(root).first) == []
+            assert not (found := findings(self.panel.locator(root).first)), found
             self.picture(f"{name}-{theme}", root)
 
     def picture(self, name: str, root: str) -> Path:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from lightsnn_kit import figures
+from lightsnn_kit.figures import rate_curve
+
 from .accessibility import findings
 from .lab import ROOT, Lab
 
@@ -78,3 +81,9 @@ def test_a_notebook_saved_by_hand_keeps_its_pictures(lab: Lab, write_notebook) -
     with lab.watched("saved-html"):  # the menu "Save and Export Notebook As", entry "Offline_html"
         lab.page.goto(f"{lab.base}/nbconvert/offline_html/{path.name}?token={lab.token}")
         assert len(lab.check_plots(exactly=1)) == 1
+
+
+def test_pictures_are_made_by_a_real_kaleido(lab: Lab, tmp_path: Path) -> None:
+    figure = rate_curve([0.5, 1.5], [0, 1])
+    assert figures.export(figure, tmp_path / "f.svg").read_text().startswith("<svg")
+    assert figures.export(figure, tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import shutil
 from pathlib import Path
 
 import nbformat
 import pytest
 from playwright.sync_api import Locator, Page
 
+from lightsnn_kit.cells import as_cell
 from lightsnn_kit.lab.report import html_report
 
-from .lab import Lab
+from .lab import PICTURES, Lab
 
 pytestmark = pytest.mark.browser
 STATIC = """import numpy as np
@@ -91,3 +94,26 @@ def test_figures_of_a_report_are_saved(lab: Lab, tmp_path: Path) -> None:
         name, file = saved(lab.page, host, "json")
         assert name.endswith(".json")
         assert len(json.loads(file.read_text())["traces"]) == plot["traces"]
+
+
+def test_a_cell_graph_is_saved(lab: Lab, write_notebook) -> None:
+    """As it looks, without the page's styles; its table is the cell."""
+    code = "from lightsnn_kit.widgets import CellExplorer\nCellExplorer('0303 0030 2002 0200', space='snasnet')"
+    with lab.notebook(write_notebook(lab.folder / "save_graph.ipynb", "", code)) as notebook:
+        notebook.run_all()
+        frame = notebook.panel.locator(".lightsnn-graph .frame").first
+        frame.locator(".lightsnn-save").wait_for()
+        files = {kind: saved(lab.page, frame, kind) for kind in ("svg", "png", "csv", "json")}
+        assert [name for name, _ in files.values()] == [f"cell-graph.{kind}" for kind in files]
+        picture = files["svg"][1].read_text()
+        assert picture.startswith("<svg")
+        assert "var(" not in re.sub('--op:[^;"]*', "", picture)
+        assert picture.count("data-key=") == 12
+        assert files["png"][1].read_bytes().startswith(b"\x89PNG")
+        shutil.copy(files["png"][1], PICTURES / "saved-cell-graph.png")
+        rows = {edge: ops for edge, ops, _ in csv.reader(files["csv"][1].read_text().splitlines()[1:])}
+        cell = as_cell("0303 0030 2002 0200")
+        assert rows == {str(edge): str(op) for edge, op in cell.edge_ops.items()}
+        assert {one["edge"] for one in json.loads(files["json"][1].read_text())["edges"]} == set(rows)
+        notebook.run(1)  # drawn anew: the menu stays
+        frame.locator(".lightsnn-save").wait_for()

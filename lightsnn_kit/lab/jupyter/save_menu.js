@@ -1,5 +1,5 @@
-// A menu on every plotly figure of a page: its picture as SVG or PNG, and what it shows as CSV or JSON. It is made here from
-// the figure itself: nothing is asked of a kernel or of the network. Widgets, reports and JupyterLab all load this one file.
+// A menu on every figure of a page, plotly's and cell graphs: its picture as SVG or PNG, and what it shows as CSV or JSON. It
+// is made here from the figure itself: nothing is asked of a kernel or of the network. Widgets, reports and JupyterLab all load this one file.
 (() => {
   if (globalThis.__lightsnn_save_menu) return;
   globalThis.__lightsnn_save_menu = true;
@@ -42,12 +42,71 @@
       const count = Math.max(0, ...lists.map((list) => (Array.isArray(list) ? list.length : 0)));
       for (let i = 0; i < count; i++) add(...lists.map((list) => (Array.isArray(list) ? list[i] : list)));
     });
+    return table(all);
+  }
+
+  function table(all) {
     const cell = (value) => {
       const text = value == null ? "" : String(value);
       return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
     };
     return all.map((row) => row.map(cell).join(",") + "\n").join("");
   }
+
+  function give(blob, name) {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(blob);
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  }
+
+  // ---- cell graphs
+
+  const LOOKS = ["fill", "stroke", "stroke-width", "stroke-dasharray", "stroke-linecap", "opacity", "paint-order", "font-family",
+    "font-size", "font-weight", "text-anchor"];
+
+  function standalone(picture) {  // with the looks that the page's styles give it
+    const copy = picture.cloneNode(true), { width, height } = picture.viewBox.baseVal;
+    const parts = copy.querySelectorAll("*");
+    picture.querySelectorAll("*").forEach((part, index) => {
+      const looks = getComputedStyle(part);
+      parts[index].setAttribute("style", LOOKS.map((name) => `${name}:${looks.getPropertyValue(name)}`).join(";"));
+    });
+    const paper = document.createElementNS(copy.namespaceURI, "rect");
+    const colour = getComputedStyle(picture).getPropertyValue("--paper") || "#fff";
+    for (const [key, value] of Object.entries({ width, height, fill: colour })) paper.setAttribute(key, value);
+    copy.prepend(paper);
+    for (const [key, value] of Object.entries({ xmlns: copy.namespaceURI, width, height })) copy.setAttribute(key, value);
+    return new Blob([new XMLSerializer().serializeToString(copy)], { type: "image/svg+xml" });
+  }
+
+  async function saveGraph(frame, kind) {
+    const picture = frame.querySelector("svg"), name = `cell-graph.${kind}`;
+    const edges = [...picture.querySelectorAll(".edge[data-key]")].map((edge) => ({
+      edge: edge.dataset.key, ops: [...edge.querySelectorAll(".op:not(.pruned)")].map((op) => op.dataset.op),
+      live: !edge.classList.contains("dead"),
+    }));
+    if (kind === "csv") {
+      const all = [["edge", "ops", "live"], ...edges.map(({ edge, ops, live }) => [edge, ops.join(" "), live])];
+      return give(new Blob([table(all)], { type: "text/csv" }), name);
+    }
+    if (kind === "json") {
+      const text = JSON.stringify({ title: picture.getAttribute("aria-label"), edges }, null, 1) + "\n";
+      return give(new Blob([text], { type: "application/json" }), name);
+    }
+    const drawn = standalone(picture);
+    if (kind === "svg") return give(drawn, name);
+    const image = new Image(), { width, height } = picture.viewBox.baseVal, canvas = document.createElement("canvas");
+    image.src = URL.createObjectURL(drawn);
+    await image.decode();
+    Object.assign(canvas, { width: 2 * width, height: 2 * height });
+    canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+    URL.revokeObjectURL(image.src);
+    canvas.toBlob((blob) => give(blob, name));
+  }
+
+  // ---- the menu
 
   function download(plot, kind) {
     const name = titleOf(plot).toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-+|-+$/g, "").slice(0, 60) || "figure";
@@ -60,15 +119,10 @@
       return;
     }
     const text = kind === "csv" ? rows(plot) : JSON.stringify({ title: titleOf(plot), traces: traces(plot) }, null, 1) + "\n";
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([text], { type: kind === "csv" ? "text/csv" : "application/json" }));
-    link.download = `${name}.${kind}`;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+    give(new Blob([text], { type: kind === "csv" ? "text/csv" : "application/json" }), `${name}.${kind}`);
   }
 
-  function attach(plot) {
-    const host = plot.matches(".jp-RenderedPlotly") ? plot : plot.parentElement;
+  function attach(host, save) {
     const part = document.createElement("div");
     part.className = "lightsnn-save";
     part.dataset.lmSuppressShortcuts = "true";  // Enter is for the button, not for the notebook
@@ -85,7 +139,7 @@
       item.setAttribute("role", "menuitem");
       item.dataset.kind = kind;
       item.textContent = label;
-      item.onclick = () => { download(plot, kind); open(false); button.focus(); };
+      item.onclick = () => { save(kind); open(false); button.focus(); };
       menu.append(item);
     }
     button.onclick = () => { open(menu.hidden); if (!menu.hidden) menu.firstChild.focus(); };
@@ -109,7 +163,10 @@
       // plotly puts a copy right into the body while it makes a picture: that is none to save from
       if (!plot._fullData || !plot.parentElement || plot.parentElement === document.body) continue;
       plot.dataset.lightsnnSave = "";
-      attach(plot);
+      attach(plot.matches(".jp-RenderedPlotly") ? plot : plot.parentElement, (kind) => download(plot, kind));
+    }
+    for (const frame of document.querySelectorAll(".lightsnn-graph .frame:not(.lightsnn-saves)")) {
+      attach(frame, (kind) => saveGraph(frame, kind));
     }
   };
   const begin = () => {
