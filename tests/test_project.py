@@ -56,12 +56,12 @@ def test_constraints_lie_within_the_bounds(project: dict) -> None:
     low, high = re.search(r"torch>=([\d.]+),<([\d.]+)", " ".join(project["project"]["dependencies"])).groups()
     numbers = [tuple(map(int, version.split("."))) for version in (low, pins["torch"], high)]
     assert numbers == sorted(numbers)
-    assert set(pins) == {"torch", "torchvision", "torchaudio", "pymoo"}
+    assert set(pins) == {"torch", "torchvision", "torchaudio", "pymoo", "nir", "nirtorch", "snntorch"}
 
 
 def test_each_dependency_has_a_reason() -> None:
     text = (ROOT / "pyproject.toml").read_text()
-    lists = re.findall(r"^(?:dependencies|test|class) = \[\n(.*?)^\]", text, flags=re.MULTILINE | re.DOTALL)
+    lists = re.findall(r"^(?:dependencies|test|class|nir) = \[\n(.*?)^\]", text, flags=re.MULTILINE | re.DOTALL)
     lines = "".join(lists).splitlines()
     assert len(lines) > 10
     assert [line for line in lines if not re.fullmatch(r' +"[^"]+", +# \S.+', line)] == []
@@ -98,13 +98,14 @@ def test_ci_is_executable_and_runs_the_test_command() -> None:
 BASE = {"checks", "files", "locks"}  # small helpers on the standard library alone, which every door may use
 CORE = {"cells", "spaces", "kernels", "layers", "recording", "exact", "networks", "scoring", "search", "records"}
 CORE |= {"paths", "methods", "evolution", "pareto", "training", "checkpoints", "energy", "notation", "workers"}
+CORE |= {"nir_export"}
 FOLDERS = ("fast", "data", "lab", "figures", "widgets")
 
 # Door -> (doors it may import, packages it may import at its top, packages inside functions only). ``core``, ``base``
 # and ``top`` are the modules of no folder. ``fast: scoring layers`` grants it to (or of) the modules named alone.
 DOORS = {
     "base": ("", "", ""),
-    "core": ("base fast: scoring layers data: training", "numpy torch spikingjelly", "networkx scipy pymoo"),
+    "core": ("base fast: scoring layers data: training", "numpy torch spikingjelly", "networkx scipy pymoo nir"),
     "fast": ("core", "numpy torch numba llvmlite", ""),
     "data": ("base", "numpy torch", "sklearn tonic pooch psutil platformdirs PIL tqdm"),
     "figures": ("base core: cells spaces lab: lab.results", "numpy plotly", ""),
