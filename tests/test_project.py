@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import lightsnn_kit
 from lightsnn_kit.lab import notebooks as runs
 from tests.mutants import MUTANTS, TESTS
 
@@ -49,6 +50,30 @@ def test_every_install_command_is_the_same() -> None:
     command = 'pip install {}-c constraints.txt -e ".[test]"'
     assert command.format("--disable-pip-version-check ") in (ROOT / "Makefile").read_text()
     assert command.format("") in (ROOT / "constraints.txt").read_text()
+
+
+def test_binder_installs_the_same() -> None:
+    top, binder = (yaml.safe_load((ROOT / f"{folder}environment.yml").read_text()) for folder in ("", "binder/"))
+    python = binder["dependencies"][0].removeprefix("python=")
+    assert f"python>={python},<" in top["dependencies"][0]
+    assert binder["dependencies"][1:] == top["dependencies"][1:2] == ["pip"]
+    script = ROOT / "binder" / "postBuild"
+    assert script.stat().st_mode & 0o111
+    assert '-c constraints.txt -e ".[test]"' in script.read_text()
+
+
+def test_the_citation_is_valid(project: dict) -> None:
+    """What the format (1.2.0) asks for, this version, and both papers."""
+    found = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= set(found)
+    assert found["cff-version"] == "1.2.0"
+    assert found["version"] == lightsnn_kit.__version__
+    assert found["license"] == project["project"]["license"]
+    entries = [found, *found["references"]]
+    assert all(author["name"] for entry in entries for author in entry["authors"])
+    assert {entry["type"] for entry in found["references"]} == {"article"}
+    readme = (ROOT / "README.md").read_text()
+    assert all(f"]({entry['url']})" in readme for entry in found["references"])
 
 
 def test_constraints_lie_within_the_bounds(project: dict) -> None:
