@@ -6,7 +6,7 @@ import contextlib
 import copy
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -36,6 +36,7 @@ FEW = Splits.from_tensors(name="few digits", train=(X, Y), val=(X[:40], Y[:40]),
 SIZES = {"width": 4, "hidden": 24, "num_steps": 4, "pool": "avg", "linear_std": 0.3}
 SIZES |= {"v_threshold": 0.5}  # all layers fire after two epochs
 CONFIG = NetworkConfig(**SIZES, **FEW.network_settings())
+PARTS = {"down.0": "down_norm", "down.3": "down_conv", "last.0": "last_norm"}  # in the kit: in the graph
 ODD = {"input_shape": (3, 9, 7), "num_classes": 3, "votes": 3, "input_centre": (0.5, -0.25, 0.0), "input_scale": 1.7}
 ODD |= {"tau": 2.5, "v_threshold": 0.7, "last_pool": 1}  # nothing as it is by default
 
@@ -74,12 +75,26 @@ def outputs(network: SpikingNetwork, x: Tensor) -> list[Tensor]:
     return found
 
 
-def read_by_spikingjelly(graph: nir.NIRGraph, x: Tensor, num_steps: int) -> list[Tensor]:
+@contextlib.contextmanager
+def watched(module: torch.nn.Module, names: Iterable[str]) -> Iterator[list[Tensor]]:
+    """What these parts put out in the block, in order."""
+    found: list[Tensor] = []
+    parts = [module.get_submodule(name) for name in names]
+    hooks = [part.register_forward_hook(lambda _, __, y: found.append(y)) for part in parts]
+    yield found
+    for hook in hooks:
+        hook.remove()
+
+
+def read_by_spikingjelly(graph: nir.NIRGraph, x: Tensor, num_steps: int, seen: list | None = None) -> list[Tensor]:
+    """The outputs of each step; ``seen`` gets what the parts of ``PARTS`` put out."""
     module, state, found = import_from_nir(graph, dtype=x.dtype), None, []
-    with torch.no_grad():
+    with torch.no_grad(), watched(module, PARTS.values()) as inside:
         for _ in range(num_steps):
             y, state = module(x, state)
             found.append(y)
+    if seen is not None:
+        seen += inside
     return found
 
 
@@ -146,8 +161,11 @@ def test_any_forward_cell_with_any_settings(cell: str) -> None:
     x = 3 * torch.rand(4, 3, 9, 7, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     graph = to_nir(network)
     assert (len(graph.inputs), len(graph.outputs)) == (1, 1)  # nir adds some where a node hangs loose
-    got = read_by_spikingjelly(graph, x, 4)
-    assert furthest(got, outputs(network, x)) < 1e-11
+    inside: list[Tensor] = []
+    got = read_by_spikingjelly(graph, x, 4, inside)
+    with watched(network, PARTS) as wanted:
+        assert furthest(got, outputs(network, x)) < 1e-11
+    assert furthest(inside, wanted) < 1e-11  # sums that spikes round off: outputs alone would hide a wrong digit
 
 
 def test_two_skips_are_two() -> None:
