@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status: 0, 2 for an error in one message, 130 if interrupted."""
     options = _parser().parse_args(arguments)
     try:
-        if options.command in ("search", "train", "evaluate"):
+        if options.command in ("search", "train", "evaluate", "export"):
             _command(options)
         else:
             {"demo": _demo, "run": _run}[options.command](options)
@@ -66,7 +66,7 @@ def _command(options: argparse.Namespace) -> None:
     try:
         commands.check(options)
         getattr(commands, options.command)(options)
-    except (ValueError, OSError, RuntimeError) as error:  # torch's, of memory and sizes
+    except (ValueError, OSError, RuntimeError, ImportError) as error:  # torch's, of memory and sizes
         raise RunError(str(error).partition("\n")[0]) from error
 
 

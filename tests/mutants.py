@@ -34,6 +34,7 @@ TESTS = {
     "networks": "core/networks core/scoring core/training_oracle core/golden fast/engine",
     "scoring": "core/scoring core/golden fast/engine core/energy",
     "energy": "core/energy core/golden",
+    "nir_export": "core/nir",
     "training": "core/training core/golden core/training_oracle",
     "fast/plan": "fast/engine core/golden",
     "fast/engine": "fast/engine core/golden",

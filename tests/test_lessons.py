@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 
+from lightsnn_kit.cells import Cell
+from lightsnn_kit.spaces import OpMask
 from lightsnn_kit.widgets.neurons import LIFSettings, simulate_lif
 from tests.test_notebooks import PLOTLY, check_outputs
 
@@ -92,6 +94,50 @@ def test_the_golden_trace_is_spikingjellys() -> None:
     assert np.allclose(after, checks.GOLDEN_POTENTIALS, atol=1e-6)
 
 
+@pytest.mark.parametrize("trained_on", checks.LEAGUE_SETS)
+def test_half_of_the_league_is_held_back(trained_on: str) -> None:
+    shown, held = checks.league_cells(trained_on)
+    cells = [{str(mask.to_cell()) for mask, _ in part} for part in (shown, held)]
+    assert [len(part) for part in cells] == [20, 20]
+    assert not cells[0] & cells[1]
+    assert checks.league_cells(trained_on) == (shown, held)
+    other = {str(mask.to_cell()) for mask, _ in checks.league_cells(trained_on, seed=1)[1]}
+    assert 0 < len(other & cells[1]) < 20
+    with pytest.raises(ValueError, match="no league of 'digits'; expected one of motion-dvs"):
+        checks.league_cells("digits")
+
+
+def test_the_league_by_hand() -> None:
+    """Accuracies 3 > 2 > 1: convolutions order all pairs right, their reverse none, a constant half."""
+    masks = [OpMask.from_cell(Cell.parse(text)) for text in ("0333 0000 0000 0000", "0330 0000 0000 0000", "03 00")]
+    cells = list(zip(masks, (3.0, 2.0, 1.0), strict=True))
+    size = lambda mask: sum(op == "conv3x3" for op in mask.to_cell().ops)  # noqa: E731
+    entries = {"less": lambda mask: -size(mask), "constant": lambda mask: 0, "more": size}
+    rows = checks.league_table(entries, cells, resamples=40)
+    assert [(row["entry"], row["right"].estimate) for row in rows] == [("more", 1), ("constant", 0.5), ("less", 0)]
+    assert [row["behind"].estimate for row in rows] == [0, 0.5, 1]
+    assert (rows[0]["tau"].estimate, rows[2]["tau"].estimate) == (1, -1)
+
+
+def test_entries_are_read_from_files(tmp_path: Path) -> None:
+    (tmp_path / "ann.py").write_text("def entry(mask):\n    return 7\n")
+    assert {name: entry(None) for name, entry in checks.read_entries(tmp_path).items()} == {"ann": 7}
+    (tmp_path / "bo.py").write_text("score = 7\n")
+    with pytest.raises(ValueError, match=r"bo\.py has no function entry\(mask\)"):
+        checks.read_entries(tmp_path)
+
+
+def test_what_is_held_back_stays_out_of_the_students_version() -> None:
+    [league] = [lesson for lesson in LESSONS if "league" in lesson.stem]
+    assert len(cells_of(league, "held")) == 1
+    pictures = {cell["id"]: [] for cell in cells_of(league, "picture")}
+    text = json.dumps(list(course.student_cells(cells_of(league), pictures)))
+    shown, held = checks.league_cells("motion-dvs")
+    assert {repr(accuracy) for _, accuracy in held} - {repr(accuracy) for _, accuracy in shown}
+    assert not [accuracy for _, accuracy in held if repr(accuracy) in text]
+    assert "read_entries" not in text
+
+
 def test_a_hint_is_shown_without_a_traceback() -> None:
     with pytest.raises(checks.NotYet) as caught:
         checks.need_tensor(torch.zeros(2), (3,), "the kernel")
@@ -151,7 +197,7 @@ def test_the_reading_order_is_the_readmes(root: Path) -> None:
 def test_a_student_gets_no_answer(lesson: Path) -> None:
     shown = list(course.student_cells(cells_of(lesson), {}))
     text = json.dumps(shown, ensure_ascii=False)
-    for cell in cells_of(lesson, "solution", "notes", "answer"):
+    for cell in cells_of(lesson, "solution", "notes", "answer", "held"):
         assert json.dumps(course.text_of(cell), ensure_ascii=False)[1:-1] not in text
     stubs = [course.text_of(cell) for cell in shown if course.tag_of(cell) == "exercise"]
     assert all("raise NotImplementedError" in stub for stub in stubs)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import lightsnn_kit
 from lightsnn_kit.lab import notebooks as runs
 from tests.mutants import MUTANTS, TESTS
 
@@ -51,17 +52,41 @@ def test_every_install_command_is_the_same() -> None:
     assert command.format("") in (ROOT / "constraints.txt").read_text()
 
 
+def test_binder_installs_the_same() -> None:
+    top, binder = (yaml.safe_load((ROOT / f"{folder}environment.yml").read_text()) for folder in ("", "binder/"))
+    python = binder["dependencies"][0].removeprefix("python=")
+    assert f"python>={python},<" in top["dependencies"][0]
+    assert binder["dependencies"][1:] == top["dependencies"][1:2] == ["pip"]
+    script = ROOT / "binder" / "postBuild"
+    assert script.stat().st_mode & 0o111
+    assert '-c constraints.txt -e ".[test]"' in script.read_text()
+
+
+def test_the_citation_is_valid(project: dict) -> None:
+    """What the format (1.2.0) asks for, this version, and both papers."""
+    found = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= set(found)
+    assert found["cff-version"] == "1.2.0"
+    assert found["version"] == lightsnn_kit.__version__
+    assert found["license"] == project["project"]["license"]
+    entries = [found, *found["references"]]
+    assert all(author["name"] for entry in entries for author in entry["authors"])
+    assert {entry["type"] for entry in found["references"]} == {"article"}
+    readme = (ROOT / "README.md").read_text()
+    assert all(f"]({entry['url']})" in readme for entry in found["references"])
+
+
 def test_constraints_lie_within_the_bounds(project: dict) -> None:
     pins = dict(re.findall(r"^(\w+)==([\d.]+)$", (ROOT / "constraints.txt").read_text(), flags=re.MULTILINE))
     low, high = re.search(r"torch>=([\d.]+),<([\d.]+)", " ".join(project["project"]["dependencies"])).groups()
     numbers = [tuple(map(int, version.split("."))) for version in (low, pins["torch"], high)]
     assert numbers == sorted(numbers)
-    assert set(pins) == {"torch", "torchvision", "torchaudio", "pymoo"}
+    assert set(pins) == {"torch", "torchvision", "torchaudio", "pymoo", "nir", "nirtorch", "snntorch"}
 
 
 def test_each_dependency_has_a_reason() -> None:
     text = (ROOT / "pyproject.toml").read_text()
-    lists = re.findall(r"^(?:dependencies|test|class) = \[\n(.*?)^\]", text, flags=re.MULTILINE | re.DOTALL)
+    lists = re.findall(r"^(?:dependencies|test|class|nir) = \[\n(.*?)^\]", text, flags=re.MULTILINE | re.DOTALL)
     lines = "".join(lists).splitlines()
     assert len(lines) > 10
     assert [line for line in lines if not re.fullmatch(r' +"[^"]+", +# \S.+', line)] == []
@@ -98,13 +123,14 @@ def test_ci_is_executable_and_runs_the_test_command() -> None:
 BASE = {"checks", "files", "locks"}  # small helpers on the standard library alone, which every door may use
 CORE = {"cells", "spaces", "kernels", "layers", "recording", "exact", "networks", "scoring", "search", "records"}
 CORE |= {"paths", "methods", "evolution", "pareto", "training", "checkpoints", "energy", "notation", "workers"}
+CORE |= {"nir_export"}
 FOLDERS = ("fast", "data", "lab", "figures", "widgets")
 
 # Door -> (doors it may import, packages it may import at its top, packages inside functions only). ``core``, ``base``
 # and ``top`` are the modules of no folder. ``fast: scoring layers`` grants it to (or of) the modules named alone.
 DOORS = {
     "base": ("", "", ""),
-    "core": ("base fast: scoring layers data: training", "numpy torch spikingjelly", "networkx scipy pymoo"),
+    "core": ("base fast: scoring layers data: training", "numpy torch spikingjelly", "networkx scipy pymoo nir"),
     "fast": ("core", "numpy torch numba llvmlite", ""),
     "data": ("base", "numpy torch", "sklearn tonic pooch psutil platformdirs PIL tqdm"),
     "figures": ("base core: cells spaces lab: lab.results", "numpy plotly", ""),

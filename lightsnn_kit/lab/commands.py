@@ -1,4 +1,4 @@
-"""The commands ``search``, ``train`` and ``evaluate``: the steps of a row, in words or as one line of JSON.
+"""The commands ``search``, ``train``, ``evaluate`` and ``export``: steps of a row, in words or as one line of JSON.
 
 Torch and the data are imported when a command runs, so that the command line itself stays light.
 """
@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 
 
 def add_commands(commands: argparse._SubParsersAction, setting: Callable[[str], tuple[str, object]]) -> None:
-    """Declare the three commands and their options; ``setting`` reads a text such as ``size=32``."""
+    """Declare the four commands and their options; ``setting`` reads a text such as ``size=32``."""
     search = commands.add_parser("search", help="choose a cell for a data set (seconds)")
     train = commands.add_parser("train", help="train any cell, or the one that a method chooses (minutes)")
     test = commands.add_parser("evaluate", help="test what was trained in a run folder, and count its operations")
+    export = commands.add_parser("export", help="write what was trained in a run folder as files of NIR, to deploy it")
     for command in (search, train):
         add = command.add_argument
         add(
@@ -51,8 +52,9 @@ def add_commands(commands: argparse._SubParsersAction, setting: Callable[[str], 
     train.add_argument("--run", default="", help="run folder (default: the next free name of runs/train)")
     ways = ("refuse", "best", "restart")
     train.add_argument("--damaged", default=ways[0], choices=ways, help="if a checkpoint cannot be read: go on from …")
-    test.add_argument("--run", required=True, help="run folder in which cells were trained")
-    for command in (search, train, test):
+    for command in (test, export):
+        command.add_argument("--run", required=True, help="run folder in which cells were trained")
+    for command in (search, train, test, export):
         command.add_argument("--json", action="store_true", help="the last line is one JSON object")
 
 
@@ -138,15 +140,36 @@ def _choose(row: Row) -> Chosen:
 
 def evaluate(options: argparse.Namespace) -> list[dict[str, object]]:
     """Test every trained row of a run folder that was not tested yet, print all rows, and return them."""
-    from .experiments import Experiment
-
-    experiment = Experiment.open(options.run)
-    trained = [row for row in experiment.rows() if row.training.finished]
-    if not trained:
-        raise RunError(f"nothing was trained in {experiment.folder.path}; train a cell there first.")
-    rows = [row.test() for row in trained]
+    rows = [row.test() for row in _trained(options.run)]
     _print({"rows": rows}, "\n".join(map(_row_words, rows)), options.json)
     return rows
+
+
+def export(options: argparse.Namespace) -> dict[str, str]:
+    """Write every trained row of a run folder as a file of NIR; return what became of each, the file or the reason."""
+    from ..nir_export import write_nir
+
+    files, refused = {}, {}
+    for row in _trained(options.run):
+        name = row.name
+        try:
+            files[name] = str(from_here(write_nir(row.trained(), row.stage.path / "network.nir", replace=True)))
+        except ValueError as error:
+            refused[name] = f"not written: {error}"
+    if not files:
+        raise RunError("; ".join(f"{name}: {why}" for name, why in refused.items()))
+    words = "\n".join(f"{name}: {told}" for name, told in (files | refused).items())
+    _print({"files": files, "refused": refused}, words, options.json)
+    return files | refused
+
+
+def _trained(run: str) -> list[Row]:
+    from .experiments import Experiment
+
+    experiment = Experiment.open(run)
+    if trained := [row for row in experiment.rows() if row.training.finished]:
+        return trained
+    raise RunError(f"nothing was trained in {experiment.folder.path}; train a cell there first.")
 
 
 def _row_words(row: Mapping[str, object]) -> str:

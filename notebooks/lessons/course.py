@@ -13,6 +13,7 @@ solution   the expected picture instead, if there is one kept
 picture    kept, and where the expected picture is from  kept, with its output
 check      kept                                          kept
 notes      left out                                      kept: misconceptions, and what to do about them
+held       left out                                      kept, with its output: what is held back from students
 ========== ============================================= =============================================
 """
 
@@ -33,7 +34,7 @@ from lightsnn_kit.files import at_root, write_text
 from lightsnn_kit.lab.notebooks import run_notebook, unused_path
 
 FOLDER = Path(__file__).resolve().parent
-TAGS = ("parameters", "predict", "answer", "exercise", "hint", "solution", "picture", "check", "notes")
+TAGS = ("parameters", "predict", "answer", "exercise", "hint", "solution", "picture", "check", "notes", "held")
 
 
 def lessons() -> list[Path]:
@@ -107,7 +108,7 @@ def student_cells(cells: Sequence[dict], outputs: Mapping[str, Sequence[dict]]) 
     guess = ""
     for position, cell in enumerate(map(copy.deepcopy, cells)):
         match tag_of(cell):
-            case "notes":
+            case "notes" | "held":
                 continue
             case "predict":
                 guess = predicted_name(cell)
