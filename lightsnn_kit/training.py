@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .blocks import tell_own
 from .checkpoints import DAMAGED, digest, name_weights, resume_from, write_checkpoint
 from .checks import flag, make_plain, unknown, whole
 from .data import Split, Splits
@@ -155,6 +156,7 @@ def _check_training(network: SpikingNetwork, splits: Splits, config: TrainConfig
         raise ValueError(f"crop shifts images by up to {config.crop} pixels, but they have {size}; choose less.")
     if config.batch_size > len(splits.train):
         raise ValueError(f"batch_size {config.batch_size} is larger than the {len(splits.train)} training samples.")
+    tell_own(network, "in training it is computed as you built it, without compiled loops.")
 
 
 def identity_of(network: SpikingNetwork, splits: Splits, config: TrainConfig) -> dict[str, object]:
@@ -243,8 +245,7 @@ class _Training:
             check_weights(self.network)
             if self.folder:
                 self._bear(name_weights(self.network))
-                if (best := self.folder / "best.pt").exists():  # of an earlier start: it is not this one's
-                    best.unlink()
+                (self.folder / "best.pt").unlink(missing_ok=True)  # of an earlier start: it is not this one's
                 self._save("last.pt")  # epoch 0: a training stopped in its first epoch resumes exactly, too
             return
         self.network.load_state_dict(stored["network"])
@@ -272,8 +273,7 @@ class _Training:
             return
         history = [asdict(record) for record in self.history]
         state = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
-        content = plain(self.identity) | {"epoch": len(history), "history": history} | state
-        write_checkpoint(self.folder / name, content)
+        write_checkpoint(self.folder / name, plain(self.identity) | {"epoch": len(history), "history": history} | state)
 
 
 def evaluate(network: SpikingNetwork, split: Split, *, batch_size: int = 256, loss: str = _LOSSES[0]) -> Evaluation:

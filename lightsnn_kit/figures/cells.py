@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..cells import Cell, Edge, Op
+from ..ops import OWN_OPS
 from ..spaces import OpMask
 from .style import OP_COLOURS, OP_SYMBOLS, Theme, field, finish, theme_of
 
@@ -111,7 +112,7 @@ def _graph_title(mask: OpMask) -> str:
     if mask.num_cells > 1:
         return f"Supernet: {mask.num_cells:,} cells left"
     ops = mask.to_cell().ops
-    return "Cell: " + ", ".join(f"{ops.count(op)} {op}" for op in OP_COLOURS if op in ops)
+    return "Cell: " + ", ".join(f"{ops.count(op)} {op}" for op in [*OP_COLOURS, *OWN_OPS] if op in ops)
 
 
 def _port(node: int, other: int, num_nodes: int) -> float:
