@@ -92,7 +92,7 @@ def test_its_name_is_read_back_everywhere() -> None:
     assert cell.matrix_text() == ""
     space = CellSpace(("zeroize", "skip", "conv3x3", "dw3x3"), 2)
     steps = tuple(prune_search(space, lambda mask: mask.num_conv_ops))
-    assert read_steps([step_record(step) for step in steps], space) == steps
+    assert read_steps([step_record(step) for step in steps], space=space) == steps
 
 
 def test_ties_go_by_name_after_conv3x3_and_before_skip() -> None:
@@ -136,7 +136,10 @@ def test_a_copy_of_conv3x3_is_conv3x3(init: str) -> None:
     )
     cell = Cell.parse("|conv3x3~0|+|skip~0|conv3x3~1|/|skip~1|conv3x3~2|+|zeroize~2|")
     twin = Cell.parse(str(cell).replace("conv3x3", "mine"))
-    logits = [build_network(one, CONFIG).eval()(IMAGES) for one in (cell, twin)]
+    logits = []
+    for network in (build_network(one, CONFIG) for one in (cell, twin)):
+        with torch.no_grad(), scoring_mode(network, "batch"):
+            logits.append(network(IMAGES))
     assert torch.equal(*logits)
     assert logits[0].std() > 0
     scores = []
@@ -351,7 +354,7 @@ def test_every_layer_is_spikingjellys_step_by_step(name: str, make) -> None:
             assert torch.equal(torch.stack([theirs(x) for x in steps]), spikes[layer].float())
         fired = potentials[layer] >= theirs.v_threshold
         assert torch.equal(fired, spikes[layer].bool())
-    assert spikes["cell1.lif.0"].float().mean() > (0.0 if name == "izhikevich" else 0.05) - 1e-9
+    assert name == "izhikevich" or spikes["cell1.lif.0"].float().mean() > 0.05
 
 
 def test_a_learnable_constant_counts_once_for_each_node() -> None:
