@@ -49,6 +49,13 @@ class _ByOp(dict):
 # An op of your own has the hue of one that LightSNN's three-op spaces do not use, and a symbol that no other has.
 OP_COLOURS = _ByOp(PALETTE, own=PALETTE[2:5])
 OP_SYMBOLS = _ByOp(("circle", "triangle-up", "diamond", "square", "pentagon", "x"), own=("star", "hexagon", "cross"))
+
+
+def legend_ops() -> list[Op]:
+    """All ops in the order of legends: the papers', then yours as they were registered."""
+    return [*_OPS, *(own.op for own in OWN_OPS.values())]
+
+
 # Buttons over a figure: no upload of data to a server, and few enough to leave titles and the Tab key free.
 _UNWANTED = ("sendChartToCloud", "select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d")
 _PREFIXES = {-12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T"}

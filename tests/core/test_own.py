@@ -432,6 +432,8 @@ def test_figures_and_widgets_show_them(tmp_path: Path) -> None:
     assert len({one["colour"] for one in graph.palette}) == 4
     graph.close()
     assert figures.cell_graph(cell).layout.title.text.count("Cell: 1 skip, 2 dw3x3") == 1
+    steps = list(prune_search(space, lambda mask: mask.num_conv_ops))
+    assert {trace.name for trace in figures.prune_trace(steps).data} >= set(map(str, space.ops))
     assert figures.cell_unrolled(cell).data[0].name == "1<-0 dw3x3, step t"
     score = Scorer(supernet=quiet(build_supernet(space, CONFIG)), batches=(IMAGES,))
     found = measure_cell(cell, space, score)
