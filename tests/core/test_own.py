@@ -34,7 +34,7 @@ from lightsnn_kit.recording import record_potentials, record_spikes, scoring_mod
 from lightsnn_kit.records import read_steps, step_record
 from lightsnn_kit.scoring import PROXIES, Scorer, count_parameters, register_score
 from lightsnn_kit.search import prune_search
-from lightsnn_kit.spaces import CellSpace, OpMask
+from lightsnn_kit.spaces import SPACES, CellSpace, OpMask
 from lightsnn_kit.training import TrainConfig, evaluate, fit
 from lightsnn_kit.widgets.cell_graph import CellGraph
 from lightsnn_kit.widgets.cell_measures import measure_cell
@@ -408,16 +408,19 @@ def test_training_checkpoints_and_exact_resume(splits: Splits, tmp_path: Path, m
                 load_network(tmp_path / "whole" / "last.pt")
 
 
-def test_run_folders_name_them(tmp_path: Path) -> None:
+def test_run_folders_name_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network = {"width": 2, "hidden": 16, "num_steps": 2, "votes": 1, "neuron": "if"}
     preset = presets.get("digits").changed(
         per_class=2, network=network, train={"epochs": 1, "batch_size": 10, "frozen_norm_epochs": 0}
     )
     quiet(build_network(CELL, replace(CONFIG, neuron="if")))
+    monkeypatch.setitem(SPACES, "mine", CellSpace(("zeroize", "skip", "dw3x3"), 3, backward=False))
+    preset = preset.changed(space="mine")
     row = Experiment.open(tmp_path / "run", preset).row("mine", 0, cell=CELL)
     assert len(list(row.train())) == 1
     again = Experiment.open(tmp_path / "run")
     assert again.preset.network["neuron"] == "if"
+    assert again.preset.cell_space.size == 27
     assert [one.stage.settings["cell"] for one in again.rows()] == [CELL]
     assert again.rows()[0].trained().config.neuron == "if"
     del OWN_OPS["dw3x3"]
