@@ -212,8 +212,7 @@ class _Training:
         if lost_weight(self.network):
             raise self._diverged("a weight", f"epoch {epoch}")  # LIF layers turn NaN into silence: the loss may hide it
         loss, correct, seen = (sum(column) for column in zip(*results, strict=True))
-        val = evaluate(self.network, self.val, loss=self.config.loss)
-        seconds = time.perf_counter() - start
+        val, seconds = evaluate(self.network, self.val, loss=self.config.loss), time.perf_counter() - start
         return EpochRecord(epoch, loss / seen, correct / seen, val.loss, val.accuracy, rate, seconds)
 
     def _step(self, index: Tensor, generator: torch.Generator, where: str) -> tuple[float, int, int]:
@@ -245,7 +244,8 @@ class _Training:
             check_weights(self.network)
             if self.folder:
                 self._bear(name_weights(self.network))
-                (self.folder / "best.pt").unlink(missing_ok=True)  # of an earlier start: it is not this one's
+                if (best := self.folder / "best.pt").exists():  # of an earlier start: it is not this one's
+                    best.unlink()
                 self._save("last.pt")  # epoch 0: a training stopped in its first epoch resumes exactly, too
             return
         self.network.load_state_dict(stored["network"])
