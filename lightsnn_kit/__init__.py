@@ -16,12 +16,14 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "cells": "Cell",
+    "ops": "register_op",
     "spaces": "SPACES CellSpace OpMask",
+    "blocks": "register_neuron",
     "networks": "NetworkConfig build_network build_supernet",
     "recording": "record_spikes",
-    "scoring": "Scorer ScoringConfig",
+    "scoring": "Scorer ScoringConfig register_score",
     "search": "prune_search random_search",
-    "methods": "METHODS choose",
+    "methods": "METHODS choose register_method",
     "data": "Splits load register scoring_batches",
     "training": "TrainConfig evaluate fit",
     "checkpoints": "load_network",

@@ -8,63 +8,22 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .checks import shown, unknown, whole
+from .checks import shown, whole
 from .notation import FORMS, MAX_NODES, read_matrix, read_string
+from .ops import Op, as_op, as_ops
 
 if TYPE_CHECKING:
     import networkx
 
 
-class Op(StrEnum):
-    """An operation on an edge, declared in the order in which pruning breaks ties (first goes first).
-
-    >>> Op("conv3x3").is_conv, Op.SKIP > Op.CONV3X3
-    (True, True)
-    """
-
-    ZEROIZE = "zeroize"
-    AVGPOOL3X3 = "avgpool3x3"
-    MAXPOOL3X3 = "maxpool3x3"
-    CONV1X1 = "conv1x1"
-    CONV3X3 = "conv3x3"
-    SKIP = "skip"
-
-    @property
-    def is_conv(self) -> bool:
-        """True for the ops that hold a LIF layer, a convolution and a batch normalisation."""
-        return self in (Op.CONV1X1, Op.CONV3X3)
-
-    @classmethod
-    def _missing_(cls, value: object) -> Op:
-        raise unknown("op", value, cls)
-
-
 _MATRIX_OPS = (Op.ZEROIZE, Op.SKIP, Op.CONV1X1, Op.CONV3X3, Op.AVGPOOL3X3)  # SNASNet's codes 0..4
-
-
-def tie_rank(op: Op) -> int:
-    """Rank of an op when scores tie: the lowest is pruned first."""
-    return list(Op).index(op)
-
-
-def as_ops(values: object) -> tuple[Op, ...]:
-    """Ops from a list, tuple or array of them or of their names; ``ValueError`` for anything else."""
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        raise ValueError(f"expected a sequence of ops such as ('zeroize', 'skip'), got {shown(values)}.")
-    return tuple(map(as_op, values))
-
-
-def as_op(value: object) -> Op:
-    """An op from itself or its name; ``ValueError`` for anything else."""
-    return Op(value if isinstance(value, str) else shown(value))
 
 
 class Edge(NamedTuple):

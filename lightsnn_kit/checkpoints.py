@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .checks import unknown
+from .checks import NotRegisteredError, unknown
 from .files import defaults_of, differences, plain, replacing, user_path
 from .networks import NetworkConfig, SpikingNetwork, build_network
 
@@ -175,11 +175,16 @@ def load_network(path: str | Path, *, identity: Mapping[str, object] | None = No
 
 
 def network_of(stored: Mapping[str, object], path: str | Path) -> SpikingNetwork:
-    """The network of a checkpoint that was read from ``path``; ``ValueError`` if it describes none."""
+    """The network of a checkpoint that was read from ``path``; ``ValueError`` if it describes none.
+
+    Ops and neurons of your own must be registered as they were: their names stand in it, how they are built does not.
+    """
     try:
         network = build_network(stored["cell"], NetworkConfig(**stored["network_config"]))
         network.load_state_dict(stored["network"])
         network.first_weights = f"checkpoint {digest(stored['network'])[:16]}"
+    except NotRegisteredError as error:
+        raise ValueError(f"{path} was trained with what is not known here: {error}") from None
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise ValueError(f"{path} does not describe a network ({error}); train again.") from error
     return network.to(memory_format=torch.channels_last).eval()  # as trained: convolutions round alike

@@ -6,8 +6,10 @@ import contextlib
 import difflib
 import math
 import operator
+import re
 import reprlib
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Container, Iterable, Mapping
 
 
 def unknown(what: str, name: object, known: Iterable[str], more: str = "") -> ValueError:
@@ -18,6 +20,47 @@ def unknown(what: str, name: object, known: Iterable[str], more: str = "") -> Va
     """
     known = [str(one) for one in known]
     return ValueError(f"unknown {what} {shown(name)}; expected one of {', '.join(known)}{more}.{nearest(name, known)}")
+
+
+class NotRegisteredError(ValueError):
+    """A name of something of your own that this process does not know."""
+
+
+def not_registered(what: str, name: object, known: Iterable[str], how: str) -> NotRegisteredError:
+    """``unknown`` for names that users may add: ``how`` is the function that makes one known.
+
+    >>> print(not_registered("neuron", "plif", ["lif"], "register_neuron"))
+    unknown neuron 'plif'; expected one of lif, or register_neuron() it. Did you mean 'lif'?
+    """
+    return NotRegisteredError(unknown(what, name, known, f", or {how}() it"))
+
+
+def check_new(
+    what: str, name: object, made: object, *, known: Container[str], kept: Container[str] = (), replace: bool = False
+) -> None:
+    """Refuse a name that cannot be given to something of a user's own, which must be callable.
+
+    ``TypeError`` for other than a text and a function; ``ValueError`` for a name that is malformed, one of the kit's
+    own (``kept``), or taken while ``replace`` is not set.
+    """
+    if not isinstance(name, str) or not callable(made):
+        raise TypeError(f"expected a name and a function for the {what}, got {shown(name)} and {shown(made)}.")
+    if not re.fullmatch("[a-z][a-z0-9_-]{0,39}", name):
+        raise ValueError(f"a name is of a-z, 0-9, _ and -, and begins with a letter; got {shown(name)}.")
+    if name in kept:
+        raise ValueError(f"the {what} {name!r} is the kit's own and stays as it is; choose another name.")
+    if name in known and not replace:
+        raise ValueError(f"the {what} {name!r} exists already; choose another name, or pass replace=True.")
+
+
+def tell_once(text: str) -> None:
+    """Warn, once in a process for each text."""
+    if text not in _told:
+        _told.add(text)
+        warnings.warn(text, UserWarning, stacklevel=3)
+
+
+_told: set[str] = set()
 
 
 def shown(value: object) -> str:

@@ -14,15 +14,18 @@ import torch
 from spikingjelly.activation_based.op_counter import BaseCounter, DispatchCounterMode, MACCounter, SimpleEnergyProfiler
 from torch import Tensor, nn
 
-from .cells import Cell, Op
+from .blocks import OwnBlock
+from .cells import Cell
 from .checks import whole
 from .networks import NetworkConfig, SpikingNetwork, reset_state
+from .ops import Op, refuse_own
 from .recording import as_network, check_weights, kept_modes, own_state, record_spikes
 
 PJ_PER_MAC = 4.6  # multiply and add, 32-bit float, 45 nm: 3.7 + 0.9 pJ (Horowitz, ISSCC 2014)
 PJ_PER_SYNOP = 0.9  # add, 32-bit float, 45 nm (same source)
 BREAK_EVEN_FIRING_RATE = 0.06  # about; T = 5; above it more energy than a quantised ANN (arXiv 2409.08290)
 
+_WEIGHTS = (nn.Conv2d, nn.Linear)
 aten = torch.ops.aten
 # spikingjelly 2.0.0 looks at values: analog input that happens to be all 0 or 1 (blank images, silent spikes after
 # average pooling) counts as spikes, so results would depend on the batch; weights that happen to be all 0 or 1 change
@@ -126,7 +129,9 @@ def estimate_synops(config: NetworkConfig, cell: Cell, firing_rate: Mapping[str,
 
     Σ rate · neurons · fan-out: what `measure_energy` counts, if spikes are spread evenly over each map. Of the window
     of a max pool at most one spike goes on, so behind the last one it is an upper bound; average pooling makes MACs.
+    ``ValueError`` for a cell with an op of your own, whose fan-out is not known; ``measure_energy`` counts.
     """
+    refuse_own(map(cell.op, cell.live_edges), "the fan-out")
     height, width = (size // (2 if config.events else 1) for size in config.input_shape[1:])
     total = 0.0
     for name, channels in (("cell1", config.width), ("cell2", 2 * config.width)):
@@ -169,9 +174,17 @@ def _report(
 
 
 def _analog_layers(network: SpikingNetwork) -> set[str]:
-    """Layers of weights whose input is no spike train: the stem, and the hidden layer after average pooling."""
+    """Layers of weights whose input is no spike train: the stem, and the hidden layer after average pooling.
+
+    In an op of your own all but the first layer, and that, too, where the op reads the value of a node.
+    """
     averaged = network.config.pool == "avg" and network.config.last_pool > 1
-    return {"stem.0", "classifier.1"} if averaged else {"stem.0"}
+    analog = {"stem.0", "classifier.1"} if averaged else {"stem.0"}
+    for name, block in network.named_modules():
+        if isinstance(block, OwnBlock):
+            inside = [f"{name}.{part}" for part, module in block.named_modules() if isinstance(module, _WEIGHTS)]
+            analog |= set(inside[block.spiking :])
+    return analog
 
 
 def _scope(network: SpikingNetwork, name: str) -> str:
@@ -183,7 +196,7 @@ def _weight_rows(
 ) -> dict[str, LayerActivity]:
     analog, rows = _analog_layers(network), {}
     for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
+        if isinstance(module, _WEIGHTS):
             counter = dense if name in analog else synops
             count = sum(counter.records[_scope(network, name)].values()) / samples
             rows[name] = LayerActivity(name, **{"macs" if name in analog else "synops": count})
@@ -192,6 +205,7 @@ def _weight_rows(
 
 def _assumptions(network: SpikingNetwork, macs: BaseCounter, samples: int) -> tuple[str, ...]:
     norms = sum(sum(macs.records[_scope(network, name)].values()) for name in ("down.0", "last.0")) / samples
+    own = ["Of an op of your own convolutions and linear layers count: the first SynOps if it reads spikes, else MACs."]
     often = "once per frame" if network.config.events else "once per sample, not once per step"
     return (
         f"45 nm, 32-bit floats: {PJ_PER_MAC} pJ per MAC, {PJ_PER_SYNOP} pJ per SynOp (Horowitz, ISSCC 2014); "
@@ -202,6 +216,7 @@ def _assumptions(network: SpikingNetwork, macs: BaseCounter, samples: int) -> tu
         f"LIF layer would be {norms:,.0f} MACs per sample.",
         "Membrane updates, sums of edges, pooling, biases and the mean over votes are not counted.",
         "The break-even is published (arXiv 2409.08290: T = 5, against a quantised network), not one of this network.",
+        *own * any(isinstance(module, OwnBlock) for module in network.modules()),
     )
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from .cells import Cell
 from .checks import flag, make_plain, whole
+from .ops import refuse_own
 from .pareto import OBJECTIVES, Point, as_objectives, num_weights
 from .search import Score, check_scores
 from .spaces import CellSpace, OpMask
@@ -162,6 +163,8 @@ def _score_wave(
     executor: Executor | None,
 ) -> list[tuple]:
     """What ``Point`` holds after its index, for each genome; the scores of one T are taken together, in their order."""
+    if set(settings.objectives) != {"score"}:
+        refuse_own(cells.space.ops, "the number of weights")
     found: dict[Genome, tuple] = {}
     for place, (steps, score) in enumerate(scores.items()):
         mine = [genome for genome in wave if genome[-1] == place]

@@ -14,6 +14,7 @@ from spikingjelly.activation_based import neuron
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .blocks import OwnBlock
 from .layers import LIF, BatchNorm
 
 WEIGHT_MAX = 127
@@ -175,12 +176,15 @@ def _lattice_weights(module: nn.Module, generator: torch.Generator, linear_std: 
 def make_exact(network: nn.Module, generator: torch.Generator, *, init: str, linear_std: float) -> None:
     """Turn a freshly built network's layers into exact ones, in place; ``init='lattice'`` also draws integer weights.
 
+    What is your own stays as it is: layers inside of your ops, and your neurons.
+
     With ``init='kaiming'`` the convolutions stay as they are and only statistics and neurons are exact.
     """
     classes = {BatchNorm: ExactBatchNorm2d, LIF: ExactLIF}
     if init == "lattice":
         classes |= {nn.Conv2d: LatticeConv2d, nn.Linear: LatticeLinear}
-    for block in [m for m in network.modules() if isinstance(m, nn.Sequential)]:
+    own = {part for block in network.modules() if isinstance(block, OwnBlock) for part in block.modules()}
+    for block in [m for m in network.modules() if isinstance(m, nn.Sequential) and m not in own]:
         previous = None
         for module in block:
             last_layer = isinstance(module, nn.Linear) and module.bias is not None  # no LIF sees it

@@ -18,8 +18,9 @@ from typing import NamedTuple
 import numpy as np
 
 from .cells import Cell, Edge, Op
-from .checks import unknown, whole
+from .checks import check_new, not_registered, whole
 from .evolution import Evolution, evolve
+from .ops import refuse_own
 from .pareto import OBJECTIVES, num_weights, pick
 from .paths import rank_cells
 from .search import PruneStep, Score, prune_search, random_search
@@ -116,6 +117,7 @@ def _random(request: Request) -> Found:
 
 
 def _most_parameters(request: Request) -> Found:
+    refuse_own(request.space.ops, "the number of weights")
     return Found(_best_of(replace(request, score=num_weights, executor=None), snasnet_rules=False).cell)
 
 
@@ -179,10 +181,30 @@ METHODS: dict[str, Method] = {
 """All ways to choose a cell. Hand-made and published cells are the same in every space, and may lie outside it."""
 
 
+_KIT = tuple(METHODS)
+
+
+def register_method(name: str, method: Method, *, replace: bool = False) -> None:
+    """Make a way of your own to choose a cell known by a name, in this process: ``choose(name, space)`` takes it.
+
+    ``method.find`` is a function ``Request -> Found``; with ``scores=True`` it is handed a score and says how many it
+    took. It must draw from ``request.rng`` alone, so that a seed means the same cell. ``ValueError`` for a name that is
+    taken or malformed, ``TypeError`` for other than a ``Method``.
+
+    >>> register_method("last", Method(lambda request: Found(request.space.uniform(request.space.ops[-1])), "an op"))
+    >>> str(choose("last", CellSpace(("zeroize", "skip"), 2, backward=False)).cell), METHODS.pop("last").scores
+    ('|skip~0|', False)
+    """
+    check_new("method", name, getattr(method, "find", method), known=METHODS, kept=_KIT, replace=replace)
+    if not isinstance(method, Method):
+        raise TypeError(f"expected a Method, such as Method(find, 'what it does', scores=True), got {method!r:.80}.")
+    METHODS[name] = method
+
+
 def method_of(name: str) -> Method:
     """A method by name; ``ValueError`` with the nearest name if it is not known."""
     if name not in METHODS:
-        raise unknown("method", name, METHODS)
+        raise not_registered("method", name, METHODS, "register_method")
     return METHODS[name]
 
 

@@ -16,10 +16,11 @@ import torch
 from spikingjelly.activation_based import functional, layer
 from torch import Tensor, nn
 
+from .blocks import check_neuron, make_neuron, make_op
 from .cells import Cell, Edge, Op, as_cell
 from .checks import flag, listed, make_plain, real, whole
 from .exact import make_exact
-from .layers import LIF, BatchNorm, init_weights, linear_spread, seeded
+from .layers import BatchNorm, init_weights, linear_spread, seeded
 from .spaces import CellSpace, OpMask, as_space
 
 # spikingjelly 2.0 registers Triton kernels when its first LIF layer runs; on a CPU-only torch 2.13 each one warns.
@@ -48,6 +49,7 @@ class NetworkConfig:
     linear_std: float | None = None  # None: 0.01 at the paper's width, more below (linear_spread); the paper has 0.01
     tau: float = 4 / 3  # membrane time constant in steps
     v_threshold: float = 1.0
+    neuron: str = "lif"  # a name of blocks.NEURONS; yours by register_neuron
     input_centre: tuple[float, ...] = (0.0,)  # subtracted from the raw input, per channel or one for all
     input_scale: float = 1.0  # then multiplied: data stay in their stored form everywhere else
     events: bool = False  # input is [T, N, C, H, W]; adds a max pool after the stem
@@ -62,6 +64,7 @@ class NetworkConfig:
             object.__setattr__(self, name, value)
         if len(self.input_shape) != 3 or len(self.input_centre) not in (1, self.input_shape[0]):
             raise ValueError(f"input_shape is (C, H, W), 1 or C centres; got {self.input_shape}, {self.input_centre}.")
+        check_neuron(self.neuron)
         if self.pool not in ("max", "avg"):
             raise ValueError(f"pool must be 'max' (LightSNN) or 'avg' (SNASNet), got {self.pool!r}.")
         if not (self.tau > 1 and self.v_threshold > 0 and 0 <= self.dropout < 1 and self.input_scale > 0):
@@ -88,24 +91,9 @@ class NetworkConfig:
         return 2 * self.width * self.final_size[0] * self.final_size[1]
 
 
-def make_lif(config: NetworkConfig) -> LIF:
-    """A LIF layer: v += (x − v)/tau; spike = v ≥ v_threshold; v = 0 where it spiked (LightSNN, section III)."""
-    return LIF(config.tau, config.v_threshold)
-
-
 def reset_state(network: nn.Module) -> None:
     """Set every membrane potential and dropout mask of the network back to its start."""
     functional.reset_net(network)
-
-
-def _make_op(op: Op, channels: int) -> nn.Module:
-    """The module of a non-zeroized op, without the LIF layer of a convolution."""
-    if op.is_conv:
-        kernel = 3 if op is Op.CONV3X3 else 1
-        conv = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, bias=False)
-        return nn.Sequential(conv, BatchNorm(channels))
-    pools = {Op.AVGPOOL3X3: nn.AvgPool2d, Op.MAXPOOL3X3: nn.MaxPool2d}
-    return pools[op](3, stride=1, padding=1) if op in pools else nn.Identity()
 
 
 class CellModule(nn.Module):
@@ -162,20 +150,20 @@ class SpikingCell(CellModule):
 
     def __init__(self, cell: Cell, channels: int, config: NetworkConfig) -> None:
         super().__init__(cell.num_nodes, cell.live_edges, cell.reaching_nodes)
-        # No learnable parameters: all LIF layers fed by one node are the same layer.
+        # All LIF layers fed by one node are the same layer: they have no learnable parameters, or share them.
         spiking = sorted({edge.source for edge in cell.live_edges if cell.op(edge).is_conv})
-        self.lif = nn.ModuleDict({str(node): make_lif(config) for node in spiking})
-        self.ops = nn.ModuleDict({str(edge): _make_op(cell.op(edge), channels) for edge in cell.live_edges})
+        self.lif = nn.ModuleDict({str(node): make_neuron(config) for node in spiking})
+        self.ops = nn.ModuleDict({str(edge): make_op(cell.op(edge), channels) for edge in cell.live_edges})
         self.reads_spikes = frozenset(edge for edge in cell.live_edges if cell.op(edge).is_conv)
 
     def read(self, node: int, value: Tensor) -> tuple[Tensor, Tensor | None]:
         return value, self.lif[str(node)](value) if str(node) in self.lif else None
 
     def add_edge(self, total: Tensor | None, edge: Edge, source: tuple[Tensor, Tensor | None]) -> Tensor:
-        op = self.ops[str(edge)]
-        if edge in self.reads_spikes:
-            return op[1](op[0](source[1]), total)
-        return op(source[0]) if total is None else total + op(source[0])
+        op, value = self.ops[str(edge)], source[edge in self.reads_spikes]
+        if isinstance(op, nn.Sequential):  # convolution and normalisation
+            return op[1](op[0](value), total)
+        return op(value) if total is None else total + op(value)
 
 
 class SuperCell(CellModule):
@@ -187,8 +175,9 @@ class SuperCell(CellModule):
         for edge in space.edges:
             for op in space.ops:
                 if op is not Op.ZEROIZE:
-                    body = _make_op(op, channels)
-                    self.ops[f"{edge}:{op}"] = nn.Sequential(make_lif(config), *body) if op.is_conv else body
+                    body = make_op(op, channels)
+                    parts = body if isinstance(body, nn.Sequential) else (body,)
+                    self.ops[f"{edge}:{op}"] = nn.Sequential(make_neuron(config), *parts) if op.is_conv else body
 
     def read(self, node: int, value: Tensor) -> Tensor:
         return value
@@ -231,13 +220,13 @@ class SpikingNetwork(nn.Module):
             self.stem.append(nn.MaxPool2d(2))
         self.cell1 = make_cell(c)
         down_conv = nn.Conv2d(c, 2 * c, 3, padding=1, bias=False)
-        self.down = nn.Sequential(BatchNorm(c), make_lif(config), down_conv, BatchNorm(2 * c), pool(2))
+        self.down = nn.Sequential(BatchNorm(c), make_neuron(config), down_conv, BatchNorm(2 * c), pool(2))
         self.cell2 = make_cell(2 * c)
-        self.last = nn.Sequential(BatchNorm(2 * c), make_lif(config), pool(config.last_pool), nn.Flatten())
+        self.last = nn.Sequential(BatchNorm(2 * c), make_neuron(config), pool(config.last_pool), nn.Flatten())
         self.classifier = nn.Sequential(
             layer.Dropout(config.dropout),
             nn.Linear(config.features, config.hidden, bias=False),
-            make_lif(config),
+            make_neuron(config),
             nn.Linear(config.hidden, config.num_classes * config.votes),
         )
 
@@ -294,6 +283,7 @@ def _build(
     generator = seeded(seed)
     with torch.inference_mode(False):  # weights made in it could never be trained
         with torch.random.fork_rng(devices=[]):  # torch's layers draw weights when made; keep the caller's RNG
+            torch.default_generator.manual_seed(generator.initial_seed())  # for what ops of your own draw
             network = SpikingNetwork(config, make_cell, design)
         init_weights(network, config.linear_std, generator)
     network.first_weights = f"seed {whole('seed', seed, low=0)}"

@@ -51,10 +51,14 @@ def as_objectives(names: object) -> tuple[str, ...]:
 def num_weights(mask: OpMask) -> float:
     """Convolution weights of a one-op mask's live edges, in units of C²: 9 of a 3x3 and 1 of a 1x1 convolution.
 
+    NaN with an op of your own among them, of which that is not known.
+
     >>> num_weights(OpMask.from_cell(Cell.parse("|conv3x3~0|+|zeroize~0|conv1x1~1|")))
     10.0
     """
     cell = mask.to_cell()
+    if any(cell.op(edge).is_own for edge in cell.live_edges):
+        return math.nan
     return float(sum({Op.CONV3X3: 9, Op.CONV1X1: 1}.get(cell.op(edge), 0) for edge in cell.live_edges))
 
 

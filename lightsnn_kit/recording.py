@@ -168,8 +168,9 @@ def record_potentials(network: nn.Module) -> Iterator[dict]:
     Yields a dict that holds, after the block, ``layer name -> float [T, N, ...]``: a neuron spikes where
     v ≥ v_threshold. It is the layer's own step, taken once more with a threshold out of reach.
 
-    >>> from lightsnn_kit.networks import NetworkConfig, make_lif
-    >>> lif = make_lif(NetworkConfig(input_shape=(1, 8, 8), num_classes=2))
+    >>> from lightsnn_kit.blocks import make_neuron
+    >>> from lightsnn_kit.networks import NetworkConfig
+    >>> lif = make_neuron(NetworkConfig(input_shape=(1, 8, 8), num_classes=2))
     >>> with record_potentials(nn.Sequential(lif)) as potentials:
     ...     _ = [lif(torch.tensor([1.1])) for _ in range(3)]
     >>> potentials["0"].flatten().mul(1000).int().tolist()  # a spike at the second step, from 0 in the third
@@ -189,7 +190,7 @@ def record_potentials(network: nn.Module) -> Iterator[dict]:
 def _charged(module: BaseNode, x: Tensor) -> Tensor:
     """What a single-step layer's potential becomes with input x, before any spike; the layer stays as it is."""
     threshold = module.v_threshold
-    states = module.materialize_states((x,), (module.v,), "s")
+    states = module.materialize_states((x,), tuple(module.memories()), "s")
     module.v_threshold = _OUT_OF_REACH
     try:
         return module.single_step_functional_forward((x,), states)[1][0].clone()

@@ -9,8 +9,9 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields
 
-from .cells import Edge, as_op, as_ops, tie_rank
+from .cells import Edge
 from .checks import shown, whole
+from .ops import as_op, as_ops, tie_rank
 from .pareto import Point, num_weights
 from .search import Decision, PruneStep
 from .spaces import CellSpace, OpMask
@@ -40,7 +41,7 @@ def read_points(rows: Iterable[Mapping[str, object]], space: CellSpace) -> tuple
         try:
             mask = OpMask(space, tuple(tuple(space.ops[int(place)] for place in edge) for edge in row["mask"].split()))
             cell, weights = mask.to_cell(), num_weights(mask)
-            figures = _score(row["score"]), _score(row.get("synops", weights)), weights
+            figures = _score(row["score"]), _score(row["synops"]) if "synops" in row else weights, weights
             points.append(Point(whole("index", row["index"], low=0), cell, *figures))
         except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
             why = f"{type(error).__name__}: {error}"

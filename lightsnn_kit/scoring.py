@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .checks import flag, make_plain, unknown
+from .blocks import tell_own
+from .checks import check_new, flag, make_plain, not_registered
 from .exact import LatticeConv2d, check_exact
 from .kernels import SpikeStatistics, log_det
 from .networks import SpikingNetwork, reset_state
@@ -71,7 +72,7 @@ class ScoringConfig:
 
     def __post_init__(self) -> None:
         if self.proxy not in PROXIES:
-            raise unknown("proxy", self.proxy, PROXIES)
+            raise not_registered("proxy", self.proxy, PROXIES, "register_score")
         for name, choices in (("bn", ("batch", "running")), ("engine", ("auto", "plain", "fast"))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, got {getattr(self, name)!r}.")
@@ -121,7 +122,8 @@ class Scorer:
         from .energy import estimate_synops
 
         passes = self.statistics(mask, patterns=self.config.proxy == "swap")
-        taken = SimpleNamespace(supernet=self.supernet, config=self.config, statistics=lambda *_, **options: passes)
+        known = {name: getattr(self, name) for name in ("supernet", "batches", "config")}
+        taken = SimpleNamespace(**known, statistics=lambda *_, **options: passes)
         cell = mask.to_cell() if self.config.feedback else mask.to_cell().forward_part()
         rates = [{name: rate.numpy(force=True) for name, rate in one.firing_rate.items()} for one in passes]
         synops = [estimate_synops(self.supernet.config, cell, one) for one in rates]
@@ -161,6 +163,7 @@ class Scorer:
         """Built at first use; never pickled."""
         if self.config.engine == "plain" or not self.config.reset:
             return None
+        tell_own(self.supernet, "the plain engine scores, as the fast one does not know it.")
         from .fast.choice import make_engine
 
         try:
@@ -211,7 +214,12 @@ def count_parameters(supernet: SpikingNetwork, mask: OpMask) -> int:
     supernet = as_network(supernet)
     check_mask(supernet, mask)
     pruned = [f"{edge}:{op}" for edge, alive in mask.items() for op in mask.space.ops if op not in alive]
-    gone = [cell.ops[key] for cell in (supernet.cell1, supernet.cell2) for key in pruned if key in cell.ops]
+    convs = [(edge, op) for edge, alive in mask.items() for op in alive if op.is_conv]
+    first = {edge.source: (edge, op) for edge, op in reversed(convs)}  # neurons that learn are one layer per node
+    again = [f"{edge}:{op}" for edge, op in convs if first[edge.source] != (edge, op)]
+    cells = (supernet.cell1, supernet.cell2)
+    gone = [cell.ops[key] for cell in cells for key in pruned if key in cell.ops]
+    gone += [cell.ops[key][0] for cell in cells for key in again]
     return supernet.num_parameters - sum(p.numel() for op in gone for p in op.parameters())
 
 
@@ -267,3 +275,19 @@ different patterns the neurons of a LIF layer l show across the batch at step t;
 each neuron of the network that would be built counts, and counts once (``spiking_layers``). The pattern of silence is
 one, too: a dead cell has a small count, not −inf.
 """
+_KIT = tuple(PROXIES)
+
+
+def register_score(name: str, score: Callable[[Scorer, OpMask], float], *, replace: bool = False) -> None:
+    """Make a score of your own known by a name, in this process, for ``ScoringConfig(proxy=name)``; larger is better.
+
+    ``score(scorer, mask)`` may use ``statistics(mask)``, ``supernet``, ``batches`` and ``config`` of the scorer. A
+    search takes any callable ``OpMask -> float``; one with a name stands in settings, run folders and records, too.
+    ``ValueError`` for a name that is taken or malformed.
+
+    >>> register_score("silence", lambda scorer, mask: -PROXIES["firing_rate"](scorer, mask))
+    >>> ScoringConfig(proxy="silence").proxy, PROXIES.pop("silence") is not None
+    ('silence', True)
+    """
+    check_new("score", name, score, known=PROXIES, kept=_KIT, replace=replace)
+    PROXIES[name] = score

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .cells import Cell, Edge, Op, tie_rank
+from .cells import Cell, Edge
 from .checks import make_plain, whole
+from .ops import Op, tie_rank
 from .spaces import CellSpace, OpMask
 
 __all__ = ["Decision", "PruneStep", "Score", "ScoredCell", "Settle", "prune_search", "random_search"]

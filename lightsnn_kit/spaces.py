@@ -9,8 +9,9 @@ from math import prod
 
 import numpy as np
 
-from .cells import Cell, Edge, Op, as_ops, cell_edges, tie_rank
+from .cells import Cell, Edge, cell_edges
 from .checks import shown, unknown
+from .ops import Op, as_ops, tie_rank
 
 
 def _check_rng(rng: object) -> np.random.Generator:

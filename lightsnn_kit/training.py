@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .blocks import tell_own
 from .checkpoints import DAMAGED, digest, name_weights, resume_from, write_checkpoint
 from .checks import flag, make_plain, unknown, whole
 from .data import Split, Splits
@@ -155,6 +156,7 @@ def _check_training(network: SpikingNetwork, splits: Splits, config: TrainConfig
         raise ValueError(f"crop shifts images by up to {config.crop} pixels, but they have {size}; choose less.")
     if config.batch_size > len(splits.train):
         raise ValueError(f"batch_size {config.batch_size} is larger than the {len(splits.train)} training samples.")
+    tell_own(network, "in training it is computed as you built it, without compiled loops.")
 
 
 def identity_of(network: SpikingNetwork, splits: Splits, config: TrainConfig) -> dict[str, object]:
@@ -210,8 +212,7 @@ class _Training:
         if lost_weight(self.network):
             raise self._diverged("a weight", f"epoch {epoch}")  # LIF layers turn NaN into silence: the loss may hide it
         loss, correct, seen = (sum(column) for column in zip(*results, strict=True))
-        val = evaluate(self.network, self.val, loss=self.config.loss)
-        seconds = time.perf_counter() - start
+        val, seconds = evaluate(self.network, self.val, loss=self.config.loss), time.perf_counter() - start
         return EpochRecord(epoch, loss / seen, correct / seen, val.loss, val.accuracy, rate, seconds)
 
     def _step(self, index: Tensor, generator: torch.Generator, where: str) -> tuple[float, int, int]:
@@ -272,8 +273,7 @@ class _Training:
             return
         history = [asdict(record) for record in self.history]
         state = {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
-        content = plain(self.identity) | {"epoch": len(history), "history": history} | state
-        write_checkpoint(self.folder / name, content)
+        write_checkpoint(self.folder / name, plain(self.identity) | {"epoch": len(history), "history": history} | state)
 
 
 def evaluate(network: SpikingNetwork, split: Split, *, batch_size: int = 256, loss: str = _LOSSES[0]) -> Evaluation:

@@ -14,6 +14,7 @@ from functools import partial
 
 import torch
 
+from .blocks import own_parts
 from .checks import whole
 from .files import RunError
 from .networks import reset_state
@@ -84,10 +85,12 @@ def score_in_processes(scorer: Scorer, *, workers: int) -> Iterator[tuple[Callab
 
     The weights travel once per worker. The processor's threads are shared out among the workers. A worker that is
     killed is replaced, and what it had is scored again; ``RunError`` at the third time in a round. ``ValueError`` with
-    ``reset=False``: each worker would have membranes of its own.
+    ``reset=False``: each worker would have membranes of its own; and with ops or neurons of yours: they do not travel.
     """
     if not scorer.config.reset:
         raise ValueError("workers give the same bits only if states are reset; with reset=False score in one process.")
+    if own := own_parts(scorer.supernet):
+        raise ValueError(f"worker processes do not know {own}; score in this process.")
     workers = whole("workers", workers)
     reset_state(scorer.supernet)  # what an earlier pass left does not travel
     threads = max(1, torch.get_num_threads() // workers)

@@ -24,7 +24,8 @@ from lightsnn_kit.lab.notebooks import NotebookError, ParameterError, run_notebo
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 STAGES = command_line.DEMO_STAGES
 METHODS = ("lightsnn", "random", "all-conv")
-OTHERS = [path for path in sorted([*FOLDER.glob("*.ipynb"), *FOLDER.glob("guides/*.ipynb")]) if path.stem not in STAGES]
+OTHERS = [path for path in sorted(FOLDER.glob("*.ipynb")) if path.stem not in STAGES]
+OTHERS += sorted((FOLDER / "guides").glob("*.ipynb"))
 PLOTLY = "application/vnd.plotly.v1+json"
 FIGURES = {"cell", "test_accuracy", "firing_rate", "spikes", "synops", "energy_pj", "parameters", "seconds", "sahd"}
 

@@ -45,7 +45,7 @@ def test_the_table_of_names(text: str) -> None:
         name for line in part.splitlines()[2:] if "|" in line for name in re.findall(r"`(\w+)`", line.split("|")[1])
     ]
     assert sorted(names) == sorted(lightsnn_kit.__all__)
-    assert 20 <= len(names) <= 28
+    assert 20 <= len(names) <= 30
 
 
 def test_links_and_notebooks_exist(root: Path, text: str) -> None:
@@ -53,9 +53,10 @@ def test_links_and_notebooks_exist(root: Path, text: str) -> None:
     assert len(links) >= 4
     assert [link for link in links if not (root / link).exists()] == []
     part = text[text.index("| notebook |") : text.index("Any of them runs headless")]
-    named = set(re.findall(r"`(\w+)`", part)) - {"reproduce"}
+    named = set(re.findall(r"`(\w+)`", part)) - {"reproduce", "guides"}
     assert {path.stem for path in (root / "notebooks").glob("*.ipynb")} <= named
-    assert {path.stem for path in (root / "notebooks" / "reproduce").glob("*.ipynb")} <= named
+    for folder in ("reproduce", "guides"):
+        assert {path.stem for path in (root / "notebooks" / folder).glob("*.ipynb")} <= named
 
 
 def test_the_example_runs(text: str, capsys: pytest.CaptureFixture) -> None:

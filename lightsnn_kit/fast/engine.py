@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from ..blocks import own_parts
 from ..cells import Edge, Op
 from ..exact import ExactBatchNorm2d, LatticeConv2d, check_exact
 from ..kernels import MAX_NEURONS, SpikeStatistics, column_words, count_distinct
@@ -32,6 +33,8 @@ Pack = Callable[[Tensor], Tensor]
 def check_supported(supernet: SpikingNetwork) -> None:
     """``ValueError`` if the engine cannot score this supernet exactly, with what to do instead."""
     config, conv = supernet.config, supernet.down[2]
+    if own := own_parts(supernet):
+        raise ValueError(f"the fast engine does not know {own}; use engine='plain'.")
     if not isinstance(supernet.design, CellSpace) or not isinstance(supernet.last[0], ExactBatchNorm2d):
         raise ValueError("the fast engine needs a supernet with init='lattice' or 'kaiming'; use engine='plain'.")
     if config.pool == "avg" and config.last_pool not in (1, 2, 4, 8):  # powers of two, sums in int8

@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 
 from ..cells import Cell, Edge, Op
 from ..spaces import OpMask
-from .style import OP_COLOURS, OP_SYMBOLS, Theme, field, finish, theme_of
+from .style import OP_COLOURS, OP_SYMBOLS, Theme, field, finish, legend_ops, theme_of
 
 ROUND_GAP = 70  # pixels between the panels of two rounds
 
@@ -111,7 +111,7 @@ def _graph_title(mask: OpMask) -> str:
     if mask.num_cells > 1:
         return f"Supernet: {mask.num_cells:,} cells left"
     ops = mask.to_cell().ops
-    return "Cell: " + ", ".join(f"{ops.count(op)} {op}" for op in OP_COLOURS if op in ops)
+    return "Cell: " + ", ".join(f"{ops.count(op)} {op}" for op in legend_ops() if op in ops)
 
 
 def _port(node: int, other: int, num_nodes: int) -> float:
@@ -210,7 +210,7 @@ def _draw_round(fig: go.Figure, step: object, scores: list[tuple[Edge, Op, float
         crowded = any(other is not op and abs(x - peers[op]) < near for other, x in peers.items())
         lane = 0.6 * (list(peers).index(op) / max(1, len(peers) - 1) - 0.5)  # keeps markers apart that would overlap
         at[edge, op] = peers[op], edges.index(edge) + lane * crowded
-    for op in (op for op in OP_COLOURS if any(op is other for _, other in at)):
+    for op in (op for op in legend_ops() if any(op is other for _, other in at)):
         x, y = zip(*(place for (_, other), place in at.items() if other is op), strict=True)
         hover = [f"{edge} without {op}: {score:.6g}" for edge, other, score in scores if other is op]
         marker = {"symbol": OP_SYMBOLS[op], "size": 9, "color": OP_COLOURS[op]}

@@ -10,8 +10,8 @@ import numpy as np
 import plotly.graph_objects as go
 import plotly.io as pio
 
-from ..cells import Op
 from ..checks import unknown
+from ..ops import OWN_OPS, Op
 
 
 class Theme(NamedTuple):
@@ -33,8 +33,29 @@ THEMES = {
 PALETTE = ("#3598d5", "#ce8500", "#8143d8", "#2d724c", "#a2490f", "#8a929b")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 _OPS = (Op.CONV3X3, Op.SKIP, Op.CONV1X1, Op.AVGPOOL3X3, Op.MAXPOOL3X3, Op.ZEROIZE)
-OP_COLOURS = dict(zip(_OPS, PALETTE, strict=True))
-OP_SYMBOLS = dict(zip(_OPS, ("circle", "triangle-up", "diamond", "square", "pentagon", "x"), strict=True))
+
+
+class _ByOp(dict):
+    """A value for each op; ops of your own take those of ``own`` in turn, as they were registered."""
+
+    def __init__(self, values: tuple[str, ...], own: tuple[str, ...]) -> None:
+        super().__init__(zip(_OPS, values, strict=True))
+        self.own = own
+
+    def __missing__(self, op: str) -> str:
+        return self.own[list(OWN_OPS).index(op) % len(self.own)]
+
+
+# An op of your own has the hue of one that LightSNN's three-op spaces do not use, and a symbol that no other has.
+OP_COLOURS = _ByOp(PALETTE, own=PALETTE[2:5])
+OP_SYMBOLS = _ByOp(("circle", "triangle-up", "diamond", "square", "pentagon", "x"), own=("star", "hexagon", "cross"))
+
+
+def legend_ops() -> list[Op]:
+    """All ops in the order of legends: the papers', then yours as they were registered."""
+    return [*_OPS, *(own.op for own in OWN_OPS.values())]
+
+
 # Buttons over a figure: no upload of data to a server, and few enough to leave titles and the Tab key free.
 _UNWANTED = ("sendChartToCloud", "select2d", "lasso2d", "zoomIn2d", "zoomOut2d", "autoScale2d")
 _PREFIXES = {-12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T"}

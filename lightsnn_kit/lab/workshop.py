@@ -185,6 +185,8 @@ class Workshop:
             raise RunError(f"this cell was trained with these settings; its row is {self.row_name(cell, epochs)}.")
         if self.path.is_dir() and jobs.status(self.path).alive:
             raise RunError(f"a training runs in {self.run} already; wait until it has ended, or cancel it.")
+        if own := [op.value for op in cell.ops if op.is_own]:
+            raise RunError(f"a job is a process of its own, which does not know your op {own[0]!r}; train it by fit().")
         if self._base.dataset in registered():
             self._keep_data()
         jobs.start_command(self._arguments(cell, epochs), run=self.path, steps=["train"])

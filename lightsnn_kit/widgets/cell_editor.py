@@ -14,6 +14,7 @@ from ..cells import Cell, Edge, Op
 from ..cells import as_cell as read_any
 from ..files import at_root
 from ..lab.saved_cells import load_cell, remember, remembered, save_cell, saved_cells
+from ..ops import tie_rank
 from ..spaces import PUBLISHED_CELLS, CellSpace, OpMask
 from .base import View
 from .cell_graph import CellGraph, CopyButton
@@ -29,7 +30,7 @@ def as_cell(value: object, space: CellSpace) -> Cell:
     '|conv3x3~0|'
     """
     cell = read_any(value)
-    if foreign := [str(op) for op in Op if op in cell.ops and op not in space.ops]:
+    if foreign := [str(op) for op in sorted(set(cell.ops), key=tie_rank) if op not in space.ops]:
         raise ValueError(f"this cell uses {', '.join(foreign)}; the ops of this space are {', '.join(space.ops)}.")
     return OpMask.from_cell(cell, space).to_cell()  # refuses other nodes and edges, drops empty backward edges
 

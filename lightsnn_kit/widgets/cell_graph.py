@@ -13,6 +13,7 @@ from ..figures.style import OP_COLOURS, OP_SYMBOLS
 from ..spaces import CellSpace, OpMask
 
 _GLYPHS = {"circle": "●", "triangle-up": "▲", "diamond": "◆", "square": "■", "pentagon": "⬟", "x": "✕"}
+_GLYPHS |= {"star": "★", "hexagon": "⬢", "cross": "✚"}  # of ops of your own
 
 
 def graph_data(cell_or_mask: Cell | OpMask) -> dict:

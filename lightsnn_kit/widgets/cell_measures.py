@@ -58,7 +58,8 @@ def measure_cell(cell: Cell, space: CellSpace, scorer: object | None) -> CellMea
     kernels = {kind: as_array(kernel) for kind, kernel in found.kernels.items()}
     rates = {name: as_array(rate).astype(float) for name, rate in found.firing_rate.items()}
     network = getattr(scorer, "supernet", None)
-    counted = {} if network is None else {"synops": estimate_synops(network.config, cell, rates)}
+    known = network is not None and not any(op.is_own for op in cell.ops)  # of your own ops the fan-out is not known
+    counted = {"synops": estimate_synops(network.config, cell, rates)} if known else {}
     counted |= {"parameters": parameters_of(cell, space, scorer), "swap": found.swap}
     return CellMeasures(cell, found.sahd, found.hd, kernels, _rates_by_source(rates), **counted)
 
