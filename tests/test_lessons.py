@@ -184,6 +184,11 @@ def test_odd_tags_and_predictions_are_refused() -> None:
         course.predicted_name(odd)
 
 
+def test_the_lessons_fill_two_sessions() -> None:
+    minutes = [course.minutes_of(lesson) for lesson in LESSONS]
+    assert [sum(minutes[:4]), sum(minutes[4:])] == [90, 90]
+
+
 def test_the_reading_order_is_the_readmes(root: Path) -> None:
     text = (root / "README.md").read_text(encoding="utf-8")
     (row,) = re.findall(r"^\| `lessons/`.*$", text, flags=re.MULTILINE)
