@@ -39,6 +39,7 @@ python_use_unqualified_type_names = True
 add_module_names = False
 
 html_theme = "sphinx_book_theme"
+html_context = {"default_mode": "auto"}  # light or dark as the reader's system
 html_title = "lightsnn_kit"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
@@ -46,6 +47,7 @@ html_js_files = ["save_menu.js"]
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {
+    "navbar_persistent": [],  # the search stands in the side bar
     "use_download_button": False,
     "use_fullscreen_button": False,
     "show_toc_level": 2,

@@ -154,11 +154,11 @@ def write(lessons: Mapping[Path, Mapping], site: Path) -> None:
         )  # fonts that a page can do without
 
 
-def index_page() -> str:
-    """The page that lists the slides of all lessons."""
+def index_page(lessons: Sequence[Path]) -> str:
+    """The page that lists the slides of lessons."""
     lines = [
         f'<li><a href="slides/{path.stem}.html">{course.title_of(path)}</a>, {course.minutes_of(path)} minutes</li>'
-        for path in course.lessons()
+        for path in lessons
     ]
     text = (
         "# Slides for every lesson\n\nOne sentence and a figure each; → goes on, S opens the speaker's notes, O shows "

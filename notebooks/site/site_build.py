@@ -116,8 +116,8 @@ def write_page(path: Path, text: str) -> None:
         write_text(path, text)
 
 
-def made_pages() -> Iterator[tuple[str, str]]:
-    """(place, text) of the pages that are made here."""
+def made_pages(slides: Sequence[Path]) -> Iterator[tuple[str, str]]:
+    """(place, text) of the pages that are made here; ``slides``: the lessons that have some."""
     rows = reading_order.rows()
     index = (HERE / "index.md").read_text(encoding="utf-8")
     yield "index.md", index.replace("<!-- contents -->", site_pages.contents(rows, reading_order.FOLDER))
@@ -125,7 +125,7 @@ def made_pages() -> Iterator[tuple[str, str]]:
     yield "results.md", site_pages.results_page(ROOT / "data" / "results")
     yield "api/index.md", site_pages.api_index()
     yield from ((f"{name}.rst", text) for name, text in site_pages.api_pages())
-    yield "slides.md", lesson_slides.index_page()
+    yield "slides.md", lesson_slides.index_page(slides)
     for page in PAGES:
         yield page, (ROOT / page).read_text(encoding="utf-8")
     for page in reading_order.order():
@@ -153,7 +153,9 @@ def stage(source: Path, made: dict[Path, Path], table: Path) -> None:
     wanted["_static/site.css"] = "".join(
         path.read_text(encoding="utf-8") for path in (HERE / "site.css", KIT / "widgets" / "cell_graph.css")
     )
-    wanted |= dict(made_pages()) | {"explorer.html": explorer(table.read_text(encoding="utf-8"))}
+    wanted |= dict(made_pages([path for path in made if reading_order.numbered(path)])) | {
+        "explorer.html": explorer(table.read_text(encoding="utf-8"))
+    }
     for place, text in wanted.items():
         write_page(source / place, text)
     notebooks = [page for page in reading_order.order() if page.suffix == ".ipynb"]

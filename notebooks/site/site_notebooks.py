@@ -13,6 +13,7 @@ import plotly.io
 from lightsnn_kit.lab.report import PLOTLY, without_widgets
 
 AMBIGUOUS = {"method", "space", "leak", "mask", "preset"}  # everyday words as well: linked by hand only
+_GUARD = "from lightsnn_kit.lab.notebooks import check_injected\n\ncheck_injected()"  # says nothing to a reader
 _CONFIG = {"responsive": True, "displaylogo": False, "showSendToCloud": False}
 # Parts of a text in which no word is linked: code, headings, links, tables, HTML, formulas and roles.
 _KEPT = re.compile(
@@ -92,7 +93,8 @@ def needs_answer(cell: Mapping, cells: Sequence[Mapping]) -> bool:
 
 def page(content: Mapping, cells: Sequence[dict], *, depth: int, terms: Sequence[str]) -> dict:
     """A notebook as Sphinx reads it: ``cells`` in place of its own, for a page so many folders below the index."""
-    cells = without_widgets({"cells": copy.deepcopy(list(cells)), "metadata": {}})["cells"]
+    cells = [cell for cell in cells if not course.text_of(cell).startswith(_GUARD)]
+    cells = without_widgets({"cells": copy.deepcopy(cells), "metadata": {}})["cells"]
     seen: set[str] = set()
     for cell in cells:
         if cell["cell_type"] == "markdown":

@@ -78,6 +78,7 @@ def contents(rows: Sequence[reading_order.Row], folder: Path) -> str:
                 shown.append(f"- [{reading_order.title_of(page)}]({where})")
         shown.append("")
         bars.append(toctree(pages, part))
+    bars.append(toctree(["api/index", *(f"api/{door}" for door in DOORS)], "Names and modules"))
     return "\n".join([*shown, *bars])
 
 
@@ -167,7 +168,7 @@ def api_index() -> str:
         rows.append([f"{{py:obj}}`{name} <{home}.{name}>`", f"`{home}`", said.replace("|", "\\|").replace("``", "`")])
     text = "# Names and modules\n\nWhat most work needs, from `lightsnn_kit` itself; all else by its module.\n\n"
     text += table(["name", "module", "what it is"], rows) + "\n\n"
-    return text + toctree(list(DOORS), "Modules").replace(":hidden:\n", "")
+    return text + "\n".join(f"- [{door}]({door}.rst): {words}" for door, words in DOORS.items()) + "\n"
 
 
 # ---- results ---------------------------------------------------------------------------------------------------------
