@@ -78,8 +78,9 @@ function rates(cell) {
 
 function kernel(cell) {
   const distances = table.cells[cell].distances, count = table.labels.length, size = 20, edge = 18;
-  const most = Math.max(1, ...distances), mean = distances.reduce((a, b) => a + b, 0) / distances.length / 1000;
-  const label = `Distances of ${count} images, on average ${mean.toFixed(3)}; darker is more different`;
+  const least = Math.min(...distances), most = Math.max(...distances), span = most - least || 1;
+  const [from, to] = [least, most].map((distance) => (distance / 1000).toFixed(3));
+  const label = `Distances of ${count} images, from ${from} (pale) to ${to} (strong)`;
   const whole = edge + count * size;
   const picture = svg("svg", { viewBox: `0 0 ${whole} ${whole}`, role: "img", "aria-label": label });
   let at = 0;
@@ -89,7 +90,7 @@ function kernel(cell) {
     for (let j = i + 1; j < count; j++, at++) {
       for (const [x, y] of [[i, j], [j, i]]) {
         const place = { x: edge + x * size, y: edge + y * size, width: size - 1, height: size - 1 };
-        const square = svg("rect", { ...place, "fill-opacity": distances[at] / most }, picture);
+        const square = svg("rect", { ...place, "fill-opacity": 0.1 + (0.9 * (distances[at] - least)) / span }, picture);
         svg("title", {}, square, `a ${table.labels[x]} and a ${table.labels[y]}: ${(distances[at] / 1000).toFixed(3)}`);
       }
     }

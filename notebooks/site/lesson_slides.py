@@ -8,7 +8,7 @@ a text with a heading                               the heading, and the first s
 a prediction                                        the question; the answer's first sentence comes a step later
 an exercise                                         what is to be written
 a figure                                            the first sentence of the text before it, and the figure
-the last text                                       what was learned, as questions
+"Recall"                                            the questions
 ``notes``                                           the speaker's notes of the first slide
 =================================================== ===========================================================
 """
@@ -90,15 +90,17 @@ def slide(text: str, name: str, kind: str = "slide") -> dict:
 
 def slides_of(cells: Sequence[Mapping]) -> Iterator[dict]:
     """The cells of a lesson's slides, from its executed copy."""
-    said, last = "", max(at for at, cell in enumerate(cells) if cell["cell_type"] == "markdown")
+    said = ""
     for at, cell in enumerate(cells):
         text, tag, name = course.text_of(cell), course.tag_of(cell), cell["id"]
         if cell["cell_type"] == "code":
             for number, figure in enumerate(figures_of(cell.get("outputs", ()))):
                 yield slide(f"{said}\n\n{figure}", f"{name}-{number}")
                 said = ""
-        elif at in (0, last):
-            yield slide(text if at else f"# {heading_of(text)}\n\n{first_sentence(text)}", name)
+        elif at == 0:
+            yield slide(f"# {heading_of(text)}\n\n{first_sentence(text)}", name)
+        elif heading_of(text) == "Recall":
+            yield slide(text[text.index("## Recall") :], name)
         elif tag in ("notes", "answer"):
             yield slide(text, name, "notes") if tag == "notes" else slide(first_sentence(text), name, "fragment")
         elif not tag:
@@ -136,8 +138,7 @@ def deck(executed: Mapping) -> str:
     template = _TEMPLATE.replace("WIDTH", str(WIDTH)).replace("HEIGHT", str(HEIGHT))
     exporter = SlidesExporter(raw_template=template, reveal_url_prefix="reveal", reveal_theme="white")
     title = heading_of(course.text_of(executed["cells"][0]))
-    page = exporter.from_notebook_node(notebook, {"metadata": {"name": title}})[0]
-    return page.replace("<html>", '<html lang="en">')
+    return exporter.from_notebook_node(notebook, {"metadata": {"name": title}})[0]
 
 
 def write(lessons: Mapping[Path, Mapping], site: Path) -> None:

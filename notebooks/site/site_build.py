@@ -91,19 +91,25 @@ def run_all(notebooks: Sequence[Path], folder: Path, *, quick: bool) -> tuple[di
 # ---- the sources that Sphinx reads -----------------------------------------------------------------------------------
 
 
+def with_outputs(content: dict, made: Path | None) -> dict:
+    """A notebook with what its executed copy has put out, if there is one."""
+    outputs = course.executed_outputs(content["cells"], course.read(made)["cells"]) if made else {}
+    cells = [cell | ({"outputs": outputs[cell["id"]]} if cell["id"] in outputs else {}) for cell in content["cells"]]
+    return content | {"cells": cells}
+
+
 def stage_notebook(notebook: Path, source: Path, made: Path | None, terms: Sequence[str]) -> None:
     """Write a notebook as Sphinx reads it; ``made``: its executed copy, if there is one."""
     content, where = course.read(notebook), notebook.relative_to(ROOT)
+    content = with_outputs(content, made)
     cells = content["cells"]
-    outputs = course.executed_outputs(cells, course.read(made)["cells"]) if made else {}
     if reading_order.numbered(notebook):
+        outputs = {cell["id"]: cell["outputs"] for cell in cells if cell.get("outputs")}
         titles = {path.name: course.title_of(path) for path in course.lessons()}
         number = 1 + course.lessons().index(notebook)
         cells = list(site_notebooks.student_page(cells, outputs))
         slides = f'<a href="../../slides/{notebook.stem}.html">Slides of this lesson</a>' * bool(made)
         cells = course.with_frame(cells, course.navigation(number, titles), slides)
-    else:
-        cells = [cell | ({"outputs": outputs[cell["id"]]} if cell["id"] in outputs else {}) for cell in cells]
     depth = len(where.parts) - 1
     page = site_notebooks.page(content, cells, depth=depth, terms=terms)
     write_page(source / where, json.dumps(page, ensure_ascii=False))
@@ -191,9 +197,8 @@ def build(folder: Path, *, run: str = "lessons", quick: bool = False) -> Path:
     status = sphinx(["-q", "-W", "--keep-going", "-d", str(work / "doctrees"), str(work / "source"), str(folder)])
     if status:
         raise RunError("Sphinx found something to warn of: see above.")
-    lesson_slides.write(
-        {page: course.read(path) for page, path in made.items() if reading_order.numbered(page)}, folder
-    )
+    lessons = [page for page in made if reading_order.numbered(page)]
+    lesson_slides.write({page: with_outputs(course.read(page), made[page]) for page in lessons}, folder)
     return folder
 
 

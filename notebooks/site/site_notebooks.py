@@ -68,6 +68,7 @@ def drawn(cells: Sequence[dict], up: str) -> Iterator[dict]:
 def figure_html(figure: Mapping, *, label: str) -> str:
     """A figure without the script that draws it."""
     inside = plotly.io.to_html(figure, config=_CONFIG, validate=False, include_plotlyjs=False, full_html=False)
+    inside = " ".join(inside.split("\n"))  # an empty line would end the HTML in a Markdown cell
     label = label.replace('"', "'").replace("<", "‹")
     return f'<div class="figure" role="group" aria-label="{label}">{inside}</div>'
 
@@ -76,6 +77,7 @@ def student_page(cells: Sequence[dict], outputs: Mapping[str, Sequence[dict]]) -
     """A lesson as a page: the student's version; an answer unfolds by a click, and no cell of the checks' plumbing."""
     answers = {cell["id"]: course.text_of(cell) for cell in cells if course.tag_of(cell) == "answer"}
     shown = {cell["id"] for cell in cells if course.tag_of(cell) in ("", "picture")}
+    cells = [cell | ({"outputs": []} if cell["cell_type"] == "code" else {}) for cell in cells]
     for cell in course.student_cells(cells, outputs):
         if cell["id"] in answers:
             fold = "<details><summary>Type your prediction, then open the answer</summary>"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
+from .accessibility import findings
+from .conftest import required
 from .lab import PICTURES, ROOT, Lab
 
 pytestmark = pytest.mark.browser
@@ -27,15 +28,13 @@ PAGES = {
     "tables": "data/results/README.html",
     "search": "search.html",
 }
-LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 
 
 @pytest.fixture(scope="module")
 def site(lab: Lab) -> Iterator[Page]:
     """The browser's page, with the site to be opened."""
     if not (SITE / "index.html").is_file():
-        required = os.environ.get("CI") == "true" or os.environ.get("LIGHTSNN_REQUIRE_SITE") == "1"
-        pytest.fail(MISSING) if required else pytest.skip(MISSING)
+        pytest.fail(MISSING) if required() else pytest.skip(MISSING)
     yield lab.page
     lab.page.emulate_media(color_scheme="light")
 
@@ -62,19 +61,7 @@ def test_a_page_is_whole_and_open_to_all(lab: Lab, site: Page, name: str) -> Non
                 page.screenshot(path=PICTURES / f"site-{name}-{theme}-{width}.png")
                 assert page.evaluate("() => document.scrollingElement.scrollWidth") <= width
             page.set_viewport_size({"width": 1280, "height": 1000})
-            assert findings(page) == []
-
-
-def findings(page: Page) -> list[str]:
-    """What axe finds at level A and AA."""
-    source = importlib.resources.files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
-    page.evaluate(source)
-    options = {
-        "runOnly": {"type": "tag", "values": LEVELS},
-        "preload": False,
-    }  # of styles, which a file may not ask for
-    found = page.evaluate("options => axe.run(document, options)", options)["violations"]
-    return [f"{one['id']}: {node['target']} {node['failureSummary']}" for one in found for node in one["nodes"][:3]]
+        assert findings(page.locator("html")) == []  # axe asks for the styles, which a page from a file may not
 
 
 def test_figures_and_formulas_are_drawn(lab: Lab, site: Page) -> None:
@@ -168,8 +155,6 @@ def test_slides_open(lab: Lab, site: Page) -> None:
         with lab.watched(f"slides-{name}"):
             page = opened(lab, f"slides/{name}.html")
             page.locator("section.present h1").wait_for()
-            if name == names[0]:
-                assert findings(page) == []
             total = page.evaluate("() => Reveal.getTotalSlides()")
             page.keyboard.press("ArrowRight")
             page.wait_for_function("() => Reveal.getSlidePastCount() === 1")
@@ -180,3 +165,4 @@ def test_slides_open(lab: Lab, site: Page) -> None:
             assert total >= 10
             plot = page.locator("section.present .js-plotly-plot .main-svg").first.bounding_box()
             assert plot["width"] > 300
+        assert findings(page.locator("html")) == []
