@@ -34,9 +34,12 @@ _TEMPLATE = """{% extends 'reveal/index.html.j2' %}
 {% block html_head_js_mathjax %}{% endblock %}
 {% block jupyter_widgets %}{% endblock %}
 {% block notebook_css %}<style>
-.reveal { font-size: 30px; font-family: system-ui, sans-serif; }
+.reveal.reveal { font-size: 32px; font-family: system-ui, sans-serif; }
+html .reveal .slide-number { background: #333; }
 .reveal h1 { font-size: 1.9em; } .reveal h2 { font-size: 1.4em; }
 .reveal :is(h1, h2, h3) { text-transform: none; font-family: inherit; } .reveal :is(p, li) { text-align: left; }
+html, body, main { height: 100%; margin: 0; }
+html:not(.reveal-print, .print-pdf) .reveal:not(.overview) .slides > section:not(.present) { visibility: hidden; }
 .reveal a.anchor-link { display: none; } .reveal .figure { display: flex; justify-content: center; }
 .jp-InputPrompt, .jp-OutputPrompt, .jp-Collapser { display: none; }
 </style>{% endblock %}

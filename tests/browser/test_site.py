@@ -165,4 +165,6 @@ def test_slides_open(lab: Lab, site: Page) -> None:
             assert total >= 10
             plot = page.locator("section.present .js-plotly-plot .main-svg").first.bounding_box()
             assert plot["width"] > 300
+            assert plot["height"] > 200
+            assert 0 < plot["y"] < plot["y"] + plot["height"] < 1000  # on the screen
         assert findings(page.locator("html")) == []
