@@ -63,7 +63,8 @@ def _inline(page: object, node: nodes.math) -> None:
 
 
 def _block(page: object, node: nodes.math_block) -> None:
-    page.body.append(f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>')
+    focus = 'tabindex="0" role="group" aria-label="formula"'  # it scrolls where a page is narrow, by keys, too
+    page.body.append(f'<div class="math" {focus}>{tex2mathml(node.astext(), as_block=True)}</div>')
     raise nodes.SkipNode
 
 
