@@ -45,6 +45,7 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_js_files = ["save_menu.js"]
 html_show_sourcelink = False
+html_show_search_summary = False  # it would ask for the pages found, which a page from a file may not
 html_copy_source = False
 html_theme_options = {
     "navbar_persistent": [],  # the search stands in the side bar
