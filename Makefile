@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup lab class demo course reproduce test faults fuzz test-browser test-loaders lint notebooks bench mutants
+.PHONY: help setup lab class demo course site reproduce test faults fuzz test-browser test-loaders lint notebooks bench mutants
 
 PYTHON ?= python3
 VENV := .venv
@@ -47,6 +47,13 @@ demo: $(READY)  ## search, train, evaluate and report on real digits; results in
 
 course: $(READY)  ## write the lessons for students (stubs) and for instructors (solutions) into runs/course
 	$(PY) notebooks/lessons/course.py $(ARGS)
+
+site: $(VENV)/.lightsnn_kit_site  ## build the site (lessons, slides, notebooks, modules) into runs/site; it opens without a network
+	$(PY) notebooks/site/site_build.py $(ARGS)
+
+$(VENV)/.lightsnn_kit_site: $(READY)
+	@$(PY) -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[site]"
+	@touch $@
 
 PRESET ?= motion-dvs
 quick = $(filter-out 0 false no,$(QUICK))
