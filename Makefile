@@ -36,7 +36,8 @@ lab: $(READY)  ## open JupyterLab on the notebooks
 
 class: $(VENV)/.lightsnn_kit_class  ## serve the explorer notebooks as pages without code, on this machine, with a token
 	@mkdir -p runs/class && cp notebooks/explore_*.ipynb runs/class
-	$(PY) -m voila runs/class --token --no-browser --Voila.ip=127.0.0.1 $(ARGS)
+	JUPYTER_PATH=$(CURDIR)/lightsnn_kit/lab/jupyter $(PY) -m voila runs/class --token --no-browser --Voila.ip=127.0.0.1 \
+	  --template=lightsnn --classic-tree $(ARGS)
 
 $(VENV)/.lightsnn_kit_class: $(READY)
 	@$(PY) -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[class]"

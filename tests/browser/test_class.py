@@ -19,7 +19,7 @@ import pytest
 
 from .accessibility import findings
 from .conftest import required
-from .lab import ROOT, TIMEOUT, Lab
+from .lab import PICTURES, ROOT, TIMEOUT, VIEWPORT, Lab
 
 pytestmark = [
     pytest.mark.browser,
@@ -57,8 +57,9 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_nothing_is_served_without_the_token(address: str) -> None:
     for page in ("/", "/voila/render/explore_scores.ipynb"):
         assert "LIFPlayground" not in (answer := opened(address.partition("/?")[0] + page))
-        assert "voila-tree-main" not in answer
-    assert "voila-tree-main" in opened(address)  # the list of notebooks, which a script fills
+        assert "lightsnn-explorers" not in answer
+    assert (listed := opened(address)).count("/voila/render/explore_") == 2
+    assert "https://" not in listed
 
 
 def opened(url: str) -> str:
@@ -70,21 +71,34 @@ def opened(url: str) -> str:
         return f"{error.code}"
 
 
-def test_the_explorers_are_pages_without_code(lab: Lab, address: str) -> None:
+PAGES = {  # a notebook: a plot that follows, a control, and a key for it
+    "explore_scores": (".lightsnn-lif .lightsnn-plot", ".lightsnn-lif .noUi-handle", "ArrowRight"),
+    "explore_cells": (".lightsnn-cell-scores-kernel", '.lightsnn-cell-explorer-graph [data-key="3<-0"]', "ArrowDown"),
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_explorers_are_pages_without_code(lab: Lab, address: str, name: str) -> None:
     base, token = address.split("/?")
+    plot, control, key = PAGES[name]
     lab.requests.clear()
-    page = f"{base}/voila/render/explore_scores.ipynb?{token}"
+    page = f"{base}/voila/render/{name}.ipynb?{token}"
     lab.page.goto(page, wait_until="commit", timeout=4 * 1000 * TIMEOUT)  # Voilà runs the notebook first
-    plots = lab.page.locator(".lightsnn-lif .js-plotly-plot .main-svg")
-    plots.first.wait_for(timeout=4 * 1000 * TIMEOUT)
+    lab.page.locator(f"{plot} .js-plotly-plot .main-svg").first.wait_for(timeout=4 * 1000 * TIMEOUT)
     assert lab.page.locator(".jp-InputArea-editor").count() == 0
     assert "import numpy" not in lab.page.locator("body").text_content()
-    assert findings(lab.page.locator("html")) == []
-    before = lab.page.locator(".lightsnn-lif .lightsnn-plot").first.get_attribute("data-draws")
-    handle = lab.page.locator(".lightsnn-lif .noUi-handle").first
-    handle.focus()
-    handle.press("ArrowRight")
+    for width in (1000, 700, VIEWPORT["width"]):
+        lab.page.set_viewport_size(VIEWPORT | {"width": width})
+        lab.page.wait_for_function(
+            "() => [...document.querySelectorAll('.js-plotly-plot')].every(plot => plot.offsetHeight > 100)"
+        )
+        lab.page.screenshot(path=PICTURES / f"class-{name}-{width}.png")
+    assert not (found := findings(lab.page.locator("html"))), found
+    before = lab.page.locator(plot).first.get_attribute("data-draws")
+    part = lab.page.locator(control).first
+    part.focus()
+    part.press(key)
     lab.page.wait_for_function(
-        "before => document.querySelector('.lightsnn-lif .lightsnn-plot').dataset.draws !== before", arg=before
+        "([plot, before]) => document.querySelector(plot).dataset.draws !== before", arg=[plot, before]
     )
     assert [url for url in lab.requests if not url.startswith((base, base.replace("http", "ws")))] == []
