@@ -137,7 +137,9 @@ def motion_recordings(digits: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]
     """``motion-dvs``: recordings and classes (the order of ``MOTIONS``), drawn evenly and regardless of the digit.
 
     Each stroke is recorded by itself, and a recording joins four of them: the classes have the same events, at other
-    times. So neither the sum over time nor any single moment tells the class, only which stroke followed which.
+    times. So neither the sum over time nor any single moment tells the class, only which stroke followed which; but for
+    a trace: frames by time are cut between the first and the last event, which depend on the first and last stroke
+    (lesson `8_memory` measures what a cell without feedback makes of it).
     """
     labels = np.random.RandomState(0).permutation(np.arange(len(digits)) % len(MOTIONS))
     images, orders = enlarge(digits), [MOTIONS[name] for name in MOTIONS]
