@@ -49,9 +49,9 @@ class Lab:
     def __init__(self, base: str, token: str, folder: Path, context: BrowserContext) -> None:
         self.base, self.token, self.folder, self.page = base, token, folder, context.pages[0]
         self.page.set_default_timeout(1000 * TIMEOUT)
-        self.requests: list[str] = []  # to anywhere but the server
+        self.requests: list[str] = []  # to anywhere but this machine
         self.errors: list[str] = []  # of the console, and uncaught
-        own = (base, base.replace("http", "ws"), "data:", "blob:", "file:")
+        own = ("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:", "file:")
         context.on("request", lambda r: None if r.url.startswith(own) else self.requests.append(r.url))
         context.on("console", lambda message: self._note(message.text) if message.type == "error" else None)
         self.page.on("pageerror", lambda error: self.errors.append(f"uncaught: {error}"))
@@ -147,17 +147,29 @@ def running_lab(folder: Path) -> Iterator[Lab]:
 
 
 @contextlib.contextmanager
-def _server(folder: Path, own: Path) -> Iterator[tuple[str, str]]:
+def bare_lab(folder: Path, beside: Lab) -> Iterator[Lab]:
+    """A JupyterLab as it comes: no settings of these tests, nothing that installing the kit puts into its folders."""
+    with (
+        tempfile.TemporaryDirectory(prefix="lab-", ignore_cleanup_errors=True) as own,
+        _server(folder, Path(own), bare=True) as (base, token),
+    ):
+        yield Lab(base, token, folder, beside.page.context)
+
+
+@contextlib.contextmanager
+def _server(folder: Path, own: Path, *, bare: bool = False) -> Iterator[tuple[str, str]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     token, log = secrets.token_hex(16), own / "lab.log"
     (own / "config" / "labconfig").mkdir(parents=True)
-    (own / "config" / "labconfig" / "default_setting_overrides.json").write_text(json.dumps(SETTINGS))
+    settings = own / "config" / "labconfig" / "default_setting_overrides.json"
+    settings.write_text(json.dumps({} if bare else SETTINGS))
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"]
     command += ["--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}"]
     command += ["--LabApp.expose_app_in_browser=True", "--LabApp.news_url=", "--ServerApp.terminals_enabled=False"]
-    _install_data_files(own / "installed")
+    if not bare:
+        _install_data_files(own / "installed")
     with log.open("w") as said:
         server = subprocess.Popen(command, env=_environment(own), stdout=said, stderr=said, start_new_session=True)
     try:

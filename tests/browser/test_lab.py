@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from .lab import ROOT, Lab
+from .lab import ROOT, Lab, bare_lab
 from .notebook import PICTURES
 
 pytestmark = pytest.mark.browser
@@ -53,6 +53,24 @@ def test_static_figures_follow_the_theme(lab: Lab, write_notebook) -> None:
             red, green, blue = pixels[pixels.shape[0] // 2, pixels.shape[1] // 2]
             assert red > 150, theme
             assert max(green, blue) < 90, theme
+
+
+BARE = """from lightsnn_kit.widgets import CellExplorer
+CellExplorer('0303 0030 0003 0000')"""
+
+
+def test_a_lab_without_our_settings(lab: Lab, write_notebook) -> None:
+    """Static figures, a widget that is edited, and no request to elsewhere."""
+    path = write_notebook(lab.folder / "bare.ipynb", "", STATIC, BARE)
+    with bare_lab(lab.folder, lab) as bare, bare.notebook(path) as notebook:
+        notebook.run_all()
+        notebook.check_plots(at_least=1)
+        cell = f"str({notebook.widget('CellExplorer')}.cell)"
+        edge = notebook.panel.locator('.lightsnn-cell-explorer-graph [data-key="3<-0"]')
+        edge.scroll_into_view_if_needed()
+        edge.focus()
+        after = notebook.changes(lambda: notebook.python(cell), lambda: notebook.page.keyboard.press("ArrowDown"))
+        assert "|" in after
 
 
 def test_a_report_opens_without_its_code(lab: Lab) -> None:
