@@ -307,7 +307,7 @@ def build_supernet(
 ) -> SpikingNetwork:
     """The network with every op of a space (or its name) on every edge; call it with ``mask=`` (``feedback=False``).
 
-    ``init='lattice'``: integer weights, scores with the same bits everywhere (see ``lattice``);
+    ``init='lattice'``: integer weights, scores with the same bits everywhere (see ``exact``);
     ``'kaiming'``: real weights, exact statistics; ``'stock'``: real weights in torch's and spikingjelly's own layers.
 
     >>> config = NetworkConfig(input_shape=(1, 8, 8), num_classes=10, width=8, hidden=32)

@@ -96,6 +96,8 @@ def slides_of(cells: Sequence[Mapping]) -> Iterator[dict]:
     said = ""
     for at, cell in enumerate(cells):
         text, tag, name = course.text_of(cell), course.tag_of(cell), cell["id"]
+        if tag == "held":  # of the league: these slides are public
+            continue
         if cell["cell_type"] == "code":
             for number, figure in enumerate(figures_of(cell.get("outputs", ()))):
                 yield slide(f"{said}\n\n{figure}", f"{name}-{number}")

@@ -34,7 +34,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 KIT = ROOT / "lightsnn_kit"
 STAGES = ("train", "evaluate", "report")  # go on where another notebook ended
-PAGES = ("data/README.md", "data/results/README.md", "notebooks/promises.md", "CHANGELOG.md")
+PAGES = ("data/README.md", "data/results/README.md", "notebooks/promises.md", "notebooks/teaching.md", "CHANGELOG.md")
 FILES = ("notebooks/pictures", "data/make_fashion_mnist_small.py", "data/LICENSE-fashion-mnist")
 
 

@@ -20,6 +20,7 @@ PAGES = {
     "index": "index.html",
     "play": "play.html",
     "lesson": "notebooks/lessons/1_neuron.html",
+    "league": "notebooks/lessons/9_league.html",
     "notebook": "notebooks/00_start_here.html",
     "glossary": "glossary.html",
     "settings": "settings.html",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Real
 
 import numpy as np
 import torch
@@ -42,6 +43,8 @@ def check_cell_step(cell_step: Callable) -> None:
     for t, x in enumerate((1.0, 2.0, -1.0), 1):
         got = cell_step(x, fed_back, lambda i, j, value: weights[i, j] * value)
         need(isinstance(got, tuple) and len(got) == 2, "return two things: x₃, and the list of four fed-back values.")
+        need(isinstance(got[0], Real), "x₃ should be a number here: return what the edges into node 3 add up to.")
+        need(isinstance(got[1], list | tuple), "the second thing should be a list of four values.")
         need(len(got[1]) == 4, f"the second thing should be a list of 4 values, but has {len(got[1])}.")
         z = np.linalg.solve(np.eye(4) - forward, x * np.eye(4)[0] + f)
         hint = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -48,6 +49,7 @@ def check_count_gradient(count_gradient: Callable) -> None:
     for w, inputs in ((0.5, [1.0]), (0.8, [1.0, 0.5, 1.0]), (1.1, [1.0] * 6), (1.3, [1.0, 0.2, 1.5, 0.7, 1.1])):
         got = count_gradient(w, inputs)
         need(isinstance(got, tuple) and len(got) == 2, "return two numbers: the count, and its gradient.")
+        need(all(isinstance(part, Real | Tensor) for part in got), "return two numbers, not None.")
         count, gradient = count_by_autograd(w, inputs)
         need(abs(float(got[0]) - count) < 1e-9, f"w = {w}, inputs {inputs}: {count:g} spikes, not {got[0]}.")
         hint = "Does dv go the way of v: leaking, and 0 after a spike?" if count else "dh = dv + (x − dv)/tau."

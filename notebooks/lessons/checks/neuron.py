@@ -27,8 +27,8 @@ def check_lif_step(step: Callable) -> None:
         reset = "v must be 0 after a spike, and keep its value without one"
         need(agree(got[1], after), f"step {t}: v should be {after} after the step, not {got[1].tolist()}; {reset}.")
         v = got[1]
-    at_threshold = step(torch.tensor([2.0]), torch.zeros(1), 2.0, 1.0)[0]
-    need(agree(at_threshold, [1]), "a potential of exactly v_threshold spikes, too; and use tau and v_threshold.")
+    at = step(torch.tensor([1.0, 0.9]), torch.zeros(2), 2.0, 0.5)[0]  # v = 0.5 and 0.45
+    need(agree(at, [1, 0]), "a potential of exactly v_threshold spikes, too; and use tau and v_threshold.")
     print("lif_step: correct, step by step.")
 
 
