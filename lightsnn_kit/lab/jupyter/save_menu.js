@@ -13,6 +13,8 @@
       border: 1px solid var(--jp-border-color1, #bbb); border-radius: 2px; font: inherit;
       background: var(--jp-layout-color1, #fff); color: var(--jp-ui-font-color0, #111); }
     .lightsnn-save [role=menu] { position: absolute; right: 0; bottom: 26px; display: grid; width: 120px; }
+    .frame > .lightsnn-save { top: 2px; bottom: auto; }
+    .frame > .lightsnn-save [role=menu] { top: 26px; bottom: auto; }
     .lightsnn-save [role=menu][hidden] { display: none; }
     @media print { .lightsnn-save { display: none; } }`;
 
