@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +14,13 @@ import course
 import numpy as np
 import pytest
 import torch
+from studies import trained_cells as study
 
 from lightsnn_kit.cells import Cell
+from lightsnn_kit.lab.notebooks import run_notebook
 from lightsnn_kit.spaces import OpMask
 from lightsnn_kit.widgets.neurons import LIFSettings, simulate_lif
-from tests.test_notebooks import PLOTLY, check_outputs
+from tests.test_notebooks import PLOTLY, check_outputs, outputs
 
 LESSONS = course.lessons()
 CHECK = re.compile(r"checks\.check_(\w+)\((\w+)\)")
@@ -105,6 +108,19 @@ def test_half_of_the_league_is_held_back(trained_on: str) -> None:
     assert 0 < len(other & cells[1]) < 20
     with pytest.raises(ValueError, match="no league of 'digits'; expected one of motion-dvs"):
         checks.league_cells("digits")
+
+
+def test_the_trained_cells_are_the_studys() -> None:
+    """The cells shown are those that had been looked at, and every set that was trained has its league."""
+    assert checks.SHOWN == study.LOOKED_AT
+    assert tuple(study.SETS) == checks.LEAGUE_SETS
+    for name, preset in study.SETS.items():
+        masks, accuracies, scores = checks.trained_set(name)
+        assert [mask.to_cell() for mask in masks] == list(study.draw_cells(preset.cell_space, len(masks), seed=0))
+        assert {mask.space for mask in masks} == {preset.cell_space}
+        assert {values.shape for values in scores.values()} == {accuracies.shape} == {(len(masks),)}
+    with pytest.raises(ValueError, match="no cells were trained on 'digits'; expected one of motion-dvs"):
+        checks.trained_set("digits")
 
 
 def test_the_league_by_hand() -> None:
@@ -237,17 +253,27 @@ def test_the_line_to_the_next_lesson() -> None:
     assert course.navigation(3, names) == "Lesson 3 of 3 · before: [B?](2_b.ipynb)"
 
 
-def test_the_picture_to_expect_stands_for_the_solution() -> None:
+def test_the_picture_to_expect_stands_for_the_solution(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without what was printed beside it; and it comes back when a student runs its cell."""
+
     def tagged(tag: str, name: str) -> dict:
         return course.code(f"'{tag}'", name) | {"metadata": {"tags": [tag]}}
 
     cells = [tagged("exercise", "a"), tagged("solution", "b"), tagged("check", "c"), tagged("picture", "d")]
     cells += [tagged("exercise", "e"), tagged("solution", "f"), tagged("check", "g")]
-    picture = {"output_type": "display_data", "data": {}, "metadata": {}}
-    shown = {cell["id"]: cell for cell in course.student_cells(cells, {"d": [picture]})}
+    picture = {"output_type": "display_data", "data": {PLOTLY: {"data": []}, "text/plain": ["a", "b"]}, "metadata": {}}
+    printed = {"output_type": "stream", "name": "stdout", "text": ["4 counts"]}
+    shown = {cell["id"]: cell for cell in course.student_cells(cells, {"d": [printed, picture]})}
     assert list(shown) == ["a", "b", "c", "d", "e", "g"]
     assert shown["b"]["outputs"] == [picture]
     assert shown["d"]["outputs"] == []  # drawn by the student's own code
+    lasting = {cell["id"]: cell for cell in course.lasting(shown.values())}
+    assert {name for name, cell in lasting.items() if cell is not shown[name]} == {"b"}
+    assert lasting["b"]["outputs"] == [picture]
+    bundles: list[dict] = []
+    monkeypatch.setattr("IPython.display.display", lambda bundle, raw: bundles.append(bundle))
+    exec(lasting["b"]["source"], {"checks": checks})
+    assert bundles == [{PLOTLY: {"data": []}, "text/plain": "ab"}]
 
 
 @pytest.mark.notebooks
@@ -267,6 +293,21 @@ def test_a_lesson_runs_and_is_built(lesson: Path, tmp_path: Path) -> None:
     assert all(any(PLOTLY in output.get("data", {}) for output in outputs) for outputs in drawn)
     assert f"Lesson {number} of {len(LESSONS)}" in course.text_of(student["cells"][0])
     assert "papermill" not in student["metadata"]
+
+
+@pytest.mark.notebooks
+def test_the_memory_lesson_on_real_touches(tmp_path: Path) -> None:
+    """``real`` and ``folder`` as a student sets them: both networks tell their accuracy, in order and shuffled."""
+    folder = Path(os.environ.get("LIGHTSNN_EXTRA_DATA") or "/none", "events")
+    if not (folder / "braille-letters.npz").is_file():
+        pytest.skip("LIGHTSNN_EXTRA_DATA names no folder with events/braille-letters.npz")
+    [lesson] = [lesson for lesson in LESSONS if "memory" in lesson.stem]
+    given = {"quick": True, "real": "braille", "folder": str(folder)}
+    executed = run_notebook(lesson, output=tmp_path / lesson.name, parameters=given, html=False)
+    check_outputs(executed)
+    text = "".join("".join(output.get("text", "")) for output in outputs(executed))
+    told = re.findall(r"^braille, ([\w-]+): \d+%, shuffled \d+%$", text, flags=re.MULTILINE)
+    assert told == ["residual", "residual-feedback"]
 
 
 def test_a_course_of_before_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

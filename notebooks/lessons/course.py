@@ -25,7 +25,7 @@ import copy
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import checks
@@ -76,7 +76,7 @@ def markdown(text: str, name: str) -> dict:
 
 
 def code(text: str, name: str, outputs: Sequence[dict] = (), *, hidden: bool = False) -> dict:
-    """A code cell; ``hidden``: JupyterLab folds its source."""
+    """A code cell; ``hidden``: JupyterLab folds its source but for the first line."""
     metadata = {"jupyter": {"source_hidden": True}} if hidden else {}
     common = {"outputs": list(outputs), "execution_count": None, "metadata": metadata}
     return {"cell_type": "code", "id": name, "source": text} | common
@@ -114,14 +114,28 @@ def student_cells(cells: Sequence[dict], outputs: Mapping[str, Sequence[dict]]) 
                 guess = predicted_name(cell)
             case "answer":
                 call = f'checks.unfold({guess}, "{checks.fold(text_of(cell))}")'
-                cell = code(call, cell["id"], hidden=True)
+                cell = code(f"# The answer, once your prediction is typed.\n{call}", cell["id"], hidden=True)
             case "hint":
                 cell = folded(cell)
             case "solution":
-                picture = outputs.get(picture_after(cells, position), ())
+                shown = outputs.get(picture_after(cells, position), ())
+                picture = [output for output in shown if "data" in output]  # printed lines would tell answers
                 if not picture:
                     continue
                 cell = code("# The picture that your code should draw further below.", cell["id"], picture)
+        yield cell
+
+
+def lasting(cells: Iterable[dict]) -> Iterator[dict]:
+    """Students' cells for JupyterLab, where running a cell clears it: a picture to expect comes back when it is run."""
+    for cell in cells:
+        if cell.get("outputs"):
+            bundles = [
+                {kind: "".join(value) if isinstance(value, list) else value for kind, value in output["data"].items()}
+                for output in cell["outputs"]
+            ]
+            call = f'checks.show("{checks.fold(json.dumps(bundles))}")'
+            cell = code(f"{text_of(cell)}\n{call}", cell["id"], cell["outputs"], hidden=True)
         yield cell
 
 
@@ -166,7 +180,7 @@ def build_lesson(notebook: Path, folder: Path, number: int, *, quick: bool) -> f
     solved = [cell | ({"outputs": outputs[cell["id"]]} if cell["id"] in outputs else {}) for cell in source["cells"]]
     line = navigation(number, {path.name: title_of(path) for path in lessons()})
     time = f"The machine that made this page took {seconds:.0f} s{' in quick mode' if quick else ''}."
-    versions = {"student": student_cells(source["cells"], outputs), "instructor": instructor_cells(solved)}
+    versions = {"student": lasting(student_cells(source["cells"], outputs)), "instructor": instructor_cells(solved)}
     for version, cells in versions.items():
         content = source | {"cells": with_frame(list(cells), line, time)}
         (folder / version).mkdir(exist_ok=True)

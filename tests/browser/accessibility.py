@@ -1,4 +1,4 @@
-"""What axe-core finds wrong with a part of a page by WCAG 2, levels A and AA."""
+"""What axe-core finds wrong with parts of a page by WCAG 2, levels A and AA."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _RUN = """async (root) => {
 }"""
 
 
-def findings(part: Locator) -> list[str]:
-    """One line for each part of the page that breaks a rule; axe comes from a package, so that nothing is fetched."""
+def findings(parts: Locator) -> list[str]:
+    """One line for each breach of a rule in these parts; axe comes from a package, so that nothing is fetched."""
     from axe_playwright_python.base import AXE_SCRIPT
 
-    if not part.page.evaluate("() => window.axe !== undefined"):
-        part.page.evaluate(AXE_SCRIPT)
-    return part.evaluate(_RUN)
+    if not parts.page.evaluate("() => window.axe !== undefined"):
+        parts.page.evaluate(AXE_SCRIPT)
+    return parts.evaluate_all(_RUN)

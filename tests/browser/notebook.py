@@ -118,9 +118,13 @@ class Notebook:
         """Run all cells and wait for the last; no cell may end in an error, write to stderr or be left out."""
         assert not (said := self.page.evaluate(_RUN, None)), said
 
+    def said(self, cell: int) -> list[str]:
+        """Run one cell; its error, and what it wrote to stderr."""
+        return self.page.evaluate(_RUN, cell)
+
     def run(self, cell: int) -> None:
-        """Run one cell, under the same conditions."""
-        assert not (said := self.page.evaluate(_RUN, cell)), said
+        """Run one cell, under the same conditions as all."""
+        assert not (said := self.said(cell)), said
 
     def restart(self) -> None:
         """Restart the kernel; what is open in the page stays."""

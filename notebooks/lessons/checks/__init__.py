@@ -62,7 +62,7 @@ from .pruning import (
     wrong_num_scores,
     wrong_one_round,
 )
-from .tools import NotYet, fold, need, need_tensor, unfold
+from .tools import NotYet, fold, need, need_tensor, show, trained_set, unfold
 from .worth import check_break_even, check_mcnemar, check_synops, wrong_break_even, wrong_mcnemar, wrong_synops
 
 __all__ = [
@@ -103,7 +103,9 @@ __all__ = [
     "need",
     "need_tensor",
     "read_entries",
+    "show",
     "trained_cells",
+    "trained_set",
     "unfold",
     "wrong_atan_backward",
     "wrong_break_even",

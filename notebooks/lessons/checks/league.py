@@ -15,10 +15,10 @@ from pathlib import Path
 from types import ModuleType
 
 from lightsnn_kit.cells import Cell
-from lightsnn_kit.files import project_root, read_json
+from lightsnn_kit.files import project_root
 from lightsnn_kit.spaces import OpMask
 
-from .tools import need
+from .tools import need, trained_set
 
 LEAGUE_SETS = ("motion-dvs", "fashion-mnist-small+forward")
 TRY_OUT = (
@@ -36,12 +36,11 @@ def league_cells(trained_on: str, *, seed: int = 0) -> tuple[Cells, Cells]:
     """The open half and the half held back of the cells trained on a set: by the hash of seed and cell."""
     if trained_on not in LEAGUE_SETS:
         raise ValueError(f"no league of {trained_on!r}; expected one of {', '.join(LEAGUE_SETS)}.")
-    rows = read_json(project_root() / "data" / "results" / "score_trained_cells.json")["sets"][trained_on]["rows"]
-    found = {row["cell"]: row["test_accuracy"] for row in rows if row["seed"] == 0}
-    order = sorted(found, key=lambda cell: hashlib.sha256(f"{seed} {cell}".encode()).digest())
-    half = (len(order) + 1) // 2
-    parts = (sorted(order[:half], key=list(found).index), sorted(order[half:], key=list(found).index))
-    shown, held = ([(OpMask.from_cell(Cell.parse(cell)), found[cell]) for cell in part] for part in parts)
+    masks, accuracies, _ = trained_set(trained_on)
+    cells = list(zip(masks, accuracies.tolist(), strict=True))
+    drawn = sorted(cells, key=lambda one: hashlib.sha256(f"{seed} {one[0].to_cell()}".encode()).digest())
+    half = (len(cells) + 1) // 2
+    shown, held = (sorted(part, key=cells.index) for part in (drawn[:half], drawn[half:]))
     return shown, held
 
 

@@ -10,24 +10,17 @@ from numbers import Real
 import numpy as np
 import scipy.stats
 
-from lightsnn_kit.cells import Cell
-from lightsnn_kit.files import project_root, read_json
-from lightsnn_kit.spaces import SPACES, OpMask
+from lightsnn_kit.spaces import OpMask
 
-from .tools import need
+from .tools import need, trained_set
 
-RESULTS = project_root() / "data" / "results"
 SHOWN = 23  # cells of the 40 that one may look at; the others are held back
 LEAST_TAU = 0.2  # on the cells shown: what counts as a score of one's own
 
 
 def trained_cells() -> tuple[list[OpMask], np.ndarray, dict[str, np.ndarray]]:
     """The 40 cells trained on ``motion-dvs``: masks, test accuracies, and scores of the untrained cells by name."""
-    found = read_json(RESULTS / "score_trained_cells.json")["sets"]["motion-dvs"]
-    rows = [row for row in found["rows"] if row["seed"] == 0]
-    masks = [OpMask.from_cell(Cell.parse(row["cell"]), SPACES["lightsnn"]) for row in rows]
-    scores = {name: np.array(values, float).reshape(len(rows), -1).mean(1) for name, values in found["scores"].items()}
-    return masks, np.array([row["test_accuracy"] for row in rows]), scores
+    return trained_set("motion-dvs")
 
 
 def check_kendall_tau(tau: Callable) -> None:

@@ -1,12 +1,18 @@
-"""What all checkers use: hints instead of tracebacks, comparisons, answers that unfold after a prediction."""
+"""What all checkers use: hints, not tracebacks; comparisons; answers that unfold after a prediction; trained cells."""
 
 from __future__ import annotations
 
 import base64
+import json
 import logging
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from lightsnn_kit.cells import Cell
+from lightsnn_kit.files import project_root, read_json
+from lightsnn_kit.spaces import SPACES, OpMask
 
 logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # spikingjelly: a warning per kernel without CUDA
 
@@ -50,6 +56,35 @@ def unfold(prediction: object, answer: str) -> None:
     display(Markdown(f"**You said:** {prediction}\n\n{base64.b64decode(answer).decode()}"))
 
 
+def show(outputs: str) -> None:
+    """Show folded outputs (a JSON list of MIME bundles), such as the picture that an exercise leads to."""
+    from IPython.display import display
+
+    for bundle in json.loads(base64.b64decode(outputs)):
+        display(bundle, raw=True)
+
+
 def fold(text: str) -> str:
-    """The text as ``unfold`` takes it."""
+    """The text as ``unfold`` and ``show`` take it."""
     return base64.b64encode(text.encode()).decode()
+
+
+def trained_set(name: str) -> tuple[list[OpMask], np.ndarray, dict[str, np.ndarray]]:
+    """The cells trained on a set, each once: masks, test accuracies [n], and scores of the untrained cells by name.
+
+    ``ValueError`` for a set of which ``data/results`` has no trained cells.
+
+    >>> masks, accuracies, _ = trained_set("motion-dvs")
+    >>> len(masks), accuracies.shape
+    (40, (40,))
+    """
+    sets = read_json(project_root() / "data" / "results" / "score_trained_cells.json")["sets"]
+    if name not in sets:
+        raise ValueError(f"no cells were trained on {name!r}; expected one of {', '.join(sets)}.")
+    found = sets[name]
+    space, rows = SPACES[found["preset"]["space"]], [row for row in found["rows"] if row["seed"] == 0]
+    masks = [OpMask.from_cell(Cell.parse(row["cell"]), space) for row in rows]
+    scores = {
+        score: np.array(values, float).reshape(len(rows), -1).mean(1) for score, values in found["scores"].items()
+    }
+    return masks, np.array([row["test_accuracy"] for row in rows]), scores
