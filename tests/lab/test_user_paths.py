@@ -10,10 +10,11 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 import pytest
+import torch
 
 import lightsnn_kit
 from lightsnn_kit import __main__ as command_line
-from lightsnn_kit import checkpoints, data, figures, files, training, widgets
+from lightsnn_kit import checkpoints, data, figures, files, nir_export, training, widgets
 from lightsnn_kit.cells import Cell
 from lightsnn_kit.data import load
 from lightsnn_kit.data.class_folders import class_files
@@ -81,6 +82,16 @@ def a_training(folder: str) -> object:
     splits = load("digits")
     network = build_network(CELL, NetworkConfig(width=4, hidden=8, num_steps=1, **splits.network_settings()))
     return next(training.fit(network, splits, training.TrainConfig(epochs=1), folder=f"{folder}/of/mine")).epoch
+
+
+def as_if_trained() -> torch.nn.Module:
+    """A forward network whose weights are no longer those of its seed."""
+    sizes = {"input_shape": (1, 8, 8), "num_classes": 2, "width": 4, "hidden": 8, "num_steps": 1}
+    network = build_network(CELL, NetworkConfig(**sizes, pool="avg"))
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.add_(0.01)
+    return network
 
 
 def entered(block: Callable) -> Callable[[str], str]:
@@ -163,6 +174,9 @@ CALLS: dict[str, Callable[[str], object]] = {
     "lab.saved_cells.saved_cells.folder": lambda path: saved_cells.saved_cells(Path(path) / "a" / "seed0"),
     "lab.saved_cells.save_cell.folder": lambda path: saved_cells.save_cell(CELL, path, "mine"),
     "lab.saved_cells.load_cell.folder": lambda path: saved_cells.load_cell(path, "mine"),
+    "lab.saved_cells.remember.folder": lambda path: saved_cells.remember(CELL, path),
+    "lab.saved_cells.remembered.folder": lambda path: saved_cells.remembered(path),
+    "nir_export.write_nir.path": lambda path: nir_export.write_nir(as_if_trained(), f"{path}.nir"),
     "widgets.cell_editor.CellEditor.folder": closed(lambda path: widgets.CellExplorer(CELL, folder=path)),
     "widgets.cell_explorer.CellExplorer.folder": closed(lambda path: widgets.CellExplorer(CELL, folder=path)),
     "widgets.compare_runs.read_runs.places": read_runs,
