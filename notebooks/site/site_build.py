@@ -182,11 +182,11 @@ def stage(source: Path, made: dict[Path, Path], table: Path) -> None:
 
 def build(folder: Path, *, run: str = "lessons", quick: bool = False) -> Path:
     """Build the site into a folder; ``RunError`` if something else is there. Warnings of Sphinx are errors."""
-    from sphinx.cmd.build import main as sphinx
-
     folder = at_root(folder)
     if folder.exists() and any(folder.iterdir()) and not (folder / ".buildinfo").is_file():
         raise RunError(f"{folder} holds something that is no site; give another --folder, or move it away.")
+    from sphinx.cmd.build import main as sphinx  # of the extra "site"
+
     work = folder.with_name(f"{folder.name}-work")
     (work / "executed").mkdir(parents=True, exist_ok=True)
     notebooks = [page for page in reading_order.order() if page.suffix == ".ipynb"]
