@@ -153,7 +153,8 @@ def bare_lab(folder: Path, beside: Lab) -> Iterator[Lab]:
         tempfile.TemporaryDirectory(prefix="lab-", ignore_cleanup_errors=True) as own,
         _server(folder, Path(own), bare=True) as (base, token),
     ):
-        yield Lab(base, token, folder, beside.page.context)
+        yield (bare := Lab(base, token, folder, beside.page.context))
+        bare.page.goto("about:blank")  # it would go on calling for a server that is about to end
 
 
 @contextlib.contextmanager

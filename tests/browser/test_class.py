@@ -102,3 +102,4 @@ def test_the_explorers_are_pages_without_code(lab: Lab, address: str, name: str)
         "([plot, before]) => document.querySelector(plot).dataset.draws !== before", arg=[plot, before]
     )
     assert lab.requests == []
+    lab.page.goto("about:blank")  # it would go on calling for a server that is about to end
