@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from spikingjelly.activation_based.neuron import BaseNode
@@ -13,8 +13,13 @@ from .checks import check_new, not_registered, tell_once
 from .layers import LIF, BatchNorm
 from .ops import OWN_OPS, Op
 
-if TYPE_CHECKING:
-    from .networks import NetworkConfig
+
+class NeuronSettings(Protocol):
+    """What of a ``networks.NetworkConfig`` neurons are built from."""
+
+    neuron: str
+    tau: float
+    v_threshold: float
 
 
 # ---- operations
@@ -53,7 +58,7 @@ def make_op(op: Op, channels: int) -> nn.Module:
 
 # ---- neurons
 
-NEURONS: dict[str, Callable[[NetworkConfig], BaseNode]] = {"lif": lambda config: LIF(config.tau, config.v_threshold)}
+NEURONS: dict[str, Callable[[NeuronSettings], BaseNode]] = {"lif": lambda config: LIF(config.tau, config.v_threshold)}
 """Neuron layers by name, for ``NetworkConfig(neuron=name)``.
 
 ``lif``: v += (x − v)/tau; spike = v ≥ v_threshold; v = 0 where it spiked (LightSNN, section III).
@@ -61,7 +66,7 @@ NEURONS: dict[str, Callable[[NetworkConfig], BaseNode]] = {"lif": lambda config:
 _KIT = tuple(NEURONS)
 
 
-def register_neuron(name: str, build: Callable[[NetworkConfig], BaseNode], *, replace: bool = False) -> None:
+def register_neuron(name: str, build: Callable[[NeuronSettings], BaseNode], *, replace: bool = False) -> None:
     """Make neurons of your own known by a name, in this process: all neuron layers of ``NetworkConfig(neuron=name)``.
 
     ``build(config)`` returns a new layer each time: a neuron of spikingjelly, or a class of yours derived from its
@@ -85,7 +90,7 @@ def check_neuron(name: object) -> None:
         raise not_registered("neuron", name, NEURONS, "register_neuron")
 
 
-def make_neuron(config: NetworkConfig) -> BaseNode:
+def make_neuron(config: NeuronSettings) -> BaseNode:
     """A neuron layer as the configuration says; ``TypeError`` or ``ValueError`` for a build that breaks its terms."""
     check_neuron(config.neuron)
     layer = NEURONS[config.neuron](config)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ..cells import Cell
 from ..checkpoints import DAMAGED, network_of, read_checkpoint
@@ -23,18 +23,26 @@ from .presets import Preset
 from .recorded import RecordedScore
 from .results import experiment_id, provenance_of
 from .row_figures import SEARCHED, cell_figures, search_figures, test_figures
-from .runs import Stage
-
-if TYPE_CHECKING:
-    from .experiments import Experiment
+from .runs import RunFolder, Stage
 
 _DEFAULTS = {"train": defaults_of(TrainConfig)}  # of settings that runs of earlier versions lack
+
+
+class Rows(Protocol):
+    """What a row needs of the ``experiments.Experiment`` that it is one of."""
+
+    preset: Preset
+    folder: RunFolder
+    device: str
+
+    def load(self, seed: int) -> tuple[Splits, float]: ...
+    def rows(self) -> Iterable[Row]: ...
 
 
 class Row:
     """One row of an experiment: ``choose``, ``train`` and ``test``, each recorded, read back and gone on with."""
 
-    def __init__(self, experiment: Experiment, method: str, seed: int, *, given: Cell | None = None) -> None:
+    def __init__(self, experiment: Rows, method: str, seed: int, *, given: Cell | None = None) -> None:
         self.experiment, self.preset, self.method, self.seed = experiment, experiment.preset, method, seed
         self.given, self.name = given, f"{method}/seed{seed}"
 

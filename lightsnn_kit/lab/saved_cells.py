@@ -66,7 +66,7 @@ def remembered(folder: Path, count: int = 5) -> tuple[Cell, ...]:
     except OSError:
         return ()
     found: dict[Cell, None] = {}
-    for line in reversed(lines):
+    for line in dict.fromkeys(reversed(lines)):
         with contextlib.suppress(ValueError):
             found[Cell.parse(line)] = None
         if len(found) == count:

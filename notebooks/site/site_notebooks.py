@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import course
 import plotly.io
@@ -77,20 +76,16 @@ def student_page(cells: Sequence[dict], outputs: Mapping[str, Sequence[dict]]) -
     """A lesson as a page: the student's version; an answer unfolds by a click, and no cell of the checks' plumbing."""
     answers = {cell["id"]: course.text_of(cell) for cell in cells if course.tag_of(cell) == "answer"}
     shown = {cell["id"] for cell in cells if course.tag_of(cell) in ("", "picture")}
+    # A picture that the student's own code draws is shown once, where it is expected.
+    shown -= {course.picture_after(cells, at) for at, cell in enumerate(cells) if course.tag_of(cell) == "solution"}
     cells = [cell | ({"outputs": []} if cell["cell_type"] == "code" else {}) for cell in cells]
     for cell in course.student_cells(cells, outputs):
         if cell["id"] in answers:
             fold = "<details><summary>Type your prediction, then open the answer</summary>"
             cell = course.markdown(f"{fold}\n\n{answers[cell['id']]}\n\n</details>", cell["id"])
-        elif cell["cell_type"] == "code" and cell["id"] in shown and not needs_answer(cell, cells):
+        elif cell["cell_type"] == "code" and cell["id"] in shown:
             cell = cell | {"outputs": list(outputs.get(cell["id"], ()))}
         yield cell
-
-
-def needs_answer(cell: Mapping, cells: Sequence[Mapping]) -> bool:
-    """True for a picture that the student's own code draws: the page shows it once, where it is expected."""
-    expected = {course.picture_after(cells, at) for at, other in enumerate(cells) if course.tag_of(other) == "solution"}
-    return cell["id"] in expected
 
 
 def page(content: Mapping, cells: Sequence[dict], *, depth: int, terms: Sequence[str]) -> dict:
@@ -105,8 +100,3 @@ def page(content: Mapping, cells: Sequence[dict], *, depth: int, terms: Sequence
             cell["outputs"] = [output for output in cell["outputs"] if output.get("name") != "stderr"]
     metadata = {key: value for key, value in content["metadata"].items() if key != "papermill"}
     return dict(content) | {"cells": list(drawn(cells, "../" * depth)), "metadata": metadata}
-
-
-def relative_depth(page: Path, root: Path) -> int:
-    """How many folders a page lies below the root."""
-    return len(page.relative_to(root).parts) - 1

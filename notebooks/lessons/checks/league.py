@@ -63,12 +63,9 @@ def league_table(
     difference on the same cells, and tells an entry from the first where it does not hold 0.
     """
     ranks, accuracies = _ranks(), [accuracy for _, accuracy in cells]
-    options = {"seed": seed, "resamples": resamples}
-    share = ranks.ordered_right
+    options, share = {"seed": seed, "resamples": resamples}, ranks.ordered_right
     scores = {name: [float(score(mask)) for mask, _ in cells] for name, score in entries.items()}
-    right = {
-        name: ranks.bootstrap(ranks.ordered_right, values, accuracies, **options) for name, values in scores.items()
-    }
+    right = {name: ranks.bootstrap(share, values, accuracies, **options) for name, values in scores.items()}
     order = sorted(scores, key=lambda name: -right[name].estimate)
     return [
         {
