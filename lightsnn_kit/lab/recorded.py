@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -43,6 +44,33 @@ class RecordedScore:
     def __call__(self, mask: OpMask) -> float:
         """The score, recorded or read back."""
         return self._take(mask, ("score",))[0]
+
+    @property
+    def at_once(self) -> int:
+        """How many masks ``many`` takes at a time: on the CPU 1, as where each depends on those before it."""
+        alike = self.config.reset and not self.config.fresh_batches
+        on_cpu = torch.device(self.device).type == "cpu"
+        return self.scorer(self.preset.cell_space).at_once if alike and not on_cpu else 1
+
+    def many(self, masks: Sequence[OpMask]) -> list[float]:
+        """The scores of several masks; on a GPU side by side, and the seconds that are recorded are their mean."""
+        values, masks = [], list(masks)
+        while masks:
+            count = 1 if self.index < len(self.earlier) else self.at_once
+            now, masks = masks[:count], masks[count:]
+            values += [self(now[0])] if len(now) == 1 else self._together(now)
+        return values
+
+    def _together(self, masks: Sequence[OpMask]) -> list[float]:
+        started = time.perf_counter()
+        values = self.scorer(masks[0].space).many(masks)
+        seconds = {"build_seconds": 0.0, "seconds": (time.perf_counter() - started) / len(masks)}
+        for mask, value in zip(masks, values, strict=True):
+            if self.stage:
+                found = {"index": self.index, "mask": mask_key(mask), "score": value}
+                self.stage.append("scores", found | seconds)
+            self.index += 1
+        return values
 
     def with_synops(self, mask: OpMask) -> tuple[float, float]:
         """As `Scorer.with_synops`: both stand in one record."""
