@@ -223,7 +223,7 @@ class DeviceEngine(Engine):
     def _affine(self, norm: nn.BatchNorm2d, sums: Sums | None, pixels: int) -> tuple[Tensor, Tensor]:
         """The factors (gain, shift) [K, C] of a normalisation."""
         if sums is None:
-            return tuple(factor.expand(len(self.masks), -1) for factor in running_affine(norm))
+            return tuple(factor.repeat(len(self.masks), 1) for factor in running_affine(norm))
         total, squares, grid = sums
         return grid_affine(norm, total, squares, pixels, grid)
 
