@@ -20,10 +20,11 @@ from ..kernels import SpikeStatistics, column_words, count_distinct
 from ..recording import own_state
 from ..spaces import OpMask
 from .engine import ConvKey, Engine, conv_modules, scale_of
-from .parts import EDGE, INSIDE, SIDE, Group, Row, Slots, Sums, Terms, TorchParts
+from .parts import EDGE, INSIDE, SIDE, Group, Row, Slots, Sums, Terms, TorchParts, onto
 from .plan import CellPlan, Term, plan_cell
 
 AT_ONCE = 2**26  # elements of a node's value, all candidates together: 0.25 GiB of float32, enough to fill a large card
+SHARE = 0.8  # of a card's free memory that a pass may take
 
 
 def join(masks: Sequence[OpMask]) -> OpMask:
@@ -130,7 +131,7 @@ class Recorded:
                 for name in self.names(key, plan):
                     layers.setdefault(name, (layer, [False] * len(self.plans)))[1][k] = True
         order, alive = zip(*(layers[name] for name in sorted(layers)), strict=True)
-        return parts.mean_kernels(whole, order, torch.tensor(alive).to(whole.counts.device), kind)
+        return parts.mean_kernels(whole, order, onto(whole.counts.device, alive, torch.bool), kind)
 
 
 class DeviceEngine(Engine):
@@ -141,10 +142,19 @@ class DeviceEngine(Engine):
         self.parts = parts(tau=self.config.tau, v_threshold=self.config.v_threshold)
         self.name = f"fast ({self.parts.name})"
         self.device = supernet.input_centre.device
-        self.at_once = max(1, AT_ONCE // self.drives[0][0].numel())
+        self.at_once = max(1, self._largest() // self.drives[0][0].numel())
         self.groups: dict[tuple, Group] = {}
         _, _, conv, norm, _ = supernet.down
         self.down = Group.of([("down",)], [conv], [norm], self.parts.dtype)
+
+    def _largest(self) -> int:
+        """Elements of a node's value, all candidates together, that a card can hold with all that goes with them."""
+        if self.device.type != "cuda":
+            return AT_ONCE
+        space, nodes = self.supernet.design, self.cells[0].num_nodes
+        slots = len(space.edges) * sum(op.is_conv for op in space.ops) + nodes * len(space.ops)
+        each = 6 * (slots + nodes) + 24  # bytes: float32 in cell 1, half as many elements in cell 2, what lies between
+        return min(AT_ONCE, int(SHARE * torch.cuda.mem_get_info(self.device)[0]) // each)
 
     # -- several masks ---------------------------------------------------------------------------------------------
 
@@ -165,6 +175,7 @@ class DeviceEngine(Engine):
             self.recorded = Recorded([plan_cell(mask, feedback=feedback) for mask in self.masks], patterns)
             with own_state(self.supernet, grad=False):
                 self.walk(plan_cell(join(self.masks), feedback=feedback), index)
+            self.states = []  # their memory is the next ones'
             yield self.recorded
 
     def start(self, plan: CellPlan, batch_size: int, size: tuple[int, int]) -> None:

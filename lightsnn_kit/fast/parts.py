@@ -20,6 +20,12 @@ Row = tuple[int, int, Sequence[float]]
 INSIDE, EDGE, SIDE = 0, 1, 2  # what ends with a term: nothing, its edge, all forward or all backward edges
 
 
+def onto(device: torch.device, numbers: object, dtype: torch.dtype) -> Tensor:
+    """Numbers of the host as a tensor on the device, which the host does not wait for."""
+    tensor = torch.tensor(numbers, dtype=dtype)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
 @dataclass(frozen=True)
 class Terms:
     """What is summed into a node: x = Σ_sides Σ_edges Σ_terms value·weight, in this order, without reassociation."""
@@ -34,7 +40,7 @@ class Terms:
         """From the rows (slot, end, weight of each candidate) of every node, with two copies to the device in all."""
         whole = [number for each in rows.values() for part in (0, 1) for number in (row[part] for row in each)]
         real = [each[n][2][k] for each in rows.values() for k in range(candidates) for n in range(len(each))]
-        whole, real = torch.tensor(whole, dtype=torch.int32).to(device), torch.tensor(real).to(device)
+        whole, real = onto(device, whole, torch.int32), onto(device, real, torch.float32)
         lengths = [len(each) for each in rows.values()]
         tables, weights = whole.split([2 * n for n in lengths]), real.split([candidates * n for n in lengths])
         return {
@@ -63,7 +69,9 @@ class Slots:
         """Slots that are not yet normalised."""
         count, candidates, _, channels = sums.shape
         gain, shift = (torch.empty(count, candidates, channels, device=sums.device) for _ in range(2))
-        return cls(sums, values, torch.tensor(scales, dtype=torch.float32).to(sums.device), gain, shift)
+        alike = len(set(scales)) == 1  # then nothing need be copied
+        scale = gain.new_full((count,), scales[0]) if alike else onto(sums.device, scales, torch.float32)
+        return cls(sums, values, scale, gain, shift)
 
     def read(self, slot: int) -> Tensor:
         """The value [K, M, C] of a slot."""

@@ -37,9 +37,9 @@ def main() -> None:
         left = LIMIT - (time.perf_counter() - started)
         parts.append(limited(name, min(PARTS[name][1], left), options.folder, rehearsal=options.rehearse))
         print(summary(parts[-1]), flush=True)
-    found = {"machine": facts(), "rehearsal": options.rehearse, "parts": parts}
-    write_json(options.folder / "gpu.json", found, replace=True)
-    (options.folder / "gpu.md").write_text(page(found))
+        found = {"machine": facts(), "rehearsal": options.rehearse, "parts": parts}
+        write_json(options.folder / "gpu.json", found, replace=True)  # after each part: nothing is lost if one hangs
+        (options.folder / "gpu.md").write_text(page(found), encoding="utf-8")
     print(f"written to {options.folder / 'gpu.md'}")
 
 
@@ -73,6 +73,7 @@ def limited(name: str, limit: float, folder: Path, *, rehearsal: bool) -> dict:
     result["seconds"] = round(time.perf_counter() - started, 1)
     if file.exists() and not result["reason"]:
         result |= {"status": "done", "rows": json.loads(file.read_text())["rows"]}
+    file.unlink(missing_ok=True)
     return result
 
 
