@@ -104,12 +104,22 @@ def summary(part: dict) -> str:
 
 
 def page(found: dict) -> str:
-    """The page: facts, and a table per part."""
+    """The page: facts, the roofline, and a table per part."""
+    from tests.gpu.roofline import on_paper
+
     made = dict(found["machine"])
     made |= {"torch": made["packages"].get("torch"), "commit": (made["git"] or {}).get("commit")}
     known = ("gpu", "gpu_memory", "capability", "cuda", "torch", "processor", "processors", "commit", "started")
     lines = ["# On a GPU", "", "Written by `make gpu`" + (" (a rehearsal: numbers mean nothing)" * found["rehearsal"])]
     lines[-1] += ": " + ", ".join(f"{name} {made[name]}" for name in known if made.get(name) is not None) + "."
+    lines += [
+        "",
+        "## The search on paper",
+        "",
+        "60 scores, two batches of 64 images, T = 5, 32×32 (`tests/gpu/roofline.py`).",
+        "",
+    ]
+    lines += on_paper()
     for part in found["parts"]:
         lines += ["", f"## {part['name']}", ""]
         if part["status"] != "done":

@@ -141,7 +141,7 @@ def scoring(place: Place) -> list[dict]:
     """Scores and the search of 60 scores, two batches of 64, beside the plain scorer on the card and the roofline."""
     ceilings = ceilings_of(place)
     rows = [row("copy_rate", ceilings.bytes_per_second / 1e9, "GB/s")]
-    rows += [row("product_rate", ceilings.operations_per_second / 1e12, "TFLOP/s, float16 into float32")]
+    rows += [row("product_rate", ceilings.operations_per_second / 1e12, "10¹² operations/s, int8 into int32")]
     for width in (16, 64, 128, 256) if not place.rehearsal else (4,):
         rows += scoring_at(place, width, place.size(64, 4), ceilings)
     return rows
@@ -170,13 +170,13 @@ def scoring_at(place: Place, width: int, batch: int, ceilings: Ceilings) -> list
 
 
 def ceilings_of(place: Place) -> Ceilings:
-    """What the card does at best here: a large copy (bytes read and written), a large float16 product."""
+    """What the card does at best here: a large copy (bytes read and written), a large int8 product."""
     x = torch.empty(place.size(2**30, 2**20), dtype=torch.uint8, device=place.device)
     y = torch.empty_like(x)
     copy = place.seconds(lambda: y.copy_(x))
     side = place.size(8192, 64)
-    a = torch.randn(side, side, device=place.device, dtype=torch.float32 if place.rehearsal else torch.float16)
-    product = place.seconds(lambda: a @ a)
+    a = torch.randint(-127, 128, (side, side), device=place.device, dtype=torch.int8)
+    product = place.seconds(lambda: torch._int_mm(a, a.T))
     return Ceilings(2 * x.numel() / copy, 2 * side**3 / product)
 
 
