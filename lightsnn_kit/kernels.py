@@ -142,7 +142,7 @@ def log_dets(kernels: Tensor) -> list[float]:
             1
         )  # the first of equal ones
         moved = a[each, largest]
-        a[each, largest] = a[:, k]
+        a[each, largest] = a[:, k].clone()
         a[:, k] = moved
         pivots.append(moved[:, k])
         sign = torch.where(largest == k, sign, -sign) * moved[:, k].sign()  # 0 from a pivot of 0 on

@@ -30,7 +30,7 @@ TESTS = {
     "methods": "core/methods core/golden",
     "evolution": "core/evolution core/methods core/golden",
     "pareto": "core/evolution core/methods core/golden",
-    "kernels": "core/scoring core/golden fast/engine",
+    "kernels": "core/scoring core/golden fast/device fast/engine",
     "exact": "core/scoring fast/engine core/golden core/own",
     "recording": "core/scoring core/golden",
     "nir_export": "core/nir",
@@ -40,7 +40,8 @@ TESTS = {
     "training": "core/training core/golden core/training_oracle",
     "fast/plan": "fast/engine core/golden",
     "fast/engine": "fast/engine core/golden",
-    "fast/device": "fast/engine core/golden",
+    "fast/device": "fast/device fast/engine core/golden",
+    "fast/parts": "fast/device fast/engine core/golden",
     "fast/cpu_engine": "fast/engine core/golden",
     "fast/cpu_loops": "fast/engine core/golden",
 }
