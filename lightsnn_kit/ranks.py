@@ -7,6 +7,7 @@ gradients. Nothing of both is imported where one process is alone.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
@@ -17,9 +18,7 @@ from torch import Tensor, nn
 from .files import RunError
 from .layers import BatchNorm
 
-PATIENCE = timedelta(
-    minutes=30
-)  # that ranks wait for one: while rank 0 loads data, chooses a cell or writes a checkpoint
+PATIENCE = timedelta(minutes=30)  # that ranks wait for rank 0 while it loads data, chooses a cell or writes
 _STRATEGIES = ("DDPStrategy", "SingleDeviceStrategy")
 _NUMBERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")
 
@@ -108,7 +107,9 @@ class Ranks:
         for norm in norms:
             norm.add_up = self.add_up
         try:
-            yield
+            with warnings.catch_warnings():  # where a weight has one channel, its memory layout has two names
+                warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+                yield
         finally:
             for norm in norms:
                 del norm.add_up
@@ -137,8 +138,8 @@ def _check_fabric(fabric: object) -> None:
         raise ValueError(f"fit trains by DDP, every rank with the whole network; use strategy='ddp', got {strategy}.")
     if precision != "32-true":
         raise ValueError(
-            f"precision is a setting of the training, so that checkpoints tell it: give Fabric none (got {precision!r}), "
-            f"and TrainConfig(amp='on') for bfloat16."
+            f"precision is a setting of the training, so that checkpoints tell it: give Fabric none (got "
+            f"{precision!r}), and TrainConfig(amp='on') for bfloat16."
         )
     if fabric.world_size > 1 and not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         raise ValueError(f"the {fabric.world_size} processes of this Fabric are not connected; call fabric.launch().")
@@ -158,19 +159,16 @@ def of_torchrun() -> object:
         from lightning_fabric import Fabric
         from lightning_fabric.strategies import DDPStrategy
     except ImportError as error:
-        raise RunError(
-            f"several processes need Lightning Fabric: pip install 'lightsnn_kit[fabric]' ({error})."
-        ) from None
+        way = "pip install 'lightsnn_kit[fabric]'"
+        raise RunError(f"several processes need Lightning Fabric, and it is not here ({error}): {way}.") from None
     here = facts["LOCAL_WORLD_SIZE"]
     place = {"accelerator": "cuda" if gpus else "cpu", "devices": here, "num_nodes": facts["WORLD_SIZE"] // here}
     fabric = Fabric(strategy=DDPStrategy(timeout=PATIENCE), **place)
     try:
         fabric.launch()
     except RuntimeError as error:
-        where = f"{os.environ['MASTER_ADDR']}:{facts['MASTER_PORT']}"
-        raise RunError(
-            f"rank {facts['RANK']} cannot reach the others at {where}: {error}".partition("\n")[0]
-        ) from error
+        where, why = f"{os.environ['MASTER_ADDR']}:{facts['MASTER_PORT']}", str(error).partition("\n")[0]
+        raise RunError(f"rank {facts['RANK']} cannot reach the others at {where}: {why}") from error
     return fabric
 
 
@@ -186,9 +184,9 @@ def _facts(environment: Mapping[str, str]) -> dict[str, int]:
         odd = [] if fits else [f"{name}={value}" for name, value in facts.items()]
     if odd:
         raise RunError(
-            f"TORCHELASTIC_RUN_ID says that torchrun has started this process, but {', '.join(odd)} is not what it sets "
-            f"(every machine needs the same --nproc_per_node). Start it by torchrun --nproc_per_node=2 -m lightsnn_kit "
-            f"train …, or unset TORCHELASTIC_RUN_ID for a training by one process."
+            f"TORCHELASTIC_RUN_ID says that torchrun has started this process, but {', '.join(odd)} is not what it "
+            f"sets (every machine needs the same --nproc_per_node). Start it by torchrun --nproc_per_node=2 -m "
+            f"lightsnn_kit train …, or unset TORCHELASTIC_RUN_ID for a training by one process."
         )
     return facts
 
@@ -198,14 +196,14 @@ def _devices(facts: Mapping[str, int]) -> int:
     here, gpus = facts["LOCAL_WORLD_SIZE"], torch.cuda.device_count() if torch.cuda.is_available() else 0
     if 0 < gpus < here:
         raise RunError(
-            f"torchrun has started {here} processes on this machine, which has {gpus} GPUs; start as many as there are, "
+            f"torchrun has started {here} processes on this machine, which has {gpus} GPUs; start one for each, "
             f"--nproc_per_node={gpus}, or hide the GPUs from all by CUDA_VISIBLE_DEVICES= to train on the processor."
         )
     name, found = ("NCCL", "is_nccl_available") if gpus else ("gloo", "is_gloo_available")
     if not (torch.distributed.is_available() and getattr(torch.distributed, found)()):
         way = "; or hide the GPUs by CUDA_VISIBLE_DEVICES= to train on the processor" if gpus else ""
         raise RunError(
-            f"this torch ({torch.__version__}) was built without {name}, by which processes talk to each other; install "
-            f"one of pytorch.org that has it{way}."
+            f"this torch ({torch.__version__}) was built without {name}, by which processes talk to each other; "
+            f"install one of pytorch.org that has it{way}."
         )
     return gpus

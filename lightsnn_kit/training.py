@@ -166,8 +166,8 @@ class _Training:
         except TrainingDivergedError as error:
             kept = self.folder and f"that of epoch {len(self.history)} in {self.folder / 'last.pt'}"
             raise TrainingDivergedError(
-                f"{error} Last good checkpoint kept: {kept or 'none, without folder='}. Try a lower learning_rate, in a "
-                f"new folder."
+                f"{error} Last good checkpoint kept: {kept or 'none, without folder='}. Try a lower learning_rate, in "
+                f"a new folder."
             ) from None
         val_loss, val_accuracy = self._validated()
         seconds = time.perf_counter() - start
