@@ -59,6 +59,11 @@ class Ranks:
             return values
         return tuple(self.add_up(torch.tensor(values, dtype=torch.float64, device=self.fabric.device)).tolist())
 
+    def told(self, value: object) -> object:
+        """What rank 0 says, on every rank."""
+        with self.talking():
+            return self.fabric.broadcast(value)
+
     def once(self, work: Callable[[], object]) -> object:
         """Do something on rank 0 alone; every rank gets what it returns, or raises what it raises."""
         if self.count == 1:
@@ -69,8 +74,7 @@ class Ranks:
                 told = work(), None
             except Exception as error:
                 told = None, error
-        with self.talking():
-            value, error = self.fabric.broadcast(told)
+        value, error = self.told(told)
         if error is not None:
             raise error
         return value
@@ -185,7 +189,7 @@ def _facts(environment: Mapping[str, str]) -> dict[str, int]:
     if odd:
         raise RunError(
             f"TORCHELASTIC_RUN_ID says that torchrun has started this process, but {', '.join(odd)} is not what it "
-            f"sets (every machine needs the same --nproc_per_node). Start it by torchrun --nproc_per_node=2 -m "
+            f"sets (every machine needs the same --nproc_per_node). Start it by torchrun --nproc_per_node=2 -m -- "
             f"lightsnn_kit train …, or unset TORCHELASTIC_RUN_ID for a training by one process."
         )
     return facts

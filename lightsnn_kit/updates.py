@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -56,8 +57,8 @@ class TrainConfig:
     # Last epochs in which batch normalisations keep their running statistics (paper: 0). In training each step has its
     # own, at test time one average serves all, and with feedback the steps differ: see the curves in train.ipynb.
     frozen_norm_epochs: int = 0
-    # Parts in which a batch is gone through before its one update: less memory, the gradient of the whole batch. Only batch
-    # normalisation sees a difference: its statistics are those of a part, and run on with each.
+    # Parts in which a batch is gone through before its one update: less memory, the gradient of the whole batch. Only
+    # batch normalisation sees a difference: its statistics are those of a part, and the running ones move with each.
     accumulate: int = 1
     recompute: bool = False  # each time step is taken once more for its gradients: same bits, less memory, more time
     seed: int = 0  # of data order, augmentation and dropout; the first weights have their own
@@ -70,8 +71,8 @@ class TrainConfig:
             object.__setattr__(self, name, flag(name, getattr(self, name)))
         if 2 * self.accumulate > self.batch_size:
             raise ValueError(
-                f"accumulate must leave parts of 2 samples or more, for batch normalisation; got {self.accumulate} parts "
-                f"of a batch of {self.batch_size}."
+                f"accumulate must leave parts of 2 samples or more, for batch normalisation; got {self.accumulate} "
+                f"parts of a batch of {self.batch_size}."
             )
         if self.frozen_norm_epochs >= self.epochs:
             raise ValueError(
@@ -89,14 +90,14 @@ class TrainConfig:
 
 
 def parts(size: int, *, accumulate: int, ranks: int = 1) -> list[tuple[int, int]]:
-    """Where the parts of a batch begin and end: ``accumulate`` of them, or fewer so that each has a sample per rank, and 2.
+    """Where the parts of a batch begin and end: ``accumulate``, or fewer where one had not 2 samples, and one a rank.
 
     >>> parts(9, accumulate=2), parts(9, accumulate=4, ranks=3), parts(3, accumulate=4)
     ([(0, 4), (4, 9)], [(0, 3), (3, 6), (6, 9)], [(0, 3)])
     """
     count = max(1, min(accumulate, size // max(2, ranks)))
     ends = [size * number // count for number in range(count + 1)]
-    return list(zip(ends, ends[1:], strict=False))
+    return list(pairwise(ends))
 
 
 class Updates:
@@ -137,9 +138,7 @@ class Updates:
                 places = (f"epoch {number}, batch {place} of {len(batches)}" for place in range(1, len(batches) + 1))
                 results = [self._update(*each, generator) for each in zip(batches, places, strict=True)]
         if lost_weight(self.network):
-            raise self._diverged(
-                "a weight", f"epoch {number}"
-            )  # LIF layers turn NaN into silence: the loss may hide it
+            raise self._diverged("a weight", f"epoch {number}")  # LIF layers make silence of NaN: the loss may hide it
         return _summed(results)
 
     def _update(self, index: Tensor, where: str, generator: torch.Generator) -> tuple[float, float, float]:
@@ -161,7 +160,7 @@ class Updates:
         return _summed(results)
 
     def _add_gradient(self, x: Tensor, y: Tensor, size: int, where: str) -> tuple[float, float, float]:
-        """Add the gradient of a part of a batch of ``size``; returns summed loss, correct and seen samples of all ranks."""
+        """Add the gradient of a part of a batch of ``size``; returns loss, correct and seen samples of all ranks."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
             logits = self.model(x, reset=False, recompute=self.config.recompute).float()
         loss = loss_of(logits, y, self.config.loss)
@@ -196,7 +195,7 @@ def loss_of(logits: Tensor, y: Tensor, kind: str) -> Tensor:
 
 @contextmanager
 def in_mode(network: nn.Module, *, training: bool, frozen_norms: bool = False) -> Iterator[None]:
-    """In the block the network trains or is evaluated, with ``frozen_norms`` batch normalisations are as in evaluation."""
+    """In the block the network trains, or is evaluated, as its normalisations always are with ``frozen_norms``."""
     with kept_modes(network):
         network.train(training)
         for module in network.modules():
