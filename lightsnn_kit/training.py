@@ -66,14 +66,12 @@ def fit(
     on after them; a finished training only yields them. Where one of the two cannot be read, ``damaged`` says what to
     do: "refuse" it, go on from the "best" one, or "restart" with this network's weights as they are.
 
-    With ``fabric``, a launched ``lightning_fabric.Fabric`` of strategy "ddp", each of its processes calls this with the
-    same network, data and settings, and takes its share of every batch of ``config.batch_size``. All yield the same
-    records and end with the same weights; rank 0 alone reads and writes ``folder``. Two ranks are one process with the
-    same batch, but for the order of float32 sums; batch normalisation and dropout are those of the whole batch.
+    With ``fabric``, a launched ``lightning_fabric.Fabric``, each process calls this with the same network, data and
+    settings, and takes its share of every batch: the training is that of one process but for the order of sums (see
+    `ranks`). Rank 0 alone reads and writes ``folder``.
 
     Checks come before any work: ``ValueError`` for data that do not fit, a damaged checkpoint or a folder of another
-    training, ``OSError`` for an unwritable one. Raises ``TrainingDivergedError``, and ``RankLostError`` where another
-    process ended.
+    training, ``OSError`` for an unwritable one. Raises ``TrainingDivergedError`` and ``RankLostError``.
 
     >>> from lightsnn_kit.data import load
     >>> from lightsnn_kit.networks import NetworkConfig, build_network

@@ -26,10 +26,9 @@ class TrainingMemory:
     """Bytes of one training step in float32 with SGD and momentum: what must be held at once.
 
     In bfloat16 (``TrainConfig.amp``) it is about half. With ``recompute`` activations are the states between steps and
-    what one step keeps; with ``accumulate`` all but the weights are those of a part of the batch. Gradients on their way
-    and workspaces come on top, the less the larger the data (``measured_memory``: 2 % for gestures at width 8, 15 % with
-    ``recompute`` at width 16), and what an allocator keeps: with glibc's settings as they are a process may hold twice
-    as much.
+    what one step keeps; with ``accumulate`` those of a part of the batch. Gradients on their way and workspaces come on
+    top, the less the larger the data (``measured_memory``: 2 % for gestures at width 8, with ``recompute`` 15 % at width
+    16), and what an allocator keeps: with glibc's settings as they are a process may hold twice as much.
     """
 
     activations: int  # kept by the forward pass of all T steps for the backward pass
