@@ -172,11 +172,20 @@ def of_torchrun() -> object:
     place = {"accelerator": "cuda" if gpus else "cpu", "devices": here, "num_nodes": facts["WORLD_SIZE"] // here}
     fabric = Fabric(strategy=DDPStrategy(timeout=PATIENCE), **place)
     try:
+        _connect("nccl" if gpus else "gloo", alone=facts["WORLD_SIZE"] == here)
         fabric.launch()
     except RuntimeError as error:
         where, why = f"{os.environ['MASTER_ADDR']}:{facts['MASTER_PORT']}", str(error).partition("\n")[0]
         raise RunError(f"rank {facts['RANK']} cannot reach the others at {where}: {why}") from error
     return fabric
+
+
+def _connect(backend: str, *, alone: bool) -> None:
+    """Connect the processes before Fabric would; ``alone``: all are on this machine, and torchrun may restart them."""
+    store, rank, count = next(torch.distributed.rendezvous("env://", timeout=PATIENCE))
+    if alone:  # torchrun keeps its store: without a name of their own, restarted processes find addresses of dead ones
+        store = torch.distributed.PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=PATIENCE)
 
 
 def _facts(environment: Mapping[str, str]) -> dict[str, int]:

@@ -89,10 +89,15 @@ def environments(count: int) -> Iterator[dict[str, str]]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     own = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
-    own |= {"TORCHELASTIC_RUN_ID": "test", "OMP_NUM_THREADS": 1, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": ROOT}
+    own |= {"TORCHELASTIC_RUN_ID": "test"}
     for rank in range(count):
-        facts = own | {"RANK": rank, "LOCAL_RANK": rank}
-        yield os.environ | {name: str(value) for name, value in facts.items()}
+        yield environment_of_ranks(**own, RANK=rank, LOCAL_RANK=rank)
+
+
+def environment_of_ranks(**more: object) -> dict[str, str]:
+    """This environment for processes that find the project, one thread each and no GPU; and more."""
+    own = {"OMP_NUM_THREADS": 1, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": ROOT} | more
+    return os.environ | {name: str(value) for name, value in own.items()}
 
 
 def started(count: int, arguments: Sequence[str], **more: str) -> list[tuple[int, str]]:

@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +30,16 @@ from lightsnn_kit.layers import BatchNorm
 from lightsnn_kit.ranks import Ranks, of_torchrun
 from lightsnn_kit.training import fit
 from lightsnn_kit.updates import parts
-from tests.core.rank_work import ALIKE, CONFIG, small_network, splits_of_digits, started, trained
+from tests.core.rank_work import (
+    ALIKE,
+    CONFIG,
+    ROOT,
+    environment_of_ranks,
+    small_network,
+    splits_of_digits,
+    started,
+    trained,
+)
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4"}
 TORCHRUN |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
@@ -98,15 +108,13 @@ def test_shared_norm_is_that_of_the_whole_batch(layout: torch.memory_format, dty
         shares = list(pool.map(norm_step, norms, [y[cut] for cut in cuts], [weights[cut] for cut in cuts]))
     whole = nn.BatchNorm2d(3).double()
     out, grad, gamma, beta = norm_step(whole, y.double(), weights.double())
-    near = (
-        {"rtol": 1e-6, "atol": 1e-6} if dtype is torch.float32 else {"rtol": 0, "atol": 2**-5}
-    )  # of gradients near 8, rounded
+    near = {"rtol": 1e-5, "atol": 1e-6} if dtype is torch.float32 else {"rtol": 0, "atol": 0.05}  # gradients near 8
     for i, expected in enumerate((out, grad)):
         found = torch.cat([share[i] for share in shares])
         assert found.dtype == dtype
         assert torch.allclose(found.double(), expected, **near)
     for i, expected in enumerate((gamma, beta), start=2):
-        assert torch.allclose(sum(share[i] for share in shares).double(), expected, rtol=1e-5)
+        assert torch.allclose(sum(share[i] for share in shares).double(), expected, **near)
     assert grad.abs().max() > 0.1
     for norm in norms:
         assert torch.allclose(norm.running_mean.double(), whole.running_mean, rtol=1e-6)
@@ -292,29 +300,63 @@ def test_a_fabric_of_one_process_changes_nothing() -> None:
 # ---- a rank is killed ------------------------------------------------------------------------------------------------
 
 
+def words(folder: Path) -> list[str]:
+    """A training of four epochs, each of 3 updates and 1 validation; the ninth forward pass is in the third."""
+    words = ["train", "--cell", "0303 0030 2002 0200", "--name", "mine", "--setting", "batch_size=512", "--test"]
+    return [*words, "--width=4", "--num-steps=2", "--epochs=4", "--json", "--run", str(folder)]
+
+
+def dying(rank: int, place: Path) -> dict[str, str]:
+    return {"DIES": str(rank), "AT": "9", "MARK": str(place / "mark")}
+
+
+ROW = Path("mine", "seed0", "train")
+
+
+def bits(folder: Path, said: str) -> tuple[object, ...]:
+    """What is left of a training: which test samples are right, the epochs, a digest of weights and momenta."""
+    epochs = [json.loads(line) for line in (folder / ROW / "epochs.jsonl").read_text().splitlines()]
+    kept = read_checkpoint(folder / ROW / "checkpoints" / "last.pt")
+    digests = digest([kept["network"], kept["optimizer"]])
+    return json.loads(said.splitlines()[-1])["right"], [epoch["train_loss"] for epoch in epochs], digests
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[object, ...]:
+    """What two ranks leave that nobody disturbs."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    ends = started(2, words(folder))
+    assert [status for status, _ in ends] == [0, 0], ends
+    return bits(folder, ends[0][1])
+
+
 @pytest.mark.fault
 @pytest.mark.parametrize("dies", [0, 1])
-def test_a_killed_rank(tmp_path: Path, dies: int) -> None:
+def test_a_killed_rank(whole: tuple, tmp_path: Path, dies: int) -> None:
     """The other ends by itself and says why; the same command again ends with the bits of a run that was not killed."""
-    words = ["train", "--cell", "0303 0030 2002 0200", "--name", "mine", "--setting", "batch_size=512", "--test"]
-    words += ["--width=4", "--num-steps=2", "--epochs=4", "--json", "--run", str(tmp_path / "run")]
-    dying = {"DIES": str(dies), "AT": "9", "MARK": str(tmp_path / "mark")}  # 3 updates and 1 validation an epoch
-    ends = started(2, words, **dying)
+    folder = tmp_path / "run"
+    ends = started(2, words(folder), **dying(dies, tmp_path))
     assert ends[dies][0] == -signal.SIGKILL
     status, said = ends[1 - dies]
     assert status == 2
     assert f"error: rank {1 - dies} of 2 has lost another" in said
     assert "start the same command again" in said
     assert "Traceback" not in said
-    row, results = Path("mine", "seed0", "train"), []
-    assert len((tmp_path / "run" / row / "epochs.jsonl").read_text().splitlines()) == 2
-    for folder in (tmp_path / "run", tmp_path / "whole"):
-        words[words.index("--run") + 1] = str(folder)
-        ends = started(2, words, **dying)
-        assert [status for status, _ in ends] == [0, 0], ends
-        epochs = (folder / row / "epochs.jsonl").read_text().splitlines()
-        found = json.loads(ends[0][1].splitlines()[-1])
-        kept = read_checkpoint(folder / row / "checkpoints" / "last.pt")
-        results.append((found["right"], len(epochs), digest([kept["network"], kept["optimizer"]])))
-    assert results[0] == results[1]
-    assert results[0][1] == 4
+    assert len((folder / ROW / "epochs.jsonl").read_text().splitlines()) == 2
+    ends = started(2, words(folder), **dying(dies, tmp_path))
+    assert [status for status, _ in ends] == [0, 0], ends
+    assert bits(folder, ends[0][1]) == whole
+    assert len(whole[1]) == 4
+
+
+@pytest.mark.fault
+def test_torchrun_starts_a_killed_training_again(whole: tuple, tmp_path: Path) -> None:
+    """``--max-restarts``: all anew, from the last finished epoch; addresses of the dead ranks are not asked."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--max-restarts=1"]
+    options = ["--monitor-interval=1", "-m", "--", "tests.core.rank_work", *words(tmp_path / "run")]
+    environment = environment_of_ranks(**dying(1, tmp_path))
+    done = subprocess.run([*torchrun, *options], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr
+    assert "rank 0 of 2 has lost another" in done.stderr
+    assert (tmp_path / "mark").exists()
+    assert bits(tmp_path / "run", done.stdout) == whole
