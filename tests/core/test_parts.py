@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from spikingjelly.activation_based import neuron
 from torch import Tensor, nn
 
+from lightsnn_kit import layers
 from lightsnn_kit.blocks import NEURONS, register_neuron
 from lightsnn_kit.data import Splits
 from lightsnn_kit.lab import presets
@@ -123,6 +125,25 @@ def test_what_a_pass_leaves_behind() -> None:
     assert all(torch.equal(a, b) for pair in (states, grads) for a, b in zip(*pair, strict=True))
     with torch.no_grad():
         assert network(x, recompute=True).shape == (5, 10)  # nothing to keep, nothing to take again
+
+
+def test_compiled_loops_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """3 updates of 2 steps: as many gradients by either way; forward, all that lies within a step is taken twice."""
+    counts, run_loop, splits = {False: Counter(), True: Counter()}, layers.run_loop, splits_of_digits()
+    network = small_network(splits)
+    lifs, inside = sum(isinstance(module, layers.LIF) for module in network.modules()) - 1, len(norms(network)) - 1
+    for again, found in counts.items():
+        monkeypatch.setattr(
+            layers, "run_loop", lambda name, *rest, to=found: (to.update([name]), run_loop(name, *rest))
+        )
+        Updates(network, splits.train, replace(CONFIG, recompute=again, frozen_norm_epochs=0), Ranks()).epoch(1)
+    plain, taken_again = counts.values()
+    assert plain["charge"] == 6 * (lifs + 1)  # and the classifier's
+    assert taken_again["charge"] == 6 * (2 * lifs + 1)
+    assert plain["normalise"] == 6 * inside + 3  # and the stem's
+    assert taken_again["normalise"] == 6 * 2 * inside + 3
+    assert taken_again["gradient"] == plain["gradient"] > 6 * inside // 2
+    assert taken_again["normalise_gradient"] == plain["normalise_gradient"] > 6 * inside // 2
 
 
 def norms(network: SpikingNetwork) -> list[tuple[str, nn.Module]]:

@@ -108,7 +108,7 @@ def test_shared_norm_is_that_of_the_whole_batch(layout: torch.memory_format, dty
         shares = list(pool.map(norm_step, norms, [y[cut] for cut in cuts], [weights[cut] for cut in cuts]))
     whole = nn.BatchNorm2d(3).double()
     out, grad, gamma, beta = norm_step(whole, y.double(), weights.double())
-    near = {"rtol": 1e-5, "atol": 1e-6} if dtype is torch.float32 else {"rtol": 0, "atol": 0.05}  # gradients near 8
+    near = {"rtol": 1e-5, "atol": 1e-6} if dtype is torch.float32 else {"rtol": 1e-3, "atol": 0.05}  # of values near 8
     for i, expected in enumerate((out, grad)):
         found = torch.cat([share[i] for share in shares])
         assert found.dtype == dtype
