@@ -6,6 +6,7 @@ Torch and the data are imported when a command runs, so that the command line it
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -117,6 +118,8 @@ def train(options: argparse.Namespace) -> dict[str, object]:
     if fabric is not None and fabric.global_rank > 0:
         return {"rank": fabric.global_rank, "trainings": follow(fabric)}
     folder = at_root(options.run) if options.run else unused_path(at_root("runs") / "train")
+    if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0":  # torchrun has not seen that it was cancelled
+        jobs.stop_if_cancelled(folder)
     experiment = Experiment.open(folder, preset, device=str(fabric.device) if fabric else "auto")
     run = str(from_here(folder))
     row = experiment.row(options.name if options.cell else options.method, options.seed, cell=options.cell)

@@ -46,9 +46,10 @@ def small_network(splits: Splits, **settings: object) -> SpikingNetwork:
     return build_network("0303 0030 2002 0200", NetworkConfig(**sizes, **splits.network_settings()))
 
 
-def trained(name: str, fabric: object = None, folder: Path | None = None) -> dict[str, object]:
-    """Records and weights of a training of ``ALIKE``."""
+def trained(name: str, fabric: object = None, folder: Path | None = None, **more: object) -> dict[str, object]:
+    """Records and weights of a training of ``ALIKE``, with more settings."""
     splits, (network_settings, settings) = splits_of_digits(), ALIKE[name]
+    settings = settings | more
     network = small_network(splits, **network_settings)
     records = list(fit(network, splits, replace(CONFIG, **settings), folder=folder, fabric=fabric))
     return {"records": [asdict(record) | {"seconds": 0} for record in records], "weights": network.state_dict()}
@@ -69,6 +70,7 @@ def work(place: Path) -> None:
     fabric = of_torchrun()
     rank, splits = fabric.global_rank, splits_of_digits()
     found = {name: trained(name, fabric, place / f"run{rank}" if name == "plain" else None) for name in ALIKE}
+    found["bfloat16"] = trained("plain", fabric, amp="on")
     network = small_network(splits)
     found["other data"] = failed(lambda: fit(network, splits_of_digits(61 + rank), CONFIG, fabric=fabric))
     few = replace(splits, val=Split(splits.val.x[:1], splits.val.y[:1]))

@@ -150,6 +150,27 @@ def norms(network: SpikingNetwork) -> list[tuple[str, nn.Module]]:
     return [(name, module) for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)]
 
 
+@pytest.mark.gpu
+def test_steps_taken_again_on_a_gpu() -> None:
+    """The same loss and gradients but for the order of sums there, in less memory: worked out, 52 MiB in place of 166."""
+    config = NetworkConfig(input_shape=(2, 64, 64), num_classes=4, width=16, hidden=32, num_steps=16, events=True)
+    x = torch.randint(0, 3, (16, 4, 2, 64, 64), generator=torch.Generator().manual_seed(0)).cuda()
+    peaks, losses, grads = [], [], []
+    for again in (False, False, True):  # the first warms up
+        network = build_network("0303 0030 2002 0200", config).cuda().to(memory_format=torch.channels_last)
+        torch.manual_seed(0)
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        loss = network(x, recompute=again).square().mean()
+        loss.backward()
+        peaks.append(torch.cuda.max_memory_allocated() - before)
+        losses.append(loss.item())
+        grads.append(torch.cat([weight.grad.flatten() for weight in network.parameters()]))
+    assert losses[2] == pytest.approx(losses[1], rel=1e-4)
+    assert (grads[2] - grads[1]).norm() < 0.01 * grads[1].norm()
+    assert peaks[2] < 0.7 * peaks[1]
+
+
 # ---- parts of a batch ------------------------------------------------------------------------------------------------
 
 

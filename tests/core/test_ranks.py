@@ -155,6 +155,17 @@ def test_two_ranks_are_one_process_with_the_whole_batch(both, name: str) -> None
         assert mine == pytest.approx(theirs, rel=1e-6)
 
 
+def test_bfloat16_on_two_ranks(both) -> None:
+    """There rounding is coarse, and spikes differ: losses to 1e-3."""
+    one, (first, second) = trained("plain", amp="on"), (found["bfloat16"] for found in both[1])
+    assert first["records"] == second["records"]
+    assert all(torch.equal(value, second["weights"][name]) for name, value in first["weights"].items())
+    assert [record["train_loss"] for record in first["records"]] == pytest.approx(
+        [record["train_loss"] for record in one["records"]], rel=1e-3
+    )
+    assert first["records"][0]["train_loss"] != both[1][0]["plain"]["records"][0]["train_loss"]
+
+
 def test_rank_0_alone_writes(both) -> None:
     place, (first, _) = both
     assert not (place / "run1").exists()

@@ -454,10 +454,29 @@ def test_commands_search_train_and_test(tmp_path: Path, capsys, monkeypatch) -> 
     line = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert line["score"] == int(line["score"]) > 0  # a count
     assert line["preset"].endswith(", proxy swap")
-    assert command_line.main(["train", "--cell", "0303 0030 2002 0200", "--dataset", "tiny", "--epochs", "2"]) == 0
+    assert (
+        command_line.main(
+            [
+                "train",
+                "--cell",
+                "0303 0030 2002 0200",
+                "--dataset",
+                "tiny",
+                "--epochs",
+                "2",
+                "--setting",
+                "recompute=true",
+            ]
+        )
+        == 0
+    )
     said = capsys.readouterr().out
     assert "epoch 2 of 2" in said
     assert "evaluate --run runs/train" in said
+    [settings] = [
+        json.loads(path.read_text()) for path in (tmp_path / "runs" / "train").glob("*/seed0/train/settings.json")
+    ]
+    assert settings["settings"]["train"]["recompute"] is True
     assert command_line.main(["evaluate", "--run", "runs/train", "--json"]) == 0
     [row] = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
     assert row == results.gather(tmp_path / "runs" / "train")[0]
@@ -480,6 +499,8 @@ def test_commands_search_train_and_test(tmp_path: Path, capsys, monkeypatch) -> 
         (["search", "--space", "lightsn"], "unknown space 'lightsn'"),
         (["search", "--proxy", "swop"], "Did you mean 'swap'"),
         (["train", "--cell", "0303 0030"], "square"),
+        (["train", "--setting", "acumulate=2"], "unknown setting of train 'acumulate'"),
+        (["train", "--setting", "recompute=maybe"], "recompute must be True or False, got 'maybe'"),
         (["evaluate", "--run", "nowhere"], "holds no experiment"),
     ],
 )
