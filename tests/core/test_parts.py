@@ -152,7 +152,7 @@ def norms(network: SpikingNetwork) -> list[tuple[str, nn.Module]]:
 
 @pytest.mark.gpu
 def test_steps_taken_again_on_a_gpu() -> None:
-    """The same loss and gradients but for the order of sums there, in less memory: worked out, 52 MiB in place of 166."""
+    """The same loss and gradients but for the order of sums there; worked out, 52 MiB are kept in place of 166."""
     config = NetworkConfig(input_shape=(2, 64, 64), num_classes=4, width=16, hidden=32, num_steps=16, events=True)
     x = torch.randint(0, 3, (16, 4, 2, 64, 64), generator=torch.Generator().manual_seed(0)).cuda()
     peaks, losses, grads = [], [], []
