@@ -19,7 +19,7 @@ def recomputed(step: Callable, network: nn.Module) -> Callable:
 
     ``fed_back`` is a pair of lists, or of None. Membranes enter like arguments, random numbers are drawn alike both
     times, and buffers such as running statistics move once; what else an op of your own changes, it changes twice. The
-    price is a third more arithmetic: forward, forward again, backward (measured: 1.4 of the time at width 16, one core).
+    price is a third more arithmetic: forward, forward again, backward (1.4 of the time at width 16, on one core).
 
     >>> import torch
     >>> from lightsnn_kit.networks import NetworkConfig, build_network

@@ -279,6 +279,15 @@ def test_other_commands_take_one_process(monkeypatch: pytest.MonkeyPatch, capsys
     assert f"start {command.split()[0]} without torchrun" in capsys.readouterr().err
 
 
+def test_a_cancelled_run_is_not_started_again(monkeypatch: pytest.MonkeyPatch, capsys, tmp_path: Path) -> None:
+    """torchrun takes the end of a cancelled process for a failure."""
+    (tmp_path / "run" / "job").mkdir(parents=True)
+    (tmp_path / "run" / "job" / "cancel").touch()
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert main(["train", "--run", str(tmp_path / "run")]) == 130
+    assert "cancelled; run it again" in capsys.readouterr().err
+
+
 def fabric_of(**wrong: object) -> SimpleNamespace:
     precision = SimpleNamespace(precision=wrong.pop("precision", "32-true"))
     strategy = type(wrong.pop("strategy", "DDPStrategy"), (), {"precision": precision})()
