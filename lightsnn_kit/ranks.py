@@ -86,10 +86,10 @@ class Ranks:
         """``ValueError`` on every rank unless all have the same value."""
         same = self.once(lambda: value) == value
         if self.totals(same)[0] < self.count:
-            mine = "other" if not same else "the same"
+            found = f"{what} of rank {self.rank} are {'' if same else 'not '}those of rank 0"
             raise ValueError(
-                f"the ranks do not train the same: rank {self.rank} has {mine} {what} as rank 0. Give each the same "
-                f"network, data and settings; the share of a rank is taken by fit itself."
+                f"the ranks do not train the same: {found}. Give each the same network, data and settings; fit itself "
+                f"takes each rank's share."
             )
 
     def wrapped(self, network: nn.Module, *, idle_weights: bool) -> nn.Module:

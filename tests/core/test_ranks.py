@@ -174,8 +174,8 @@ def test_rank_0_alone_writes(both) -> None:
     assert all(torch.equal(value, first["plain"]["weights"][name]) for name, value in stored["network"].items())
 
 
-def test_a_training_of_two_goes_on_as_one(both, tmp_path: Path) -> None:
-    """A checkpoint does not depend on the number of ranks: epochs that one process adds are those of its kind."""
+def test_one_process_reads_what_two_have_trained(both, tmp_path: Path) -> None:
+    """A checkpoint does not depend on the number of ranks; the provenance of a run tells it."""
     shutil.copytree(both[0] / "run0", tmp_path / "run")
     again = list(fit(small_network(splits_of_digits()), splits_of_digits(), CONFIG, folder=tmp_path / "run"))
     assert [asdict(record) | {"seconds": 0} for record in again] == both[1][0]["plain"]["records"]
@@ -183,8 +183,8 @@ def test_a_training_of_two_goes_on_as_one(both, tmp_path: Path) -> None:
 
 def test_what_is_wrong_is_told_on_every_rank(both) -> None:
     _, (first, second) = both
-    assert "rank 0 has the same cell, first weights, data or settings as rank 0" in first["other data"]
-    assert "rank 1 has other cell, first weights, data or settings" in second["other data"]
+    assert "cell, first weights, data or settings of rank 0 are those of rank 0" in first["other data"]
+    assert "cell, first weights, data or settings of rank 1 are not those of rank 0" in second["other data"]
     for found in (first, second):
         assert "each of the 2 ranks needs a sample of every batch and of the validation part" in found["too few"]
         assert found["no folder"].startswith("OSError: cannot write the checkpoint")
@@ -347,6 +347,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[object, ...]:
     folder = tmp_path_factory.mktemp("whole") / "run"
     ends = started(2, words(folder))
     assert [status for status, _ in ends] == [0, 0], ends
+    assert '"ranks": 2' in (folder / ROW / "settings.json").read_text()
     return bits(folder, ends[0][1])
 
 
