@@ -38,6 +38,8 @@ TESTS = {
     "scoring": "core/scoring core/golden fast/engine core/energy core/own",
     "energy": "core/energy core/golden core/own",
     "training": "core/training core/golden core/training_oracle",
+    "updates": "core/training core/golden core/training_oracle core/parts core/ranks",
+    "recompute": "core/parts",
     "fast/plan": "fast/engine core/golden",
     "fast/engine": "fast/engine core/golden",
     "fast/device": "fast/device fast/engine core/golden",

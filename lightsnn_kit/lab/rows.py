@@ -18,12 +18,13 @@ from ..networks import SpikingNetwork, build_network
 from ..records import step_record
 from ..scoring import Measures, Scorer, measure
 from ..spaces import CellSpace, OpMask
-from ..training import EpochRecord, TrainConfig, TrainingDivergedError, fit, identity_of
+from ..training import EpochRecord, TrainConfig, TrainingDivergedError, identity_of
 from .presets import Preset
 from .recorded import RecordedScore
 from .results import experiment_id, provenance_of
 from .row_figures import SEARCHED, cell_figures, search_figures, test_figures
 from .runs import RunFolder, Stage
+from .torchrun import lead
 
 _DEFAULTS = {"train": defaults_of(TrainConfig)}  # of settings that runs of earlier versions lack
 
@@ -145,10 +146,11 @@ class Row:
             self.stage.write_json("measured", {"sahd": found.sahd, "hd": found.hd})
         return found
 
-    def train(self, *, damaged: str = DAMAGED[0]) -> Iterator[EpochRecord]:
+    def train(self, *, damaged: str = DAMAGED[0], fabric: object = None) -> Iterator[EpochRecord]:
         """Train the chosen cell, epoch by epoch; epochs done before come first, a finished training only tells them.
 
-        A training that diverges keeps its best epoch so far, and says so. ``damaged`` as in ``training.fit``.
+        A training that diverges keeps its best epoch so far, and says so. ``damaged`` as in ``training.fit``; the
+        ranks of a ``fabric`` that follow (``torchrun.follow``) train with this one.
         """
         self.choose()
         config = replace(self.preset.train, seed=self.seed)
@@ -159,13 +161,13 @@ class Row:
                 with reading(stage.path / "epochs.jsonl"):
                     yield from (EpochRecord(**record) for record in stage.records("epochs"))
             else:
-                yield from self._train(stage, config, damaged)
+                yield from self._train(stage, config, damaged, fabric)
 
-    def _train(self, stage: Stage, config: TrainConfig, damaged: str) -> Iterator[EpochRecord]:
+    def _train(self, stage: Stage, config: TrainConfig, damaged: str, fabric: object) -> Iterator[EpochRecord]:
         started, done, diverged = time.perf_counter(), 0, False
-        network = self.untrained().to(self.experiment.device)
+        task, folder = (self.untrained().to(self.experiment.device), self.splits, config), stage.path / "checkpoints"
         try:
-            for record in fit(network, self.splits, config, folder=stage.path / "checkpoints", damaged=damaged):
+            for record in lead(fabric, *task, folder=folder, damaged=damaged):
                 self._keep(stage, asdict(record), damaged)
                 done += 1
                 yield record
