@@ -47,29 +47,33 @@ class RecordedScore:
 
     @property
     def at_once(self) -> int:
-        """How many masks ``many`` takes at a time: on the CPU 1, as where each depends on those before it."""
+        """How many masks are worth handing to ``many``: 1 on the CPU, and where each depends on those before it."""
         alike = self.config.reset and not self.config.fresh_batches
-        on_cpu = torch.device(self.device).type == "cpu"
-        return self.scorer(self.preset.cell_space).at_once if alike and not on_cpu else 1
+        return 64 if alike and torch.device(self.device).type != "cpu" else 1
 
     def many(self, masks: Sequence[OpMask]) -> list[float]:
-        """The scores of several masks; on a GPU side by side, and the seconds that are recorded are their mean."""
+        """The scores of several masks; on a GPU as many side by side, and then written down, as its scorer takes."""
         values, masks = [], list(masks)
         while masks:
-            count = 1 if self.index < len(self.earlier) else self.at_once
-            now, masks = masks[:count], masks[count:]
-            values += [self(now[0])] if len(now) == 1 else self._together(now)
+            if self.at_once == 1 or self.index < len(self.earlier):
+                values.append(self(masks.pop(0)))
+                continue
+            started = time.perf_counter()
+            scorer = self.scorer(masks[0].space)
+            now, masks = masks[: scorer.at_once], masks[scorer.at_once :]
+            values += self._together(scorer, now, time.perf_counter() - started)
         return values
 
-    def _together(self, masks: Sequence[OpMask]) -> list[float]:
+    def _together(self, scorer: Scorer, masks: Sequence[OpMask], build_seconds: float) -> list[float]:
+        """The scores of these masks, recorded one by one; the seconds of each are their mean."""
         started = time.perf_counter()
-        values = self.scorer(masks[0].space).many(masks)
-        seconds = {"build_seconds": 0.0, "seconds": (time.perf_counter() - started) / len(masks)}
+        values = scorer.many(masks)
+        seconds = (time.perf_counter() - started) / len(masks)
         for mask, value in zip(masks, values, strict=True):
             if self.stage:
                 found = {"index": self.index, "mask": mask_key(mask), "score": value}
-                self.stage.append("scores", found | seconds)
-            self.index += 1
+                self.stage.append("scores", found | {"build_seconds": build_seconds, "seconds": seconds})
+            self.index, build_seconds = self.index + 1, 0.0
         return values
 
     def with_synops(self, mask: OpMask) -> tuple[float, float]:
