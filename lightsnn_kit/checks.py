@@ -30,9 +30,9 @@ def not_registered(what: str, name: object, known: Iterable[str], how: str) -> N
     """``unknown`` for names that users may add: ``how`` is the function that makes one known.
 
     >>> print(not_registered("neuron", "plif", ["lif"], "register_neuron"))
-    unknown neuron 'plif'; expected one of lif, or register_neuron() it. Did you mean 'lif'?
+    unknown neuron 'plif'; expected one of lif, or register_neuron() it in this process. Did you mean 'lif'?
     """
-    return NotRegisteredError(unknown(what, name, known, f", or {how}() it"))
+    return NotRegisteredError(unknown(what, name, known, f", or {how}() it in this process"))
 
 
 def check_new(
