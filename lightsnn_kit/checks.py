@@ -82,7 +82,7 @@ _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 20
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
-    """`` Did you mean …?`` for the known name nearest to one that is not, nothing if none is near."""
+    """A space and ``Did you mean …?`` for the known name nearest to one that is not, nothing if none is near."""
     near = difflib.get_close_matches(name if isinstance(name, str) else shown(name), list(known), n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
 
