@@ -292,6 +292,12 @@ def test_replacing_keeps_the_op_and_takes_the_new_module() -> None:
     assert isinstance(build_network("|dw3x3~0|", CONFIG).cell1.ops["1<-0"].body, nn.Identity)
 
 
+def test_a_layer_begins_at_rest_after_it_was_tried_out() -> None:
+    layer, x = make_neuron(replace(CONFIG, neuron="if")), torch.tensor([0.75, 0.25])
+    assert layer(x).tolist() == [0, 0]
+    assert layer.v.tolist() == [0.75, 0.25]
+
+
 def test_builds_that_break_their_terms() -> None:
     register_op("halves", lambda c: nn.MaxPool2d(2), spiking=False)
     register_op("nothing", lambda c: None)
