@@ -82,12 +82,17 @@ def test_constraints_lie_within_the_bounds(project: dict) -> None:
     numbers = [tuple(map(int, version.split("."))) for version in (low, pins["torch"], high)]
     assert numbers == sorted(numbers)
     for_site = {"sphinx", "myst-nb", "sphinx-book-theme", "pydata-sphinx-theme", "sphinx-revealjs"}
-    assert set(pins) == {"torch", "torchvision", "torchaudio", "pymoo", "nir", "nirtorch", "snntorch"} | for_site
+    assert (
+        set(pins)
+        == {"torch", "torchvision", "torchaudio", "pymoo", "nir", "nirtorch", "snntorch", "distributed"} | for_site
+    )
 
 
 def test_each_dependency_has_a_reason() -> None:
     text = (ROOT / "pyproject.toml").read_text()
-    lists = re.findall(r"^(?:dependencies|test|class|nir|site) = \[\n(.*?)^\]", text, flags=re.MULTILINE | re.DOTALL)
+    lists = re.findall(
+        r"^(?:dependencies|test|class|cluster|nir|site) = \[\n(.*?)^\]", text, flags=re.MULTILINE | re.DOTALL
+    )
     lines = "".join(lists).splitlines()
     assert len(lines) > 10
     assert [line for line in lines if not re.fullmatch(r' +"[^"]+", +# \S.+', line)] == []
@@ -125,14 +130,18 @@ def test_ci_is_executable_and_runs_the_test_command() -> None:
 BASE = {"checks", "files", "locks"}  # small helpers on the standard library alone, which every door may use
 CORE = {"cells", "spaces", "kernels", "layers", "recording", "exact", "networks", "scoring", "search", "records"}
 CORE |= {"paths", "methods", "evolution", "pareto", "training", "checkpoints", "energy", "notation", "workers"}
-CORE |= {"nir_export", "ops", "blocks"}
+CORE |= {"nir_export", "ops", "blocks", "cluster"}
 FOLDERS = ("fast", "data", "lab", "figures", "widgets")
 
 # Door -> (doors it may import, packages it may import at its top, packages inside functions only). ``core``, ``base``
 # and ``top`` are the modules of no folder. ``fast: scoring layers`` grants it to (or of) the modules named alone.
 DOORS = {
     "base": ("", "", ""),
-    "core": ("base fast: scoring layers data: training", "numpy torch spikingjelly", "networkx scipy pymoo nir"),
+    "core": (
+        "base fast: scoring layers data: training",
+        "numpy torch spikingjelly",
+        "networkx scipy pymoo nir distributed",
+    ),
     "fast": ("core", "numpy torch numba llvmlite", ""),
     "data": ("base", "numpy torch", "sklearn tonic pooch psutil platformdirs PIL tqdm"),
     "figures": ("base core: cells ops spaces lab: lab.results", "numpy plotly", ""),
@@ -151,6 +160,7 @@ LIGHT = {
     "paths": "",
     "methods": "numpy",
     "evolution": "numpy pymoo",
+    "cluster": "distributed",
     "pareto": "numpy pymoo",
     "fast.plan": "",
     "lab.runs": "",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import asdict, replace
-from functools import cache
+from functools import cache, partial
 from typing import Protocol
 
 from ..cells import Cell
@@ -21,9 +22,10 @@ from ..spaces import CellSpace, OpMask
 from ..training import EpochRecord, TrainConfig, TrainingDivergedError, fit, identity_of
 from .presets import Preset
 from .recorded import RecordedScore
-from .results import experiment_id, provenance_of
-from .row_figures import SEARCHED, cell_figures, search_figures, test_figures
+from .results import OWN_PROVENANCE, experiment_id, provenance_of
+from .row_figures import SEARCHED, cell_figures, search_figures
 from .runs import RunFolder, Stage
+from .tasks import Submit, Task, Tested, test_network, tested, train_epochs
 
 _DEFAULTS = {"train": defaults_of(TrainConfig)}  # of settings that runs of earlier versions lack
 
@@ -34,8 +36,10 @@ class Rows(Protocol):
     preset: Preset
     folder: RunFolder
     device: str
+    scheduler: str
 
     def load(self, seed: int) -> tuple[Splits, float]: ...
+    def task(self, seed: int, cell: Cell) -> Task: ...
     def rows(self) -> Iterable[Row]: ...
 
 
@@ -117,7 +121,8 @@ class Row:
 
         score = RecordedScore(preset, self.splits, self.seed, stage, device=self.experiment.device)
         options = {"budget": budget, "keep_path": preset.keep_path, "on_step": keep}
-        return choose(self.method, space, score=score, seed=self.seed, **options)
+        with score.over(self.experiment.scheduler) as executor:
+            return choose(self.method, space, score=score, seed=self.seed, executor=executor, **options)
 
     def _take_over_scores(self, stage: Stage) -> None:
         """Copy the scores (with their seconds) of another row whose search is the same: none is computed twice."""
@@ -145,10 +150,11 @@ class Row:
             self.stage.write_json("measured", {"sahd": found.sahd, "hd": found.hd})
         return found
 
-    def train(self, *, damaged: str = DAMAGED[0]) -> Iterator[EpochRecord]:
+    def train(self, *, damaged: str = DAMAGED[0], submit: Submit | None = None) -> Iterator[EpochRecord | Future]:
         """Train the chosen cell, epoch by epoch; epochs done before come first, a finished training only tells them.
 
-        A training that diverges keeps its best epoch so far, and says so. ``damaged`` as in ``training.fit``.
+        A training that diverges keeps its best epoch so far, and says so. ``damaged`` as in ``training.fit``. With
+        ``submit`` (an executor's) each epoch is a task, whose future is yielded before it is waited for.
         """
         self.choose()
         config = replace(self.preset.train, seed=self.seed)
@@ -159,15 +165,22 @@ class Row:
                 with reading(stage.path / "epochs.jsonl"):
                     yield from (EpochRecord(**record) for record in stage.records("epochs"))
             else:
-                yield from self._train(stage, config, damaged)
+                yield from self._train(stage, config, damaged, submit)
 
-    def _train(self, stage: Stage, config: TrainConfig, damaged: str) -> Iterator[EpochRecord]:
-        started, done, diverged = time.perf_counter(), 0, False
-        network = self.untrained().to(self.experiment.device)
+    def _train(
+        self, stage: Stage, config: TrainConfig, damaged: str, submit: Submit | None
+    ) -> Iterator[EpochRecord | Future]:
+        started, done, diverged, folder = time.perf_counter(), 0, False, stage.path / "checkpoints"
         try:
-            for record in fit(network, self.splits, config, folder=stage.path / "checkpoints", damaged=damaged):
-                self._keep(stage, asdict(record), damaged)
-                done += 1
+            network = self.untrained().to(self.experiment.device)
+            records = fit(network, self.splits, config, folder=folder, damaged=damaged)
+            if submit:
+                del network  # as many wait as there are workers
+                records = train_epochs(records, self._task, folder, submit, partial(self._note, stage))
+            for record in records:
+                if isinstance(record, EpochRecord):
+                    self._keep(stage, asdict(record), damaged)
+                    done += 1
                 yield record
         except TrainingDivergedError:
             diverged = True
@@ -177,9 +190,19 @@ class Row:
             epochs = stage.records("epochs")
             best = max(epochs, key=lambda epoch: epoch["val_accuracy"], default={})
             seconds = {"train": sum(epoch["seconds"] for epoch in epochs)}
-            seconds["train_and_checkpoints"] = time.perf_counter() - started
+            seconds["train_and_checkpoints"] = seconds["train"] if submit else time.perf_counter() - started
             chosen = {name: best[name] for name in ("epoch", "val_accuracy") if best}
             stage.finish(chosen | {"diverged": diverged, "seconds": seconds})
+
+    @property
+    def _task(self) -> Task:
+        return self.experiment.task(self.seed, self.cell)
+
+    def _note(self, stage: Stage, made: dict[str, object]) -> None:
+        """Write down with what a worker has computed, unless that is known: it may be another machine."""
+        own = dict.fromkeys(OWN_PROVENANCE)
+        if not any(known | own == made | own for known in (stage.begun["provenance"], *stage.records("resumed"))):
+            stage.append("resumed", made)
 
     def _keep(self, stage: Stage, record: dict[str, object], damaged: str) -> None:
         """Write an epoch down; one that was written before must be the same, or gives way in a mended training."""
@@ -247,20 +270,29 @@ class Row:
         """Test the trained network once, count its spikes and operations, and finish the row, which is returned."""
         with self.open() as stage:
             if not stage.finished:
-                started, trained = time.perf_counter(), self.training.result
-                network = self.trained()
-                figures, energy, predicted = test_figures(network, self.splits, self.preset)
-                stage.write_json("layers", [asdict(layer) for layer in energy.layers])
-                stage.write_json("predictions", {"predicted": predicted, "labels": self.splits.test.y.tolist()})
-                seconds = trained["seconds"] | {"evaluate": time.perf_counter() - started}
-                stage.finish(self._figures() | figures | trained | {"seconds": seconds | self._seconds()})
+                self._finish(stage, tested(self.trained(), self.splits, self.preset))
             return stage.result
+
+    def _finish(self, stage: Stage, found: Tested) -> None:
+        (figures, layers, predicted, took), trained = found, self.training.result
+        stage.write_json("layers", layers)
+        stage.write_json("predictions", {"predicted": predicted, "labels": self.splits.test.y.tolist()})
+        seconds = trained["seconds"] | {"evaluate": took} | self._seconds()
+        stage.finish(self._figures() | figures | trained | {"seconds": seconds})
 
     def run(self) -> dict[str, object]:
         """All steps, and the row."""
         for _ in self.train():
             pass
         return self.test()
+
+    def steps(self, submit: Submit) -> Iterator[Future]:
+        """As `run`, but epochs and test are tasks handed to ``submit``; yields each future that it then waits for."""
+        yield from (step for step in self.train(submit=submit) if isinstance(step, Future))
+        with self.open() as stage:
+            if not stage.finished:
+                yield (future := submit(test_network, self._task, self.trained()))
+                self._finish(stage, future.result())
 
     # ---- figures
 
