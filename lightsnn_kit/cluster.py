@@ -118,8 +118,8 @@ def _check_workers(client: Client, address: str) -> None:
         )
     if wide := [worker for worker, threads in client.nthreads().items() if threads != 1]:
         raise RunError(
-            f"{len(wide)} of {len(found)} workers of {address} have several threads ({wide[0]}), which would get in each "
-            f"other's way; one process for each core is as fast: {start}"
+            f"{len(wide)} of {len(found)} workers of {address} have several threads ({wide[0]}), whose trainings would "
+            f"share one generator; start a process for each core instead: {start}"
         )
 
 

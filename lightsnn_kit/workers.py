@@ -139,10 +139,10 @@ def workers_of(text: int | str) -> int | str:
 def worker_processes(workers: int | str, *, scorer: Scorer | None = None, key: str = "") -> Iterator[Workers]:
     """An executor for tasks in other processes, and a function that tells how many there are now.
 
-    ``workers``: so many processes of this machine, or the address of a Dask scheduler, such as "tcp://node7:8786", whose
-    workers have one thread each. The ``scorer`` travels to each of them once, under its ``key``. A task whose process
-    is killed is redone; ``RunError`` when that was in vain, when the cluster cannot be reached, and before any work for
-    workers with other versions.
+    ``workers``: so many processes of this machine, or the address of a Dask scheduler, such as "tcp://node7:8786",
+    whose workers have one thread each. The ``scorer`` travels to each of them once, under its ``key``. A task whose
+    process is killed is redone; ``RunError`` when that was in vain, when the cluster cannot be reached, and before any
+    work for workers with other versions.
     """
     if isinstance(workers := workers_of(workers), str):
         ready, done = partial(_keep_scorer, key, scorer), partial(_scorers.pop, key, None)

@@ -187,15 +187,15 @@ def _run_elsewhere(experiment: Experiment, rows: Sequence[Row]) -> Iterator[dict
             f"workers read the data themselves and do not know your data set {experiment.preset.dataset!r}; keep it as "
             "an npz file that all of them can read, or train without a scheduler."
         )
-    for row in rows:
-        row.choose()
-        if own := [op.value for op in row.cell.ops if op.is_own]:
-            raise RunError(f"workers do not know your op {own[0]!r} in the cell of {row.name}; train in this process.")
-    if own := own_parts(rows[0].untrained()):
-        raise RunError(f"workers do not know {own}; train in this process.")
-    first = {(row.seed, str(row.cell)): row for row in reversed(rows)}.values()  # others take over what these learned
-    done = 0
-    with worker_processes(experiment.scheduler) as (executor, size):
+    with worker_processes(experiment.scheduler) as (executor, size):  # before the searches: it may not be there
+        for row in rows:
+            row.choose()
+            if own := [op.value for op in row.cell.ops if op.is_own]:
+                raise RunError(f"workers do not know your op {own[0]!r}, in {row.name}'s cell; train in this process.")
+        if own := own_parts(rows[0].untrained()):
+            raise RunError(f"workers do not know {own}; train in this process.")
+        first = {(row.seed, str(row.cell)): row for row in reversed(rows)}.values()  # others take over what they learn
+        done = 0
         for wave in ([row for row in rows if row in first], [row for row in rows if row not in first]):
             for _ in interleave([row.steps(executor.submit) for row in wave], size):
                 while done < len(rows) and rows[done].stage.finished:

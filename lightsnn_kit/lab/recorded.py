@@ -21,7 +21,6 @@ from ..workers import score_in_processes, workers_of
 from .presets import Preset
 from .runs import Stage
 
-
 Timed = tuple[tuple[float, ...], dict[str, float]]  # values, and the seconds that they took
 Compute = Callable[[list[OpMask], tuple[str, ...]], Iterator[Timed]]
 
