@@ -82,14 +82,19 @@ class LatticeLinear(nn.Linear):
 def grid_steps(x: Tensor, grid: float | None) -> tuple[Tensor, Tensor | float]:
     """Values as integer steps of a grid, int64, and the grid.
 
-    Without a grid it is the power of two that puts the largest magnitude just below 2²⁰ steps: a maximum is exact in
-    any order, and squares of such integers may be summed over 2²³ pixels.
+    Without a grid it is the ``fitting_grid`` of the largest magnitude: a maximum is exact in any order, and squares of
+    such integers may be summed over 2²³ pixels.
     """
     if grid is None:
-        exponent = torch.frexp(x.abs().amax()).exponent.clamp_min(-100)
-        bits = (exponent - VALUE_BITS + 127).to(torch.int32) << 23  # as written down: a device's power may round
-        grid = bits.view(torch.float32)
+        grid = fitting_grid(x.abs().amax())
     return torch.round(x / grid).to(torch.int64), grid
+
+
+def fitting_grid(largest: Tensor) -> Tensor:
+    """The powers of two that put magnitudes, float32 of any shape, just below 2²⁰ steps."""
+    exponent = torch.frexp(largest).exponent.clamp_min(-100)
+    bits = (exponent - VALUE_BITS + 127).to(torch.int32) << 23  # as written down: a device's power may round
+    return bits.view(torch.float32)
 
 
 def grid_affine(
@@ -99,6 +104,8 @@ def grid_affine(
 
     ``total`` and ``squares``: int64 [C], sums of the steps of ``grid`` and of their squares. Float64, rounded once.
     """
+    # on the device: torch's CUDA division by a number of the host is a product with its reciprocal, which rounds twice
+    count = torch.full((), count, dtype=torch.float64, device=total.device)
     mean, grid = total.double() / count, grid.double() if isinstance(grid, Tensor) else grid
     variance = ((squares.double() - total.double() * mean) / count).clamp_min(0)
     return _affine(norm, mean * grid, variance * (grid * grid))

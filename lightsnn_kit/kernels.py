@@ -124,6 +124,33 @@ def log_det(kernel: Tensor | np.ndarray) -> float:
     return math.fsum(logs) if sign > 0 else -math.inf
 
 
+def log_dets(kernels: Tensor) -> list[float]:
+    """``log_det`` of each of float64 [K, B, B], the same bits: the matrices side by side, step by step on their device.
+
+    >>> log_dets(torch.tensor([[[2.0, 1.0], [1.0, 2.0]], [[1.0, 1.0], [1.0, 1.0]]])) == [math.log(2) + math.log(1.5), -math.inf]
+    True
+    """
+    a = kernels.detach().to(torch.float64, copy=True)
+    if a.dim() != 3 or a.shape[1] != a.shape[2] or not a.isfinite().all():
+        raise ValueError(f"expected square matrices [K, B, B] of finite numbers, got shape {tuple(a.shape)}.")
+    each, size = torch.arange(len(a), device=a.device), a.shape[1]
+    rows, sign, pivots = torch.arange(size, device=a.device), torch.ones_like(a[:, 0, 0]), []
+    for k in range(size):
+        column = a[:, k:, k].abs()
+        largest = torch.where(column == column.amax(1, keepdim=True), rows[k:], size - 1).amin(
+            1
+        )  # the first of equal ones
+        moved = a[each, largest]
+        a[each, largest] = a[:, k]
+        a[:, k] = moved
+        pivots.append(moved[:, k])
+        sign = torch.where(largest == k, sign, -sign) * moved[:, k].sign()  # 0 from a pivot of 0 on
+        factor = a[:, k + 1 :, k] / moved[:, k, None]
+        a[:, k + 1 :, k + 1 :] -= factor[:, :, None] * a[:, k, None, k + 1 :]
+    found = zip(sign.tolist(), torch.stack(pivots, 1).tolist(), strict=True)
+    return [math.fsum(math.log(abs(p)) for p in each) if sign > 0 else -math.inf for sign, each in found]
+
+
 @dataclass(frozen=True)
 class SpikeStatistics:
     """Exact integer counts of one pass: what every spike-based score is made of.
@@ -165,7 +192,8 @@ class SpikeStatistics:
             name: kernels for names, kernels in zip(self.layers, self.kernels(kind), strict=True) for name in names
         }
         terms = [kernel for name in sorted(group) for kernel in group[name]]
-        return sum(terms[1:], start=terms[0]) / len(terms)
+        # a number of the device's: by one of the host's, CUDA multiplies with the reciprocal, which rounds otherwise
+        return sum(terms[1:], start=terms[0]) / terms[0].new_full((), len(terms))
 
     @property
     def firing_rate(self) -> dict[str, Tensor]:

@@ -119,6 +119,8 @@ class ScoredCell:
 
 
 def _evaluate(score: Score, masks: Iterable[OpMask], executor: Executor | None) -> list[float]:
+    if executor is None and hasattr(score, "many"):
+        return check_scores(score.many(list(masks)))
     return check_scores((executor.map if executor else map)(score, masks))
 
 
@@ -277,7 +279,7 @@ def random_search(
     [0, 1, 2]
     """
     budget = whole("budget", budget)
-    chunk = 1 if executor is None else 64  # cells drawn ahead, so that workers stay busy
+    chunk = getattr(score, "at_once", 1) if executor is None else 64  # cells drawn ahead, so that workers stay busy
     for start in range(0, budget, chunk):
         draw = space.sample_snasnet if snasnet_rules else space.sample
         cells = [draw(rng) for _ in range(min(chunk, budget - start))]

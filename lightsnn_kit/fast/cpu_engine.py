@@ -7,6 +7,7 @@ statistics need the whole batch, and what they add up there is integers.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -15,10 +16,13 @@ from torch.nn import functional as F
 
 from ..cells import Op
 from ..exact import VALUE_BITS, LatticeConv2d, exact_lif, grid_affine, running_affine
+from ..kernels import SpikeStatistics
+from ..recording import own_state
+from ..spaces import OpMask
 from . import cpu_loops as kernels
 from .cpu_parts import CellBuffers, Group, TermTable, int8_works, pack_columns, sum_type
 from .engine import ConvKey, Engine, Recorder, conv_modules, scale_of
-from .plan import CellPlan
+from .plan import CellPlan, plan_cell
 from .threads import thread_pool
 
 TILE = 2048  # floats worked on at a time: they stay in the first two caches
@@ -46,8 +50,19 @@ class CpuEngine(Engine):
 
     # -- a pass ------------------------------------------------------------------------------------------------
 
-    def start(self, plan: CellPlan, batch_size: int, size: tuple[int, int], recorder: Recorder) -> None:
-        self.plan, self.batch_size, self.recorder = plan, batch_size, recorder
+    def run_many(
+        self, masks: Sequence[OpMask], index: int, *, feedback: bool, patterns: bool = False
+    ) -> list[SpikeStatistics]:
+        found = []
+        with own_state(self.supernet, grad=False):
+            for mask in masks:
+                self.recorder = Recorder(patterns=patterns)
+                self.walk(plan_cell(mask, feedback=feedback), index)
+                found.append(self.recorder.result())
+        return found
+
+    def start(self, plan: CellPlan, batch_size: int, size: tuple[int, int]) -> None:
+        self.plan, self.batch_size = plan, batch_size
         floats = batch_size * size[0] * size[1] * self.config.width
         self.workers = max(1, min(torch.get_num_threads(), batch_size, floats // SHARE))
         half = (size[0] // 2, size[1] // 2)

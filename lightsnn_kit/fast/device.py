@@ -1,104 +1,267 @@
-"""The device back end of the fast scorer: torch operations on matrices [pixels, channels]."""
+"""The device back end of the fast scorer: the candidates of a round side by side, K of them in every operation.
+
+They share weights and batches, so each node's spikes meet the weights of all its edges in one product, [K·M, C] by
+[C, edges·C]; what tells candidates apart are the mixing weights [K, terms], 0 where a candidate lacks an op. ``parts``
+has the operations: torch's on any device, Triton's on CUDA. Nothing waits for the host within a pass.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..cells import Op
-from ..exact import exact_lif, grid_affine, grid_steps, running_affine, window_matrix_product
-from .engine import ConvKey, Engine, Recorder, conv_modules, scale_of
-from .plan import CellPlan
+from ..exact import exact_lif, grid_affine, running_affine
+from ..kernels import SpikeStatistics, column_words, count_distinct
+from ..recording import own_state
+from ..spaces import OpMask
+from .engine import ConvKey, Engine, conv_modules, scale_of
+from .parts import EDGE, INSIDE, SIDE, Group, Row, Slots, Sums, Terms, TorchParts
+from .plan import CellPlan, Term, plan_cell
+
+AT_ONCE = 2**26  # elements of a node's value, all candidates together: 0.25 GiB of float32, enough to fill a large card
 
 
-class TorchEngine(Engine):
-    """The device back end: torch operations only, no synchronisation with the host inside a score."""
+def join(masks: Sequence[OpMask]) -> OpMask:
+    """The mask of every op that one of the masks has."""
+    space = masks[0].space
+    alive = [[op for op in space.ops if any(op in mask.alive_on(edge) for mask in masks)] for edge in space.edges]
+    return OpMask(space, tuple(map(tuple, alive)))
 
-    name = "fast (torch)"
 
-    def start(self, plan: CellPlan, batch_size: int, size: tuple[int, int], recorder: Recorder) -> None:
-        self.plan, self.batch_size, self.recorder = plan, batch_size, recorder
-        self.sizes = (size, (size[0] // 2, size[1] // 2))
-        self.v: dict[tuple, Tensor] = {}
-        self.values: tuple[dict, dict] = ({}, {})  # per cell: value of every (edge, op) read by a target
-        self.output: list[Tensor | None] = [None, None]
+def weight_of(mask: OpMask, term: Term) -> float:
+    """A term's mixing weight in a mask, 0 for an op that it lacks."""
+    alive = mask.alive_on(term.edge)
+    return 1 / len(alive) if term.op in alive else 0.0
 
-    def fire(self, key: tuple, x: Tensor, names: tuple[str, ...]) -> Tensor:
-        v = self.v.get(key)
-        spikes, self.v[key] = exact_lif(
-            x, torch.zeros_like(x) if v is None else v, self.config.tau, self.config.v_threshold
-        )
-        if names:
-            flat = spikes.reshape(self.batch_size, -1)  # [B, N]
-            self.recorder.add(names, flat, flat @ flat.T)
-        return spikes
 
-    def normalise(self, norm: nn.BatchNorm2d, acc: Tensor, scale: float = 1.0) -> Tensor:
-        x = acc * scale
-        if self.bn == "batch":
-            q, grid = grid_steps(x, norm.grid)
-            a, b = grid_affine(norm, q.sum(0), (q * q).sum(0), len(x), grid)
-        else:
-            a, b = running_affine(norm)
-        return x * a + b
+class CellState:
+    """What one cell keeps in a pass: a slot for every value that is read, and the membranes of its nodes."""
+
+    def __init__(self, plan: CellPlan, module: nn.Module, shape: tuple[int, int, int], device: torch.device) -> None:
+        nodes = range(module.num_nodes)
+        self.convs = [key for node in nodes for key in plan.convs(node, last_step=False)]
+        planes = [(node, op) for node in nodes for op in (Op.SKIP, *plan.pooled(node))]
+        self.slot = {key: number for number, key in enumerate([*self.convs, *planes, "input"])}
+        self.slots = Slots.like(torch.empty(len(self.slot), *shape, device=device))  # [S, K, M, C]
+        scales = [scale_of(conv_modules(module, key)[0]) for key in self.convs]
+        self.slots.scale[: len(scales)] = torch.tensor(scales)
+        self.v = {node: torch.zeros(shape, device=device) for node in range(module.num_nodes + 1)}
+
+    def rows(self, plan: CellPlan, node: int, masks: Sequence[OpMask], *, first: bool) -> list[Row]:
+        """What is summed into a node: each term's slot, what ends with it, and its weight in every mask."""
+        rows: list[Row] = [] if node else [(self.slot["input"], SIDE, [1.0] * len(masks))]
+        for side in (plan.forward, {} if first else plan.backward):
+            edges = side.get(node, ())
+            for terms in edges:
+                for term in terms:
+                    key = (term.edge, term.op) if term.op.is_conv else (term.edge.source, term.op)
+                    end = INSIDE if term is not terms[-1] else SIDE if terms is edges[-1] else EDGE
+                    rows.append((self.slot[key], end, [weight_of(mask, term) for mask in masks]))
+        return rows
+
+
+@dataclass
+class Recorded:
+    """The counts of K candidates, by cell and node (or the name of a LIF layer behind the cells)."""
+
+    plans: list[CellPlan]
+    patterns: bool
+    neurons: dict[object, int] = field(default_factory=dict)
+    shared: dict[object, list[Tensor]] = field(default_factory=dict)  # of every step int64 [K, B, B]
+    distinct: dict[object, list[Tensor]] = field(default_factory=dict)  # of every step int64 [K]
+
+    def add(self, key: object, spikes: Tensor, parts: TorchParts) -> None:
+        """Add one step's spikes [K, B, N]."""
+        self.neurons[key] = spikes.shape[2]
+        self.shared.setdefault(key, []).append(parts.shared(spikes))
+        if self.patterns:
+            counts = [count_distinct(column_words(one)) for one in spikes]
+            self.distinct.setdefault(key, []).append(torch.stack(counts))
+
+    def names(self, key: object, plan: CellPlan) -> tuple[str, ...]:
+        """The LIF layers of the definition that a layer stands for in a candidate's plan; none if it counts none."""
+        if isinstance(key, str):
+            return (key,)
+        cell, node = key
+        return tuple(f"cell{cell + 1}.ops.{edge}:{op}.0" for edge, op in plan.counted[node])
+
+    def statistics(self) -> SpikeStatistics:
+        """All candidates in one: counts [L, K·T, B] and distances [L, K·T, B, B]."""
+        shared = torch.stack([torch.stack(steps, 1) for steps in self.shared.values()])  # [L, K, T, B, B]
+        counts = shared.diagonal(dim1=3, dim2=4)  # [L, K, T, B]
+        hamming = counts[..., :, None] + counts[..., None, :] - 2 * shared
+        patterns = torch.stack([torch.stack(s, 1).flatten() for s in self.distinct.values()]) if self.patterns else None
+        layers, sizes = tuple((str(key),) for key in self.neurons), torch.tensor(list(self.neurons.values()))
+        return SpikeStatistics(layers, sizes, counts.flatten(1, 2), hamming.flatten(1, 2), patterns)
+
+    def split(self) -> list[SpikeStatistics]:
+        """The statistics of each candidate."""
+        whole, found = self.statistics(), []
+        steps = whole.counts.shape[1] // len(self.plans)
+        for k, plan in enumerate(self.plans):
+            names = [self.names(key, plan) for key in self.neurons]
+            kept = [layer for layer, each in enumerate(names) if each]
+            span = slice(k * steps, (k + 1) * steps)
+            parts = (whole.counts, whole.hamming) + ((whole.patterns,) if self.patterns else ())
+            own = (part[kept, span] for part in parts)
+            found.append(SpikeStatistics(tuple(names[i] for i in kept), whole.num_neurons[kept], *own))
+        return found
+
+    def kernels(self, kind: str) -> Tensor:
+        """The candidates' mean kernels [K, B, B], added one by one in the order of their layers' names."""
+        whole, candidates = self.statistics(), len(self.plans)
+        kernels = whole.kernels(kind).unflatten(1, (candidates, -1))  # [L, K, T, B, B]
+        layers: dict[str, tuple[int, list[int]]] = {}
+        for layer, key in enumerate(self.neurons):
+            for k, plan in enumerate(self.plans):
+                for name in self.names(key, plan):
+                    layers.setdefault(name, (layer, [0] * candidates))[1][k] = 1
+        alive = torch.tensor([has for _, has in layers.values()]).to(kernels.device)  # [names, K]
+        total = torch.zeros_like(kernels[0, :, 0])
+        for name, has in sorted(zip(layers, alive, strict=True), key=lambda pair: pair[0]):
+            terms = torch.where(has.bool()[:, None, None, None], kernels[layers[name][0]], 0.0)  # [K, T, B, B]
+            for term in terms.unbind(1):
+                total = total + term
+        return total / (alive.sum(0) * kernels.shape[2]).double()[:, None, None]
+
+
+class DeviceEngine(Engine):
+    """Scores masks together; exact for integer weights, whatever the device, the number of masks and their order."""
+
+    def __init__(self, supernet, batches: tuple[Tensor, ...], *, bn: str, parts: type[TorchParts] = TorchParts) -> None:
+        super().__init__(supernet, batches, bn=bn)
+        self.parts = parts(tau=self.config.tau, v_threshold=self.config.v_threshold)
+        self.name = f"fast ({self.parts.name})"
+        self.device = supernet.input_centre.device
+        self.at_once = max(1, AT_ONCE // self.drives[0][0].numel())
+        self.groups: dict[tuple, Group] = {}
+        _, _, conv, norm, _ = supernet.down
+        self.down = Group.of([("down",)], [conv], [norm], self.parts.dtype)
+
+    # -- several masks ---------------------------------------------------------------------------------------------
+
+    def run_many(
+        self, masks: Sequence[OpMask], index: int, *, feedback: bool, patterns: bool = False
+    ) -> list[SpikeStatistics]:
+        return [one for part in self._parts(masks, index, feedback, patterns) for one in part.split()]
+
+    def kernels(self, masks: Sequence[OpMask], index: int, *, feedback: bool, kind: str) -> Tensor:
+        """The mean kernels of masks on batch ``index``, float64 [K, B, B], as ``SpikeStatistics.kernel`` has them."""
+        with own_state(self.supernet, grad=False):
+            return torch.cat([part.kernels(kind) for part in self._parts(masks, index, feedback, False)])
+
+    def _parts(self, masks: Sequence[OpMask], index: int, feedback: bool, patterns: bool):
+        for start in range(0, len(masks), self.at_once):
+            self.masks = tuple(masks[start : start + self.at_once])
+            self.recorded = Recorded([plan_cell(mask, feedback=feedback) for mask in self.masks], patterns)
+            with own_state(self.supernet, grad=False):
+                self.walk(plan_cell(join(self.masks), feedback=feedback), index)
+            yield self.recorded
+
+    def start(self, plan: CellPlan, batch_size: int, size: tuple[int, int]) -> None:
+        self.plan, self.batch_size = plan, batch_size
+        self.sizes, width = (size, (size[0] // 2, size[1] // 2)), self.config.width
+        shapes = [(len(self.masks), batch_size * h * w, width << cell) for cell, (h, w) in enumerate(self.sizes)]
+        self.states = [CellState(plan, *pair, self.device) for pair in zip(self.cells, shapes, strict=True)]
+        rows = {
+            (cell, node, first): state.rows(plan, node, self.masks, first=first)
+            for cell, state in enumerate(self.states)
+            for node in plan.nodes
+            for first in (True, False)
+        }
+        rows["one"] = [(0, SIDE, [1.0] * len(self.masks))]
+        self.terms = Terms.tables(rows, len(self.masks), self.device)
+        reads = [t for side in (plan.forward, plan.backward) for edges in side.values() for e in edges for t in e]
+        self.stored = {t.edge.source for t in reads if not t.op.is_conv} | {self.cells[0].num_nodes - 1}
+        self.down_sums = torch.empty(1, *shapes[0][:2], 2 * width, device=self.device)
+        self.hidden_v = torch.zeros(len(self.masks) * batch_size, self.config.hidden, device=self.device)
+
+    # -- a pass ------------------------------------------------------------------------------------------------------
 
     def cell_step(self, cell: int, x: Tensor | None, *, first: bool, last: bool) -> None:
-        module, plan, values = self.cells[cell], self.plan, self.values[cell]
-        x = self.cell2_input if x is None else x
+        state, plan = self.states[cell], self.plan
+        if x is not None and (first or self.config.events):  # a static image drives every step alike
+            state.slots.values[state.slot["input"]] = x  # [M, C] for every candidate
         for node in plan.nodes:
-            value = x if node == 0 else self._total(plan.forward.get(node, ()), values)
-            value = torch.zeros_like(x) if value is None else value
-            if node == module.num_nodes - 1:
-                self.output[cell] = value
-            if not first and (fed_back := self._total(plan.backward.get(node, ()), values)) is not None:
-                value = value + fed_back
-            if plan.counted[node]:
-                spikes = self.fire((cell, node), value, self.layer_names(cell, node))
+            out = state.slots.values[state.slot[node, Op.SKIP]] if node in self.stored else None
+            v = state.v[node] if plan.counted[node] else None
+            spikes = self.parts.integrate(state.slots, self.terms[cell, node, first], out=out, v=v)
+            if spikes is not None:
+                self._record((cell, node), spikes)
                 self._convolve(cell, plan.convs(node, last_step=last), spikes)
-            values[node, Op.SKIP] = value
             for op in plan.pooled(node):
-                values[node, op] = self._pool(cell, op, value)
+                state.slots.values[state.slot[node, op]] = self._pool(cell, op, out)
 
-    def _total(self, groups: tuple, values: dict) -> Tensor | None:
-        total = None
-        for terms in groups:
-            edge_value = None
-            for term in terms:
-                value = values[(term.edge, term.op) if term.op.is_conv else (term.edge.source, term.op)]
-                value = value * term.weight
-                edge_value = value if edge_value is None else edge_value + value
-            total = edge_value if total is None else total + edge_value
-        return total
+    def _record(self, key: object, spikes: Tensor) -> None:
+        self.recorded.add(key, spikes.reshape(len(self.masks), self.batch_size, -1), self.parts)  # [K, B, N]
 
     def _convolve(self, cell: int, keys: tuple[ConvKey, ...], spikes: Tensor) -> None:
+        state = self.states[cell]
         for op in (Op.CONV3X3, Op.CONV1X1):
-            group = [key for key in keys if key[1] is op]
-            if not group:
+            if not (chosen := tuple(key for key in keys if key[1] is op)):
                 continue
-            convs, norms = zip(*(conv_modules(self.cells[cell], key) for key in group), strict=True)
-            acc = window_matrix_product(spikes, torch.cat([conv.weight for conv in convs]), self.sizes[cell])
-            for key, conv, norm, part in zip(group, convs, norms, acc.chunk(len(group), dim=1), strict=True):
-                self.values[cell][key] = self.normalise(norm, part, scale_of(conv))
+            group = self._group(cell, chosen)
+            where = tuple(state.slot[key] for key in chosen)
+            count = self.bn == "batch"
+            sums = self.parts.convolve(spikes, group, self.sizes[cell], state.slots.values, where, count=count)
+            gain, shift = self._affine(group.norm, sums, spikes.shape[1])
+            for number, slot in enumerate(where):
+                channels = slice(number * spikes.shape[2], (number + 1) * spikes.shape[2])
+                state.slots.gain[slot], state.slots.shift[slot] = gain[:, channels], shift[:, channels]
 
-    def _image(self, x: Tensor, size: tuple[int, int]) -> Tensor:
-        return x.reshape(self.batch_size, *size, -1).permute(0, 3, 1, 2)  # [B, C, H, W]
+    def _group(self, cell: int, keys: tuple[ConvKey, ...]) -> Group:
+        if (cell, keys) not in self.groups:
+            convs, norms = zip(*(conv_modules(self.cells[cell], key) for key in keys), strict=True)
+            self.groups[cell, keys] = Group.of(keys, convs, norms, self.parts.dtype)
+        return self.groups[cell, keys]
+
+    def _affine(self, norm: nn.BatchNorm2d, sums: Sums | None, pixels: int) -> tuple[Tensor, Tensor]:
+        """The factors (gain, shift) [K, C] of a normalisation."""
+        if sums is None:
+            return tuple(factor.repeat(len(self.masks), 1) for factor in running_affine(norm))
+        total, squares, grid = sums
+        return grid_affine(norm, total, squares, pixels, grid)
 
     def _pool(self, cell: int, op: Op, value: Tensor) -> Tensor:
         pool = F.avg_pool2d if op is Op.AVGPOOL3X3 else F.max_pool2d
-        pooled = pool(self._image(value, self.sizes[cell]), 3, 1, 1)  # [B, C, H, W]
-        return pooled.permute(0, 2, 3, 1).reshape(value.shape)  # [M, C]
+        pooled = pool(self._image(value, cell), 3, 1, 1)  # [K·B, C, H, W]
+        return pooled.permute(0, 2, 3, 1).reshape(value.shape)  # [K, M, C]
+
+    def _image(self, x: Tensor, cell: int) -> Tensor:
+        return x.reshape(-1, *self.sizes[cell], x.shape[2]).permute(0, 3, 1, 2)  # [K·B, C, H, W]
+
+    def _output_fire(self, cell: int, norm: nn.BatchNorm2d, name: str) -> Tensor:
+        """BN and LIF on a cell's output."""
+        state, nodes = self.states[cell], self.cells[cell].num_nodes
+        slot = state.slot[nodes - 1, Op.SKIP]
+        value = state.slots.values[slot]
+        sums = self.parts.sums(value, None) if self.bn == "batch" else None
+        normalised = state.slots.one(slot, *self._affine(norm, sums, value.shape[1]))
+        spikes = self.parts.integrate(normalised, self.terms["one"], out=None, v=state.v[nodes])
+        self._record(name, spikes)
+        return spikes
 
     def downsample(self, *, first: bool) -> None:
-        norm, _, conv, norm2, pool = self.supernet.down
-        spikes = self.fire(("down",), self.normalise(norm, self.output[0]), ("down.1",))
-        acc = window_matrix_product(spikes, conv.weight, self.sizes[0])
-        pooled = pool(self._image(self.normalise(norm2, acc, scale_of(conv)), self.sizes[0]))
-        self.cell2_input = pooled.permute(0, 2, 3, 1).reshape(-1, acc.shape[1])  # [M / 4, 2·C]
+        norm, _, conv, norm2, _ = self.supernet.down
+        spikes = self._output_fire(0, norm, "down.1")
+        count = self.bn == "batch"
+        sums = self.parts.convolve(spikes, self.down, self.sizes[0], self.down_sums, (0,), count=count)
+        gain, shift = self._affine(norm2, sums, spikes.shape[1])
+        slots = Slots(self.down_sums, self.hidden_v.new_full((1,), scale_of(conv)), gain[None], shift[None])
+        pooled = self.parts.pool_pairs(slots, self.sizes[0], average=self.config.pool == "avg")  # [K, M/4, 2·C]
+        state = self.states[1]
+        state.slots.values[state.slot["input"]] = pooled
 
     def classify(self, *, first: bool) -> None:
         norm, _, pool, _ = self.supernet.last
         linear = self.supernet.classifier[1]
-        spikes = self.fire(("last",), self.normalise(norm, self.output[1]), ("last.1",))
-        features = pool(self._image(spikes, self.sizes[1])).flatten(1)  # [B, F]
-        self.fire(("hidden",), (features @ linear.weight.T) * scale_of(linear), ("classifier.2",))
+        spikes = self._output_fire(1, norm, "last.1")
+        features = pool(self._image(spikes.float(), 1)).flatten(1)  # [K·B, F]
+        x = (features @ linear.weight.T) * scale_of(linear)
+        fired, self.hidden_v = exact_lif(x, self.hidden_v, self.config.tau, self.config.v_threshold)
+        self._record("classifier.2", fired.to(self.parts.dtype))

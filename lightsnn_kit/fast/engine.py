@@ -9,7 +9,7 @@ end may choose how to add integers, never how to round.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,7 +21,7 @@ from ..exact import ExactBatchNorm2d, LatticeConv2d, check_exact
 from ..kernels import MAX_NEURONS, SpikeStatistics, column_words, count_distinct
 from ..recording import own_state, scoring_mode
 from ..spaces import CellSpace, OpMask
-from .plan import CellPlan, plan_cell
+from .plan import CellPlan
 
 if TYPE_CHECKING:
     from ..networks import SpikingNetwork, SuperCell
@@ -89,6 +89,7 @@ class Engine(ABC):
     """Scores masks of one supernet on fixed batches; buffers and the stem's output are kept between candidates."""
 
     name: str
+    at_once = 1  # masks that are worth handing over together
 
     def __init__(self, supernet: SpikingNetwork, batches: tuple[Tensor, ...], *, bn: str) -> None:
         check_supported(supernet)
@@ -104,28 +105,33 @@ class Engine(ABC):
 
     def run(self, mask: OpMask, index: int, *, feedback: bool, patterns: bool = False) -> SpikeStatistics:
         """One pass over batch ``index``; with ``patterns`` different columns are counted, too."""
-        with own_state(self.supernet, grad=False):
-            return self._run(mask, index, feedback, Recorder(patterns=patterns))
+        return self.run_many((mask,), index, feedback=feedback, patterns=patterns)[0]
 
-    def _run(self, mask: OpMask, index: int, feedback: bool, recorder: Recorder) -> SpikeStatistics:
-        plan, drives = plan_cell(mask, feedback=feedback), self.drives[index]
+    @abstractmethod
+    def run_many(
+        self, masks: Sequence[OpMask], index: int, *, feedback: bool, patterns: bool = False
+    ) -> list[SpikeStatistics]:
+        """``run`` of several masks, the same integers as one by one."""
+
+    def walk(self, plan: CellPlan, index: int) -> None:
+        """The steps of one pass."""
+        drives = self.drives[index]
         num_steps = len(drives) if self.config.events else self.config.num_steps
         height, width = (size // (2 if self.config.events else 1) for size in self.config.input_shape[1:])
-        self.start(plan, len(drives[0]) // (height * width), (height, width), recorder)
+        self.start(plan, len(drives[0]) // (height * width), (height, width))
         for t in range(num_steps):
             last = t == num_steps - 1
             self.cell_step(0, drives[t if self.config.events else 0], first=t == 0, last=last)
             self.downsample(first=t == 0)
             self.cell_step(1, None, first=t == 0, last=last)
             self.classify(first=t == 0)
-        return recorder.result()
 
     def layer_names(self, cell: int, node: int) -> tuple[str, ...]:
         """The LIF layers of the definition that a node's spikes stand for."""
         return tuple(f"cell{cell + 1}.ops.{edge}:{op}.0" for edge, op in self.plan.counted[node])
 
     @abstractmethod
-    def start(self, plan: CellPlan, batch_size: int, size: tuple[int, int], recorder: Recorder) -> None:
+    def start(self, plan: CellPlan, batch_size: int, size: tuple[int, int]) -> None:
         """Begin a pass: all states zero."""
 
     @abstractmethod

@@ -22,7 +22,7 @@ from lightsnn_kit.exact import (
 from lightsnn_kit.fast import cpu_engine, cpu_parts
 from lightsnn_kit.fast.cpu_engine import CpuEngine
 from lightsnn_kit.fast.cpu_parts import Group, int8_works
-from lightsnn_kit.fast.device import TorchEngine
+from lightsnn_kit.fast.device import DeviceEngine
 from lightsnn_kit.fast.threads import thread_pool
 from lightsnn_kit.kernels import SpikeStatistics, log_det
 from lightsnn_kit.networks import NetworkConfig, build_supernet
@@ -62,7 +62,7 @@ def engines(supernet, batches: tuple, bn: str) -> list:
     return [
         CpuEngine(supernet, batches, bn=bn, int8=True) if int8_works() else None,
         CpuEngine(supernet, batches, bn=bn, int8=False),
-        TorchEngine(supernet, batches, bn=bn),
+        DeviceEngine(supernet, batches, bn=bn),
     ]
 
 
