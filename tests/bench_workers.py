@@ -1,8 +1,8 @@
 """What more processes bring: ``python -m tests.bench_workers`` prints a table and writes ``runs/bench/workers.json``.
 
 Searches of the preset ``digits`` (60 scores) by one and by two processes of this machine and of a Dask cluster on it,
-in turn, medians of three by the clock, workers started and warmed before; the overhead of a task; and, on paper, how
-long work of such tasks takes with a thousand workers.
+in turn, medians of three by the clock and in processor time, workers started and warmed before; the overhead of a task
+and of an epoch; and, on paper, how long work of such tasks takes with a thousand workers.
 """
 
 from __future__ import annotations
@@ -12,8 +12,12 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack
+from dataclasses import replace
+from itertools import pairwise
 
+import psutil
 import torch
 from distributed import LocalCluster
 
@@ -21,7 +25,7 @@ from lightsnn_kit.files import project_root, write_json
 from lightsnn_kit.lab import presets
 from lightsnn_kit.lab.experiments import Experiment
 from lightsnn_kit.lab.runs import provenance
-from lightsnn_kit.lab.tasks import train_epoch
+from lightsnn_kit.lab.tasks import Task, train_epoch
 from lightsnn_kit.scoring import Scorer
 from lightsnn_kit.search import prune_search
 from lightsnn_kit.workers import score_in_processes
@@ -29,10 +33,16 @@ from lightsnn_kit.workers import score_in_processes
 ROUNDS, EMPTY = 3, 300
 
 
-def seconds_of(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
+def seconds_of(call: Callable[[], object]) -> tuple[float, float]:
+    """By the clock, and of processors: of this process and its children, whoever else is at work on the machine."""
+    start, busy = time.perf_counter(), processor_seconds()
     call()
-    return time.perf_counter() - start
+    return time.perf_counter() - start, processor_seconds() - busy
+
+
+def processor_seconds() -> float:
+    own = psutil.Process()
+    return sum(sum(one.cpu_times()[:2]) for one in (own, *own.children(recursive=True)))
 
 
 def simulated(rounds: Sequence[int], seconds: float, overhead: float, workers: int) -> float:
@@ -53,12 +63,12 @@ def simulated(rounds: Sequence[int], seconds: float, overhead: float, workers: i
     return now
 
 
-def measure_search(scorer: Scorer) -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds of a search by who scores, medians; and seconds of a task that does next to nothing."""
+def measure_search(scorer: Scorer) -> tuple[dict[str, tuple[float, float]], dict[str, float]]:
+    """Seconds of a search by who scores, medians as `seconds_of`; and seconds of a task that does next to nothing."""
     space = scorer.supernet.design
     empty = Scorer(supernet=scorer.supernet, batches=scorer.batches, proxy="convs")
     with ExitStack() as stack:
-        settings = {"threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
+        settings = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": 50}
         clusters = [stack.enter_context(LocalCluster(n_workers=count, **settings)) for count in (1, 2)]
         places = {"1 process": 1, "2 processes": 2}
         places |= {f"Dask, {n} workers": one.scheduler_address for n, one in enumerate(clusters, 1)}
@@ -78,26 +88,31 @@ def measure_search(scorer: Scorer) -> tuple[dict[str, float], dict[str, float]]:
         masks = [space.full_mask()] * EMPTY
         for score, executor in idle.values():
             list(executor.map(score, masks[:4]))
-        empties = {n: seconds_of(lambda s=s, e=e: list(e.map(s, masks))) / EMPTY for n, (s, e) in idle.items()}
-    return {name: statistics.median(each) for name, each in times.items()}, empties
+        empties = {n: seconds_of(lambda s=s, e=e: list(e.map(s, masks)))[0] / EMPTY for n, (s, e) in idle.items()}
+    return {name: tuple(map(statistics.median, zip(*each, strict=True))) for name, each in times.items()}, empties
 
 
 def measure_epoch(preset: presets.Preset) -> dict[str, float]:
-    """Seconds of an epoch that a task trains, and of all that comes with it: checkpoints, data, building."""
+    """Seconds of an epoch, of the task that trains it, and of what the process that keeps the records does for it."""
     with tempfile.TemporaryDirectory() as place:
         row = Experiment.open(f"{place}/run", preset, device="cpu").row("residual", 0)
-        next(row.train())
-        checkpoints = row.training.path / "checkpoints"
-        files = {path.name: path.read_bytes() for path in checkpoints.glob("*.pt")}
+        next(training := row.train())
+        training.close()
+        files = {path.name: path.read_bytes() for path in (row.training.path / "checkpoints").glob("*.pt")}
         task = row.experiment.task(0, row.cell)
-        train_epoch(task, 1, files)
-        whole, inside = [], []
-        for _ in range(ROUNDS):
-            start = time.perf_counter()
-            inside.append(train_epoch(task, 1, files)[0].seconds)
-            whole.append(time.perf_counter() - start)
-    sizes = sum(map(len, files.values()))
-    return {"epoch": statistics.median(inside), "task": statistics.median(whole), "checkpoint_bytes": sizes}
+        found = [(train_epoch(task, 1, files), time.perf_counter()) for _ in range(ROUNDS + 1)]  # the first reads data
+        (record, changed, made), _ = found[-1]
+
+        def submit(call: Callable, task: Task, epoch: int, files: dict) -> Future:
+            future = Future()
+            future.set_result((replace(record, epoch=epoch + 1), changed, made))
+            return future
+
+        kept = seconds_of(lambda: list(row.train(submit=submit)))[0] / (preset.train.epochs - 1)
+    whole = [after - before for (_, before), (_, after) in pairwise(found)]
+    inside = statistics.median(record.seconds for (record, *_), _ in found[1:])
+    sizes = {"checkpoints_bytes": sum(map(len, files.values()))}
+    return {"epoch": inside, "task": statistics.median(whole), "records": kept} | sizes
 
 
 def main() -> None:
@@ -107,15 +122,17 @@ def main() -> None:
     scorer = Experiment.open(tempfile.mkdtemp(), preset, device="cpu").row("lightsnn", 0).scorer()
     search, empty = measure_search(scorer)
     epoch = measure_epoch(preset)
-    for name, seconds in search.items():
-        print(f"search, {name:18} {seconds:7.2f} s   {search['1 process'] / seconds:5.2f} × one process")
+    for name, (seconds, busy) in search.items():
+        ratio = search["1 process"][0] / seconds
+        print(f"search, {name:18} {seconds:7.2f} s, {busy:6.2f} s of processors   {ratio:5.2f} × one process")
     for name, seconds in empty.items():
         print(f"a task of nothing, {name:18} {1000 * seconds:6.2f} ms")
-    print(f"an epoch of {epoch['epoch']:.2f} s is a task of {epoch['task']:.2f} s, {epoch['checkpoint_bytes']:,} bytes")
-    overhead, score = empty["Dask, 2 workers"], search["this process"] / 60
-    paper = on_paper(score, epoch["task"], overhead)
+    words = "an epoch of {epoch:.2f} s is a task of {task:.2f} s and {records:.3f} s here, {checkpoints_bytes:,} bytes"
+    print(words.format(**epoch))
+    task = empty["Dask, 2 workers"]
+    paper = on_paper(search["this process"][1] / 60, epoch["task"], task, task + epoch["records"])
     for words, seconds in paper.items():
-        print(f"{words:70} " + "  ".join(f"{workers}: {one:9.0f} s" for workers, one in seconds.items()))
+        print(f"{words:52} " + "  ".join(f"{workers}: {one:.0f} s" for workers, one in seconds.items()))
     path = project_root() / "runs" / "bench" / "workers.json"
     rows = {"search_seconds": search, "empty_task_seconds": empty, "epoch": epoch, "on_paper": paper}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -123,18 +140,23 @@ def main() -> None:
     print(f"written to {path.relative_to(project_root())}")
 
 
-def on_paper(score: float, epoch: float, overhead: float) -> dict[str, dict[int, float]]:
-    """Seconds of whole pieces of work by the number of workers, from seconds of a score, an epoch and a task."""
+def on_paper(score: float, epoch: float, task: float, records: float) -> dict[str, dict[str, float]]:
+    """Seconds of whole pieces of work by the number of workers, from seconds of a score and of an epoch.
+
+    ``task``, ``records``: what a score's task and an epoch's cost the one process that hands them out.
+    """
+    rounds = [36, 24]  # 12 edges of 3, then of 2 operations
     work = {
-        "LightSNN's search, digits (60 scores)": ([36, 24], score),
-        "LightSNN's search, the paper's size (60 scores of 17 s)": ([36, 24], 17.0),
-        "SNASNet's random search, the paper's size (5,000 scores of 17 s)": ([64] * 78 + [8], 17.0),
-        "24 trainings of 15 epochs, digits": ([24] * 15, epoch),
-        "95 trainings of 300 epochs of 10 minutes": ([95] * 300, 600.0),
+        "LightSNN's search, digits": (rounds, score, task),
+        "LightSNN's search, the paper's size, 17 s a score": (rounds, 17.0, task),  # data/results: 17 minutes on a core
+        "5,000 random cells of 17 s, 64 at a time": ([64] * 78 + [8], 17.0, task),  # as random_search draws them
+        "24 trainings of 15 epochs, digits": ([24] * 15, epoch, records),
+        "95 trainings of 6 epochs of 4.2 s": ([95] * 6, 4.2, records),  # fashion-mnist-small: 40 minutes on a core
+        "1,000 trainings of 300 epochs of 60 s": ([1000] * 300, 60.0, records),  # assumed
     }
     return {
-        words: {workers: simulated(rounds, seconds, overhead, workers) for workers in (1, 2, 16, 64, 1000)}
-        for words, (rounds, seconds) in work.items()
+        words: {str(workers): simulated(*sizes, workers) for workers in (1, 2, 16, 64, 1000)}
+        for words, sizes in work.items()
     }
 
 

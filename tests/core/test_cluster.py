@@ -32,7 +32,7 @@ NOBODY = "tcp://127.0.0.1:9"
 @contextmanager
 def workers(count: int, *, processes: bool = False, threads: int = 1) -> Iterator[LocalCluster]:
     """A scheduler and workers on this machine, in processes of their own or as threads of this one."""
-    settings = {"n_workers": count, "threads_per_worker": threads, "processes": processes, "dashboard_address": None}
+    settings = {"n_workers": count, "threads_per_worker": threads, "processes": processes, "dashboard_address": ":0"}
     with LocalCluster(**settings, protocol="tcp", silence_logs=50) as found:
         yield found
 

@@ -209,7 +209,7 @@ def test_processes_of_this_machine_and_of_a_cluster_give_the_same_rows(
     pooled = Experiment.open(tmp_path / "pool", tiny, scheduler="2")
     assert plain(run_rows(pooled, METHODS, [0])) == serial[0]
     assert records(tmp_path / "pool") == records(serial[1])
-    settings = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
+    settings = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": 50}
     with LocalCluster(**settings) as cluster, Client(cluster.scheduler_address) as client:
         killed = False
         experiment = Experiment.open(tmp_path / "dask", tiny, scheduler=cluster.scheduler_address)
