@@ -1,8 +1,8 @@
 """What more processes bring: ``python -m tests.bench_workers`` prints a table and writes ``runs/bench/workers.json``.
 
-Searches of the preset ``digits`` (60 scores) by one and by two processes of this machine and of a Dask cluster on it,
-in turn, medians of three by the clock and in processor time, workers started and warmed before; the overhead of a task
-and of an epoch; and, on paper, how long work of such tasks takes with a thousand workers.
+Searches of the preset ``digits`` (60 scores) by one and by two processes of this machine, and of a Dask cluster on it,
+each in turn with searches in this process: medians of three by the clock and in processor time, workers warmed before;
+the overhead of a task and of an epoch; and, on paper, how long work of such tasks takes with a thousand workers.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
 from dataclasses import replace
 from itertools import pairwise
 
@@ -63,33 +62,24 @@ def simulated(rounds: Sequence[int], seconds: float, overhead: float, workers: i
     return now
 
 
-def measure_search(scorer: Scorer) -> tuple[dict[str, tuple[float, float]], dict[str, float]]:
-    """Seconds of a search by who scores, medians as `seconds_of`; and seconds of a task that does next to nothing."""
+def measure_search(scorer: Scorer, workers: int | str) -> dict[str, float]:
+    """Medians of searches here and by workers, in turn, with only these alive; and of a task that does nothing."""
     space = scorer.supernet.design
     empty = Scorer(supernet=scorer.supernet, batches=scorer.batches, proxy="convs")
-    with ExitStack() as stack:
-        settings = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": 50}
-        clusters = [stack.enter_context(LocalCluster(n_workers=count, **settings)) for count in (1, 2)]
-        places = {"1 process": 1, "2 processes": 2}
-        places |= {f"Dask, {n} workers": one.scheduler_address for n, one in enumerate(clusters, 1)}
-        enter = lambda one, workers: stack.enter_context(score_in_processes(one, workers=workers))  # noqa: E731
-        who = {"this process": (scorer, None)} | {name: enter(scorer, place) for name, place in places.items()}
-        idle = {name: enter(empty, place) for name, place in places.items()}
-        search = {
-            name: lambda s=score, e=executor: list(prune_search(space, s, executor=e))
-            for name, (score, executor) in who.items()
-        }
-        found = [call() for call in search.values()]  # compiles, builds engines
-        assert all(steps == found[0] for steps in found)
-        times = {name: [] for name in search}
+    masks, times = [space.full_mask()] * EMPTY, {"here": [], "workers": []}
+    with score_in_processes(scorer, workers=workers) as (score, executor):
+        calls = {"here": lambda: list(prune_search(space, scorer))}
+        calls["workers"] = lambda: list(prune_search(space, score, executor=executor))
+        assert calls["here"]() == calls["workers"]()  # compiles, builds engines
         for _ in range(ROUNDS):
-            for name, call in search.items():
+            for name, call in calls.items():
                 times[name].append(seconds_of(call))
-        masks = [space.full_mask()] * EMPTY
-        for score, executor in idle.values():
-            list(executor.map(score, masks[:4]))
-        empties = {n: seconds_of(lambda s=s, e=e: list(e.map(s, masks)))[0] / EMPTY for n, (s, e) in idle.items()}
-    return {name: tuple(map(statistics.median, zip(*each, strict=True))) for name, each in times.items()}, empties
+    with score_in_processes(empty, workers=workers) as (score, executor):
+        list(executor.map(score, masks[:8]))
+        task = seconds_of(lambda: list(executor.map(score, masks)))[0] / EMPTY
+    found = {name: [statistics.median(each) for each in zip(*pairs, strict=True)] for name, pairs in times.items()}
+    ((here, here_busy), (seconds, busy)) = found.values()
+    return {"here": here, "seconds": seconds, "here_processor": here_busy, "processor": busy, "task": task}
 
 
 def measure_epoch(preset: presets.Preset) -> dict[str, float]:
@@ -120,21 +110,30 @@ def main() -> None:
     preset, found = presets.get("digits"), provenance()
     print(f"{found['processor']}, {found['processors']} processors, load {found['load']}; one thread a process")
     scorer = Experiment.open(tempfile.mkdtemp(), preset, device="cpu").row("lightsnn", 0).scorer()
-    search, empty = measure_search(scorer)
+    search = {}
+    for count in (1, 2):
+        search[f"processes, {count}"] = measure_search(scorer, count)
+        with LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as cluster:
+            search[f"Dask, {count}"] = measure_search(scorer, cluster.scheduler_address)
     epoch = measure_epoch(preset)
-    for name, (seconds, busy) in search.items():
-        ratio = search["1 process"][0] / seconds
-        print(f"search, {name:18} {seconds:7.2f} s, {busy:6.2f} s of processors   {ratio:5.2f} × one process")
-    for name, seconds in empty.items():
-        print(f"a task of nothing, {name:18} {1000 * seconds:6.2f} ms")
+    for name, one in search.items():
+        ratios = one["here"] / one["seconds"], one["here_processor"] / one["processor"]
+        words = f"search, {name:13} {one['seconds']:6.2f} s, here {one['here']:6.2f} s: {ratios[0]:5.2f} × by the clock"
+        print(
+            f"{words}; {one['processor']:5.2f} s of processors, {ratios[1]:5.2f} ×; an empty task {1000 * one['task']:.2f} ms"
+        )
+    for kind in ("processes", "Dask"):
+        one, two = search[f"{kind}, 1"], search[f"{kind}, 2"]
+        gain = two["here"] / two["seconds"] * one["seconds"] / one["here"]
+        print(f"{kind}: two to one {gain:.2f} ×; {2 * one['processor'] / two['processor']:.2f} × by processor time")
     words = "an epoch of {epoch:.2f} s is a task of {task:.2f} s and {records:.3f} s here, {checkpoints_bytes:,} bytes"
     print(words.format(**epoch))
-    task = empty["Dask, 2 workers"]
-    paper = on_paper(search["this process"][1] / 60, epoch["task"], task, task + epoch["records"])
+    task = search["Dask, 2"]["task"]
+    paper = on_paper(search["processes, 1"]["here_processor"] / 60, epoch["task"], task, task + epoch["records"])
     for words, seconds in paper.items():
         print(f"{words:52} " + "  ".join(f"{workers}: {one:.0f} s" for workers, one in seconds.items()))
     path = project_root() / "runs" / "bench" / "workers.json"
-    rows = {"search_seconds": search, "empty_task_seconds": empty, "epoch": epoch, "on_paper": paper}
+    rows = {"search": search, "epoch": epoch, "on_paper": paper}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {"provenance": provenance(), **rows}, replace=True)
     print(f"written to {path.relative_to(project_root())}")

@@ -136,10 +136,19 @@ def test_a_worker_killed_in_mid_round_and_a_lost_scheduler_lose_no_decision() ->
             found.close()
             list(executor.map(score, [SPACE.full_mask()]))
     with (
-        workers(2, processes=True) as again,
+        workers(4, processes=True) as again,
         score_in_processes(scorer, workers=again.scheduler_address) as (score, ex),
     ):
         assert [kept, *prune_search(SPACE, score, mask=kept.mask, executor=ex)] == expected
+
+
+@pytest.mark.fault
+def test_any_number_of_processes_decides_alike() -> None:
+    scorer = make_scorer(SPACE)
+    expected = list(prune_search(SPACE, scorer))
+    for count in (1, 4):
+        with score_in_processes(scorer, workers=count) as (score, executor):
+            assert list(prune_search(SPACE, score, executor=executor)) == expected
 
 
 def a_generator() -> np.random.Generator:

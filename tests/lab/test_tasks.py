@@ -18,10 +18,11 @@ from distributed import Client, LocalCluster
 from lightsnn_kit import __main__ as command_line
 from lightsnn_kit import data
 from lightsnn_kit.data import load, register
-from lightsnn_kit.files import RunError
+from lightsnn_kit.files import RunCancelledError, RunError
 from lightsnn_kit.lab import experiments, presets, recorded, tasks
 from lightsnn_kit.lab.experiments import Experiment, run_rows
 from lightsnn_kit.lab.progress import status
+from lightsnn_kit.lab.runs import CANCEL_FILE, listening
 from lightsnn_kit.scoring import Scorer
 
 METHODS = ["lightsnn", "lightsnn-cut", "nsga2", "residual"]
@@ -125,6 +126,25 @@ def test_a_run_that_loses_its_workers_goes_on_to_the_same_rows(
     kept = records(tmp_path / "run")
     assert 0 < sum(map(len, kept.values())) < sum(map(len, records(serial[1]).values()))
     assert plain(run_rows(Experiment.open(tmp_path / "run", tiny), METHODS, [0])) == serial[0]  # here, in series
+    assert records(tmp_path / "run") == records(serial[1])
+
+
+@pytest.mark.parametrize("records_before", [3, 30])  # in a search; in the trainings
+def test_a_run_that_is_cancelled_stops_after_a_record_and_goes_on(
+    records_before: int, tiny: presets.Preset, serial: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere(monkeypatch, Shuffled(4))
+    monkeypatch.setenv(CANCEL_FILE, str(cancel := tmp_path / "cancel"))
+    seen = []
+    experiment = Experiment.open(tmp_path / "run", tiny, scheduler="2")
+    with (
+        listening(lambda file: (seen.append(file), cancel.touch() if len(seen) >= records_before else None)),
+        pytest.raises(RunCancelledError),
+    ):
+        list(run_rows(experiment, METHODS, [0]))
+    assert len(seen) == records_before
+    cancel.unlink()
+    assert plain(run_rows(experiment, METHODS, [0])) == serial[0]
     assert records(tmp_path / "run") == records(serial[1])
 
 
