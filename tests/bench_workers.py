@@ -119,9 +119,8 @@ def main() -> None:
     for name, one in search.items():
         ratios = one["here"] / one["seconds"], one["here_processor"] / one["processor"]
         words = f"search, {name:13} {one['seconds']:6.2f} s, here {one['here']:6.2f} s: {ratios[0]:5.2f} × by the clock"
-        print(
-            f"{words}; {one['processor']:5.2f} s of processors, {ratios[1]:5.2f} ×; an empty task {1000 * one['task']:.2f} ms"
-        )
+        words += f"; {one['processor']:5.2f} s of processors, {ratios[1]:5.2f} ×"
+        print(f"{words}; an empty task {1000 * one['task']:.2f} ms")
     for kind in ("processes", "Dask"):
         one, two = search[f"{kind}, 1"], search[f"{kind}, 2"]
         gain = two["here"] / two["seconds"] * one["seconds"] / one["here"]
