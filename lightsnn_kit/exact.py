@@ -9,6 +9,9 @@ multiplications and additions. For scoring only: nothing here has a gradient.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from spikingjelly.activation_based import neuron
 from torch import Tensor, nn
@@ -35,6 +38,14 @@ def check_exact(name: str, fan_in: int, max_input: float = 1, steps_per_unit: in
             f"{name}: {fan_in} inputs of at most {max_input:g} give sums up to {bound:g} grid steps; "
             f"int8 scoring is exact below {EXACT_LIMIT} only. Use a smaller network or init='kaiming'."
         )
+
+
+def largest_sum(convs: Sequence[nn.Conv2d]) -> float:
+    """The largest magnitude that convolutions can give of spikes: infinite for real weights, 0 for none of them."""
+    if not all(isinstance(conv, LatticeConv2d) for conv in convs):
+        return math.inf
+    weights = [conv.weight.detach().flatten(1) for conv in convs]  # [K, C·k·k]
+    return max((float(max(w.clamp_min(0).sum(1).max(), -w.clamp_max(0).sum(1).min())) for w in weights), default=0.0)
 
 
 def window_matrix_product(spikes: Tensor, weight: Tensor, size: tuple[int, int]) -> Tensor:

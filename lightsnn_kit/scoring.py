@@ -20,7 +20,7 @@ from torch import Tensor
 from .blocks import tell_own
 from .checks import check_new, flag, make_plain, not_registered
 from .exact import LatticeConv2d, check_exact
-from .kernels import SpikeStatistics, log_det, log_dets
+from .kernels import SpikeStatistics, log_det
 from .networks import SpikingNetwork, reset_state
 from .recording import (
     as_network,
@@ -124,14 +124,13 @@ class Scorer:
 
     def many(self, masks: Sequence[OpMask]) -> list[float]:
         """The scores of several masks, the same bits as one by one; on a GPU they are computed side by side."""
-        kind, kernels = self.config.proxy, getattr(self._engine, "kernels", None)
-        if kernels is None or kind not in ("sahd", "hd"):
+        kind, log_dets = self.config.proxy, getattr(self._engine, "log_dets", None)
+        if log_dets is None or kind not in ("sahd", "hd"):
             return [self(mask) for mask in masks]
         for mask in masks:
             check_mask(self.supernet, mask)
         with _ONE_AT_A_TIME:
-            found = [kernels(masks, i, feedback=self.config.feedback, kind=kind) for i in range(len(self.batches))]
-            scores = [log_dets(one) for one in found]  # [batches][K]
+            scores = [log_dets(masks, i, feedback=self.config.feedback, kind=kind) for i in range(len(self.batches))]
         return [float(np.mean(each)) for each in zip(*scores, strict=True)]
 
     def with_synops(self, mask: OpMask) -> tuple[float, float]:

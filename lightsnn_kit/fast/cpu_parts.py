@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..cells import Op
-from ..exact import WEIGHT_MAX, LatticeConv2d
+from ..exact import WEIGHT_MAX, largest_sum
 from . import cpu_loops
 from .cpu_loops import Terms
 from .engine import ConvKey
@@ -179,8 +179,4 @@ class TermTable:
 
 def sum_type(convs: list[nn.Conv2d]) -> type:
     """int16 where the largest sum that the convolutions' actual weights allow fits, else float32 (for none, too)."""
-    if not convs or not all(isinstance(conv, LatticeConv2d) for conv in convs):
-        return np.float32
-    weights = [conv.weight.detach().flatten(1) for conv in convs]  # [K, C·k·k]
-    bound = max(max(w.clamp_min(0).sum(1).max(), -w.clamp_max(0).sum(1).min()) for w in weights)
-    return np.int16 if bound < 2**15 else np.float32
+    return np.int16 if convs and largest_sum(convs) < 2**15 else np.float32

@@ -15,15 +15,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..cells import Op
-from ..exact import exact_lif, grid_affine, running_affine
+from ..exact import exact_lif, running_affine
 from ..kernels import SpikeStatistics, column_words, count_distinct
 from ..recording import own_state
 from ..spaces import OpMask
 from .engine import ConvKey, Engine, conv_modules, scale_of
-from .parts import EDGE, INSIDE, SIDE, Group, Row, Slots, Sums, Terms, TorchParts
+from .parts import EDGE, INSIDE, SIDE, Group, Row, Slots, Sums, Terms, TorchParts, onto
 from .plan import CellPlan, Term, plan_cell
 
 AT_ONCE = 2**26  # elements of a node's value, all candidates together: 0.25 GiB of float32, enough to fill a large card
+SHARE = 0.8  # of a card's free memory that a pass may take
 
 
 def join(masks: Sequence[OpMask]) -> OpMask:
@@ -42,15 +43,22 @@ def weight_of(mask: OpMask, term: Term) -> float:
 class CellState:
     """What one cell keeps in a pass: a slot for every value that is read, and the membranes of its nodes."""
 
-    def __init__(self, plan: CellPlan, module: nn.Module, shape: tuple[int, int, int], device: torch.device) -> None:
+    def __init__(
+        self, plan: CellPlan, module: nn.Module, shape: tuple[int, int, int], device: torch.device, parts: TorchParts
+    ) -> None:
         nodes = range(module.num_nodes)
-        self.convs = [key for node in nodes for key in plan.convs(node, last_step=False)]
+        keys = [key for node in nodes for key in plan.convs(node, last_step=False)]
+        convs = [conv_modules(module, key)[0] for key in keys]
         planes = [(node, op) for node in nodes for op in (Op.SKIP, *plan.pooled(node))]
-        self.slot = {key: number for number, key in enumerate([*self.convs, *planes, "input"])}
-        self.slots = Slots.like(torch.empty(len(self.slot), *shape, device=device))  # [S, K, M, C]
-        scales = [scale_of(conv_modules(module, key)[0]) for key in self.convs]
-        self.slots.scale[: len(scales)] = torch.tensor(scales)
+        self.slot = {key: number for number, key in enumerate([*keys, *planes, "input"])}
+        sums = torch.empty(len(keys), *shape, device=device, dtype=parts.sum_type(convs))
+        values = torch.empty(len(planes) + 1, *shape, device=device)
+        self.slots = Slots.of(sums, values, [scale_of(conv) for conv in convs])
         self.v = {node: torch.zeros(shape, device=device) for node in range(module.num_nodes + 1)}
+
+    def plane(self, key: object) -> Tensor:
+        """Where a node's value, one of its poolings or the input lies: [K, M, C]."""
+        return self.slots.values[self.slot[key] - len(self.slots.sums)]
 
     def rows(self, plan: CellPlan, node: int, masks: Sequence[OpMask], *, first: bool) -> list[Row]:
         """What is summed into a node: each term's slot, what ends with it, and its weight in every mask."""
@@ -72,13 +80,15 @@ class Recorded:
     plans: list[CellPlan]
     patterns: bool
     neurons: dict[object, int] = field(default_factory=dict)
-    shared: dict[object, list[Tensor]] = field(default_factory=dict)  # of every step int64 [K, B, B]
+    shared: dict[object, list[Tensor]] = field(default_factory=dict)  # of every step int32 [K, B, B]
     distinct: dict[object, list[Tensor]] = field(default_factory=dict)  # of every step int64 [K]
 
     def add(self, key: object, spikes: Tensor, parts: TorchParts) -> None:
         """Add one step's spikes [K, B, N]."""
-        self.neurons[key] = spikes.shape[2]
-        self.shared.setdefault(key, []).append(parts.shared(spikes))
+        candidates, samples, self.neurons[key] = spikes.shape
+        shared = torch.zeros(candidates, samples, samples, dtype=torch.int32, device=spikes.device)
+        parts.share(spikes, shared)
+        self.shared.setdefault(key, []).append(shared)
         if self.patterns:
             counts = [count_distinct(column_words(one)) for one in spikes]
             self.distinct.setdefault(key, []).append(torch.stack(counts))
@@ -92,8 +102,9 @@ class Recorded:
 
     def statistics(self) -> SpikeStatistics:
         """All candidates in one: counts [L, K·T, B] and distances [L, K·T, B, B]."""
-        shared = torch.stack([torch.stack(steps, 1) for steps in self.shared.values()])  # [L, K, T, B, B]
-        counts = shared.diagonal(dim1=3, dim2=4)  # [L, K, T, B]
+        steps = [torch.stack(each, 1) for each in self.shared.values()]
+        shared = torch.stack(steps).to(torch.int64)  # [L, K, T, B, B]
+        counts = shared.diagonal(dim1=3, dim2=4).contiguous()  # [L, K, T, B]
         hamming = counts[..., :, None] + counts[..., None, :] - 2 * shared
         patterns = torch.stack([torch.stack(s, 1).flatten() for s in self.distinct.values()]) if self.patterns else None
         layers, sizes = tuple((str(key),) for key in self.neurons), torch.tensor(list(self.neurons.values()))
@@ -112,22 +123,15 @@ class Recorded:
             found.append(SpikeStatistics(tuple(names[i] for i in kept), whole.num_neurons[kept], *own))
         return found
 
-    def kernels(self, kind: str) -> Tensor:
+    def kernels(self, kind: str, parts: TorchParts) -> Tensor:
         """The candidates' mean kernels [K, B, B], added one by one in the order of their layers' names."""
-        whole, candidates = self.statistics(), len(self.plans)
-        kernels = whole.kernels(kind).unflatten(1, (candidates, -1))  # [L, K, T, B, B]
-        layers: dict[str, tuple[int, list[int]]] = {}
+        whole, layers = self.statistics(), {}
         for layer, key in enumerate(self.neurons):
             for k, plan in enumerate(self.plans):
                 for name in self.names(key, plan):
-                    layers.setdefault(name, (layer, [0] * candidates))[1][k] = 1
-        alive = torch.tensor([has for _, has in layers.values()]).to(kernels.device)  # [names, K]
-        total = torch.zeros_like(kernels[0, :, 0])
-        for name, has in sorted(zip(layers, alive, strict=True), key=lambda pair: pair[0]):
-            terms = torch.where(has.bool()[:, None, None, None], kernels[layers[name][0]], 0.0)  # [K, T, B, B]
-            for term in terms.unbind(1):
-                total = total + term
-        return total / (alive.sum(0) * kernels.shape[2]).double()[:, None, None]
+                    layers.setdefault(name, (layer, [False] * len(self.plans)))[1][k] = True
+        order, alive = zip(*(layers[name] for name in sorted(layers)), strict=True)
+        return parts.mean_kernels(whole, order, onto(whole.counts.device, alive, torch.bool), kind)
 
 
 class DeviceEngine(Engine):
@@ -138,10 +142,19 @@ class DeviceEngine(Engine):
         self.parts = parts(tau=self.config.tau, v_threshold=self.config.v_threshold)
         self.name = f"fast ({self.parts.name})"
         self.device = supernet.input_centre.device
-        self.at_once = max(1, AT_ONCE // self.drives[0][0].numel())
+        self.at_once = max(1, self._largest() // self.drives[0][0].numel())
         self.groups: dict[tuple, Group] = {}
         _, _, conv, norm, _ = supernet.down
         self.down = Group.of([("down",)], [conv], [norm], self.parts.dtype)
+
+    def _largest(self) -> int:
+        """Elements of a node's value, all candidates together, that a card can hold with all that goes with them."""
+        if self.device.type != "cuda":
+            return AT_ONCE
+        space, nodes = self.supernet.design, self.cells[0].num_nodes
+        slots = len(space.edges) * sum(op.is_conv for op in space.ops) + nodes * len(space.ops)
+        each = 6 * (slots + nodes) + 24  # bytes: float32 in cell 1, half as many elements in cell 2, what lies between
+        return min(AT_ONCE, int(SHARE * torch.cuda.mem_get_info(self.device)[0]) // each)
 
     # -- several masks ---------------------------------------------------------------------------------------------
 
@@ -150,10 +163,11 @@ class DeviceEngine(Engine):
     ) -> list[SpikeStatistics]:
         return [one for part in self._parts(masks, index, feedback, patterns) for one in part.split()]
 
-    def kernels(self, masks: Sequence[OpMask], index: int, *, feedback: bool, kind: str) -> Tensor:
-        """The mean kernels of masks on batch ``index``, float64 [K, B, B], as ``SpikeStatistics.kernel`` has them."""
-        with own_state(self.supernet, grad=False):
-            return torch.cat([part.kernels(kind) for part in self._parts(masks, index, feedback, False)])
+    def log_dets(self, masks: Sequence[OpMask], index: int, *, feedback: bool, kind: str) -> list[float]:
+        """log|det K| of masks on batch ``index``, as of ``SpikeStatistics.kernel``."""
+        recorded = self._parts(masks, index, feedback, False)
+        kernels = [part.kernels(kind, self.parts) for part in recorded]
+        return self.parts.log_dets(torch.cat(kernels))
 
     def _parts(self, masks: Sequence[OpMask], index: int, feedback: bool, patterns: bool):
         for start in range(0, len(masks), self.at_once):
@@ -161,24 +175,26 @@ class DeviceEngine(Engine):
             self.recorded = Recorded([plan_cell(mask, feedback=feedback) for mask in self.masks], patterns)
             with own_state(self.supernet, grad=False):
                 self.walk(plan_cell(join(self.masks), feedback=feedback), index)
+            self.states = []  # their memory is the next ones'
             yield self.recorded
 
     def start(self, plan: CellPlan, batch_size: int, size: tuple[int, int]) -> None:
         self.plan, self.batch_size = plan, batch_size
         self.sizes, width = (size, (size[0] // 2, size[1] // 2)), self.config.width
         shapes = [(len(self.masks), batch_size * h * w, width << cell) for cell, (h, w) in enumerate(self.sizes)]
-        self.states = [CellState(plan, *pair, self.device) for pair in zip(self.cells, shapes, strict=True)]
+        self.states = [CellState(plan, *pair, self.device, self.parts) for pair in zip(self.cells, shapes, strict=True)]
         rows = {
             (cell, node, first): state.rows(plan, node, self.masks, first=first)
             for cell, state in enumerate(self.states)
             for node in plan.nodes
             for first in (True, False)
         }
-        rows["one"] = [(0, SIDE, [1.0] * len(self.masks))]
+        rows["one"] = [(0, SIDE, [1.0] * len(self.masks))]  # a slot as it is
         self.terms = Terms.tables(rows, len(self.masks), self.device)
         reads = [t for side in (plan.forward, plan.backward) for edges in side.values() for e in edges for t in e]
         self.stored = {t.edge.source for t in reads if not t.op.is_conv} | {self.cells[0].num_nodes - 1}
-        self.down_sums = torch.empty(1, *shapes[0][:2], 2 * width, device=self.device)
+        kind = self.parts.sum_type([self.supernet.down[2]])
+        self.down_sums = torch.empty(1, *shapes[0][:2], 2 * width, device=self.device, dtype=kind)
         self.hidden_v = torch.zeros(len(self.masks) * batch_size, self.config.hidden, device=self.device)
 
     # -- a pass ------------------------------------------------------------------------------------------------------
@@ -186,33 +202,27 @@ class DeviceEngine(Engine):
     def cell_step(self, cell: int, x: Tensor | None, *, first: bool, last: bool) -> None:
         state, plan = self.states[cell], self.plan
         if x is not None and (first or self.config.events):  # a static image drives every step alike
-            state.slots.values[state.slot["input"]] = x  # [M, C] for every candidate
+            state.plane("input").copy_(x)  # [M, C] for every candidate
         for node in plan.nodes:
-            out = state.slots.values[state.slot[node, Op.SKIP]] if node in self.stored else None
+            out = state.plane((node, Op.SKIP)) if node in self.stored else None
             v = state.v[node] if plan.counted[node] else None
             spikes = self.parts.integrate(state.slots, self.terms[cell, node, first], out=out, v=v)
             if spikes is not None:
                 self._record((cell, node), spikes)
                 self._convolve(cell, plan.convs(node, last_step=last), spikes)
             for op in plan.pooled(node):
-                state.slots.values[state.slot[node, op]] = self._pool(cell, op, out)
+                state.plane((node, op)).copy_(self._pool(cell, op, out))
 
     def _record(self, key: object, spikes: Tensor) -> None:
         self.recorded.add(key, spikes.reshape(len(self.masks), self.batch_size, -1), self.parts)  # [K, B, N]
 
     def _convolve(self, cell: int, keys: tuple[ConvKey, ...], spikes: Tensor) -> None:
-        state = self.states[cell]
+        state, count = self.states[cell], self.bn == "batch"
         for op in (Op.CONV3X3, Op.CONV1X1):
-            if not (chosen := tuple(key for key in keys if key[1] is op)):
-                continue
-            group = self._group(cell, chosen)
-            where = tuple(state.slot[key] for key in chosen)
-            count = self.bn == "batch"
-            sums = self.parts.convolve(spikes, group, self.sizes[cell], state.slots.values, where, count=count)
-            gain, shift = self._affine(group.norm, sums, spikes.shape[1])
-            for number, slot in enumerate(where):
-                channels = slice(number * spikes.shape[2], (number + 1) * spikes.shape[2])
-                state.slots.gain[slot], state.slots.shift[slot] = gain[:, channels], shift[:, channels]
+            if chosen := tuple(key for key in keys if key[1] is op):
+                group, where = self._group(cell, chosen), tuple(state.slot[key] for key in chosen)
+                sums = self.parts.convolve(spikes, group, self.sizes[cell], state.slots.sums, where, count=count)
+                self._settle(state.slots, where, group.norm, sums, spikes.shape[1])
 
     def _group(self, cell: int, keys: tuple[ConvKey, ...]) -> Group:
         if (cell, keys) not in self.groups:
@@ -220,12 +230,14 @@ class DeviceEngine(Engine):
             self.groups[cell, keys] = Group.of(keys, convs, norms, self.parts.dtype)
         return self.groups[cell, keys]
 
-    def _affine(self, norm: nn.BatchNorm2d, sums: Sums | None, pixels: int) -> tuple[Tensor, Tensor]:
-        """The factors (gain, shift) [K, C] of a normalisation."""
-        if sums is None:
-            return tuple(factor.repeat(len(self.masks), 1) for factor in running_affine(norm))
-        total, squares, grid = sums
-        return grid_affine(norm, total, squares, pixels, grid)
+    def _settle(
+        self, slots: Slots, where: tuple[int, ...], norm: nn.BatchNorm2d, sums: Sums | None, pixels: int
+    ) -> None:
+        """Write the factors of a normalisation for the slots of its channels."""
+        if sums is not None:
+            return self.parts.settle(slots, where, norm, sums, pixels)
+        for slot, *factors in zip(where, *(each.chunk(len(where)) for each in running_affine(norm)), strict=True):
+            slots.gain[slot], slots.shift[slot] = factors
 
     def _pool(self, cell: int, op: Op, value: Tensor) -> Tensor:
         pool = F.avg_pool2d if op is Op.AVGPOOL3X3 else F.max_pool2d
@@ -238,24 +250,22 @@ class DeviceEngine(Engine):
     def _output_fire(self, cell: int, norm: nn.BatchNorm2d, name: str) -> Tensor:
         """BN and LIF on a cell's output."""
         state, nodes = self.states[cell], self.cells[cell].num_nodes
-        slot = state.slot[nodes - 1, Op.SKIP]
-        value = state.slots.values[slot]
-        sums = self.parts.sums(value, None) if self.bn == "batch" else None
-        normalised = state.slots.one(slot, *self._affine(norm, sums, value.shape[1]))
-        spikes = self.parts.integrate(normalised, self.terms["one"], out=None, v=state.v[nodes])
+        value = state.plane((nodes - 1, Op.SKIP))
+        slots = Slots.of(value[None], state.slots.values, [1.0])
+        sums = self.parts.add_columns(value, None) if self.bn == "batch" else None
+        self._settle(slots, (0,), norm, sums, value.shape[1])
+        spikes = self.parts.integrate(slots, self.terms["one"], out=None, v=state.v[nodes])
         self._record(name, spikes)
         return spikes
 
     def downsample(self, *, first: bool) -> None:
         norm, _, conv, norm2, _ = self.supernet.down
-        spikes = self._output_fire(0, norm, "down.1")
-        count = self.bn == "batch"
+        spikes, count = self._output_fire(0, norm, "down.1"), self.bn == "batch"
         sums = self.parts.convolve(spikes, self.down, self.sizes[0], self.down_sums, (0,), count=count)
-        gain, shift = self._affine(norm2, sums, spikes.shape[1])
-        slots = Slots(self.down_sums, self.hidden_v.new_full((1,), scale_of(conv)), gain[None], shift[None])
+        slots = Slots.of(self.down_sums, self.down_sums, [scale_of(conv)])
+        self._settle(slots, (0,), norm2, sums, spikes.shape[1])
         pooled = self.parts.pool_pairs(slots, self.sizes[0], average=self.config.pool == "avg")  # [K, M/4, 2·C]
-        state = self.states[1]
-        state.slots.values[state.slot["input"]] = pooled
+        self.states[1].plane("input").copy_(pooled)
 
     def classify(self, *, first: bool) -> None:
         norm, _, pool, _ = self.supernet.last

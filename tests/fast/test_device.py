@@ -1,0 +1,145 @@
+"""Candidates side by side: the rounds of the device engine against the plain scorer, in torch and in Triton."""
+
+import math
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lightsnn_kit.fast import device
+from lightsnn_kit.fast.device import DeviceEngine, join
+from lightsnn_kit.fast.parts import TorchParts
+from lightsnn_kit.files import project_root
+from lightsnn_kit.kernels import log_det, log_dets, sahd_kernel
+from lightsnn_kit.networks import build_supernet
+from lightsnn_kit.scoring import Scorer
+from lightsnn_kit.search import prune_search, random_search
+from lightsnn_kit.spaces import SPACES, OpMask
+from tests.fast.test_engine import CASES, LIGHTSNN, NAMES, batch, config, patterns_by_layer, random_mask
+
+
+def check_round(case: int, parts: type[TorchParts], *, width: int, masks: int = 5) -> None:
+    """Several masks at once have the plain scorer's integers, distances, patterns and scores, all to the bit."""
+    name, events, bn, feedback, pool = CASES[case]
+    settings_ = config((2, 12, 8) if events else (3, 8, 6), events=events, pool=pool, width=width)
+    x, rng = batch(settings_, size=5), np.random.default_rng(case)
+    supernet = build_supernet(SPACES[name], settings_, seed=case)
+    plain = Scorer(supernet=supernet, batches=(x,), bn=bn, feedback=feedback, engine="plain")
+    engine = DeviceEngine(supernet, (x,), bn=bn, parts=parts)
+    chosen = [random_mask(SPACES[name], rng) for _ in range(masks)]
+    expected = [plain.statistics(mask, patterns=True)[0] for mask in chosen]
+    for got, one in zip(engine.run_many(chosen, 0, feedback=feedback, patterns=True), expected, strict=True):
+        mine, theirs = got.by_layer(), one.by_layer()
+        assert mine.keys() == theirs.keys()
+        for layer, (counts, distance) in theirs.items():
+            assert torch.equal(mine[layer][0], counts), layer
+            assert torch.equal(mine[layer][1], distance), layer
+        assert patterns_by_layer(got) == patterns_by_layer(one)
+    for kind in ("sahd", "hd"):
+        scores = engine.log_dets(chosen, 0, feedback=feedback, kind=kind)
+        assert scores == [log_det(one.kernel(kind)) for one in expected]
+
+
+@pytest.mark.parametrize("case", range(0, len(CASES), 3))
+def test_a_round_gives_the_bits_of_scores_one_by_one(case, monkeypatch):
+    if case % 2:
+        monkeypatch.setattr(device, "AT_ONCE", 1)  # a pass for every mask
+    check_round(case, TorchParts, width=(3, 6, 16)[case % 3])
+
+
+TRITON = pytest.mark.skipif(find_spec("triton") is None, reason="needs the package triton, which Linux only has")
+
+
+@TRITON
+@pytest.mark.parametrize(("case", "width"), [(0, 3), (37, 6), (42, 32)])
+def test_triton_kernels_give_the_same_bits(case, width):
+    """Run by Triton's interpreter on the CPU, in a process of its own: it is chosen when triton is imported."""
+    code = (
+        "from lightsnn_kit.fast.triton_parts import TritonParts; from tests.fast.test_device import check_round; "
+        f"check_round({case}, TritonParts, width={width}, masks=2)"
+    )
+    environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=project_root()
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_zero_times_infinity_is_nothing():
+    """A candidate without an op is not touched by what the op gives others, not even by infinity."""
+    from lightsnn_kit.fast.parts import SIDE, Slots, Terms
+
+    values = torch.tensor([[[[1.0]], [[math.inf]]]])  # one slot of two candidates
+    terms = Terms.tables({"node": [(0, SIDE, [1.0, 0.0])]}, 2, torch.device("cpu"))["node"]
+    slots, out = Slots.of(values[:0], values, []), torch.empty(2, 1, 1)
+    TorchParts(tau=2.0, v_threshold=1.0).integrate(slots, terms, out=out, v=None)
+    assert out.flatten().tolist() == [1.0, 0.0]
+
+
+def test_joined_masks_have_what_one_of_them_has():
+    masks = [LIGHTSNN.full_mask().without(edge, op) for edge, op in LIGHTSNN.full_mask().candidates()[:3]]
+    assert join(masks) == LIGHTSNN.full_mask()
+    assert join(masks[:1]) == masks[0]
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 9), st.sampled_from(["real", "small", "patterns"]))
+@settings(max_examples=60)
+def test_determinants_side_by_side_are_those_one_by_one(seed, size, kind):
+    """The same bits for any matrices: with equal pivots, zero pivots, equal rows."""
+    g = torch.Generator().manual_seed(seed)
+    if kind == "real":
+        kernels = torch.randn(4, size, size, generator=g, dtype=torch.float64)
+    elif kind == "small":
+        kernels = torch.randint(-1, 2, (4, size, size), generator=g).double()
+    else:
+        kernels = torch.stack([sahd_kernel((torch.rand(size, 7, generator=g) < 0.4).float()) for _ in range(4)])
+    assert log_dets(kernels) == [log_det(kernel) for kernel in kernels]
+
+
+def test_determinants_of_numbers_only():
+    with pytest.raises(ValueError, match="square matrices"):
+        log_dets(torch.full((1, 2, 2), math.nan))
+    with pytest.raises(ValueError, match=r"got shape \(2, 2\)"):
+        log_dets(torch.eye(2))
+
+
+def device_scorer(**options) -> tuple[Scorer, Scorer]:
+    """A scorer whose engine is the one of GPUs, and the CPU's."""
+    settings_ = config((3, 8, 6))
+    x = batch(settings_, size=6), batch(settings_, size=6, seed=1)
+    supernet = build_supernet(LIGHTSNN, settings_)
+    mine, theirs = (Scorer(supernet=supernet, batches=x, engine="fast", **options) for _ in range(2))
+    mine._engine = DeviceEngine(supernet, x, bn="batch")
+    return mine, theirs
+
+
+def test_searches_hand_over_a_round_at_once():
+    mine, theirs = device_scorer()
+    assert list(prune_search(LIGHTSNN, mine)) == list(prune_search(LIGHTSNN, theirs))
+    found = [list(random_search(LIGHTSNN, score, budget=7, rng=np.random.default_rng(0))) for score in (mine, theirs)]
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("proxy", ["hd", "swap", "firing_rate"])
+def test_many_is_one_by_one_for_any_score(proxy):
+    mine, theirs = device_scorer(proxy=proxy)
+    masks = [LIGHTSNN.full_mask(), OpMask.from_cell(LIGHTSNN.uniform("conv3x3"), LIGHTSNN)]
+    assert mine.many(masks) == theirs.many(masks) == [theirs(mask) for mask in masks]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", NAMES)
+def test_cuda_decides_as_the_cpu(name):
+    space, settings_ = SPACES[name], config(width=16)
+    x = batch(settings_, size=16)
+    near = Scorer(supernet=build_supernet(space, settings_), batches=(x,), engine="fast")
+    far = Scorer(supernet=build_supernet(space, settings_).cuda(), batches=(x.cuda(),), engine="fast")
+    assert far.at_once > 36
+    assert far.engine_used == "fast (triton)"
+    assert list(prune_search(space, far)) == list(prune_search(space, near))
