@@ -24,7 +24,7 @@ from lightsnn_kit.files import project_root, write_json
 from lightsnn_kit.lab import presets
 from lightsnn_kit.lab.experiments import Experiment
 from lightsnn_kit.lab.runs import provenance
-from lightsnn_kit.lab.tasks import Task, train_epoch
+from lightsnn_kit.lab.tasks import AT_ONCE, Task, train_epoch
 from lightsnn_kit.scoring import Scorer
 from lightsnn_kit.search import prune_search
 from lightsnn_kit.workers import score_in_processes
@@ -44,12 +44,12 @@ def processor_seconds() -> float:
     return sum(sum(one.cpu_times()[:2]) for one in (own, *own.children(recursive=True)))
 
 
-def simulated(rounds: Sequence[int], seconds: float, overhead: float, workers: int) -> float:
+def in_rounds(rounds: Sequence[int], seconds: float, overhead: float, workers: int) -> float:
     """Seconds for rounds of so many equal tasks each; one process hands them out, ``overhead`` seconds each.
 
     A round begins when the one before has ended. A task starts when it has been handed out and a worker is free.
 
-    >>> simulated([4, 4], 1.0, 0.0, 2), simulated([10], 1.0, 0.5, 1000), simulated([1] * 3, 1.0, 0.5, 1000)
+    >>> in_rounds([4, 4], 1.0, 0.0, 2), in_rounds([10], 1.0, 0.5, 1000), in_rounds([1] * 3, 1.0, 0.5, 1000)
     (4.0, 6.0, 4.5)
     """
     now = 0.0
@@ -60,6 +60,26 @@ def simulated(rounds: Sequence[int], seconds: float, overhead: float, workers: i
             heapq.heappush(free, end)
         now = end
     return now
+
+
+def in_chains(jobs: int, length: int, seconds: float, overhead: float, workers: int) -> float:
+    """Seconds for jobs of ``length`` tasks one after another each, as many jobs together as there are workers.
+
+    >>> in_chains(4, 2, 1.0, 0.0, 2), in_chains(2, 3, 1.0, 0.5, 1000), in_chains(9, 9, 1.0, 0.5, 1000)
+    (4.0, 5.0, 41.5)
+    """
+    first = min(jobs, workers)
+    waiting, asking, parent, end = jobs - first, [(0.0, 0)] * first, 0.0, 0.0
+    while asking:
+        since, done = heapq.heappop(asking)
+        parent = max(parent, since) + overhead  # one process hands out and records
+        end = max(end, parent + seconds)
+        if done + 1 < length:
+            heapq.heappush(asking, (parent + seconds, done + 1))
+        elif waiting:
+            waiting -= 1
+            heapq.heappush(asking, (parent + seconds, 0))
+    return end
 
 
 def measure_search(scorer: Scorer, workers: int | str) -> dict[str, float]:
@@ -143,19 +163,20 @@ def on_paper(score: float, epoch: float, task: float, records: float) -> dict[st
 
     ``task``, ``records``: what a score's task and an epoch's cost the one process that hands them out.
     """
-    rounds = [36, 24]  # 12 edges of 3, then of 2 operations
+    pruning, drawn = [36, 24], [64] * 78 + [8]  # 12 edges of 3, then of 2 operations; as random_search draws its cells
     work = {
-        "LightSNN's search, digits": (rounds, score, task),
-        "LightSNN's search, the paper's size, 17 s a score": (rounds, 17.0, task),  # data/results: 17 minutes on a core
-        "5,000 random cells of 17 s, 64 at a time": ([64] * 78 + [8], 17.0, task),  # as random_search draws them
-        "24 trainings of 15 epochs, digits": ([24] * 15, epoch, records),
-        "95 trainings of 6 epochs of 4.2 s": ([95] * 6, 4.2, records),  # fashion-mnist-small: 40 minutes on a core
-        "1,000 trainings of 300 epochs of 60 s": ([1000] * 300, 60.0, records),  # assumed
+        "LightSNN's search, digits": lambda n: in_rounds(pruning, score, task, n),
+        "LightSNN's search, the paper's size, 17 s a score": lambda n: in_rounds(
+            pruning, 17.0, task, n
+        ),  # data/results
+        "5,000 random cells of 17 s, 64 at a time": lambda n: in_rounds(drawn, 17.0, task, n),
+        "24 trainings of 15 epochs, digits": lambda n: in_chains(24, 15, epoch, records, n),
+        "95 trainings of 6 epochs of 4.2 s": lambda n: in_chains(95, 6, 4.2, records, n),  # fashion-mnist-small
+        "1,000 trainings of 300 epochs of 60 s": lambda n: in_chains(
+            1000, 300, 60.0, records, min(n, AT_ONCE)
+        ),  # assumed
     }
-    return {
-        words: {str(workers): simulated(*sizes, workers) for workers in (1, 2, 16, 64, 1000)}
-        for words, sizes in work.items()
-    }
+    return {words: {str(n): seconds(n) for n in (1, 2, 16, 64, 1000)} for words, seconds in work.items()}
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from .runs import provenance
 Submit = Callable[..., Future]
 Tested = tuple[dict[str, object], list[dict[str, object]], tuple[int, ...], float]
 _FILES = ("best.pt", "last.pt")  # in the order in which ``fit`` writes them
-_AT_ONCE = 400  # trainings that go on together: each holds a lock file open
+AT_ONCE = 400  # trainings that go on together: each holds a lock file open
 _loaded: dict[str, Splits] = {}  # of a worker process: the data it read last
 
 
@@ -143,4 +143,4 @@ def interleave(jobs: Iterable[Iterator[Future]], size: Callable[[], int]) -> Ite
 
 
 def _room(workers: int) -> int:
-    return min(workers, _AT_ONCE) + 1
+    return min(workers, AT_ONCE) + 1
