@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup lab class demo course site reproduce test faults fuzz test-browser test-loaders lint notebooks bench mutants
+.PHONY: help setup lab class demo course site reproduce test faults fuzz test-browser test-loaders test-triton lint notebooks bench gpu mutants
 
 PYTHON ?= python3
 VENV := .venv
@@ -86,6 +86,14 @@ $(LOADERS)/.ready: pyproject.toml
 test-loaders: $(LOADERS)/.ready  ## compare the readers with torchvision's, spikingjelly's (second environment, 6 GB)
 	LIGHTSNN_NEED_LOADERS=1 $(LOADERS)/bin/python -m pytest -m loaders tests/data
 
+# 700 MB that only the kernels of a GPU need; beside the environment, where torch has brought none.
+$(VENV)/triton/.ready: $(READY)
+	@$(PY) -m pip install --disable-pip-version-check -q --no-deps --target $(VENV)/triton triton==3.7.1
+	@touch $@
+
+test-triton: $(VENV)/triton/.ready  ## run the GPU's kernels on the CPU, by Triton's interpreter (Linux)
+	LIGHTSNN_REQUIRE_TRITON=1 PYTHONPATH=$(VENV)/triton $(PY) -m pytest tests/fast/test_device.py -k triton
+
 lint: $(READY)  ## check style and format, notebooks included
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
@@ -95,6 +103,9 @@ notebooks: $(READY)  ## run every notebook headless in quick mode
 
 bench: $(READY)  ## measure scoring and training against plain versions (10 minutes); runs/bench/scoring.json
 	$(PY) -m tests.bench
+
+gpu: $(READY)  ## is the CUDA code right, and how fast: 8 minutes on one card; ARGS=--rehearse goes through it on the CPU
+	$(PY) -m tests.gpu $(ARGS)
 
 mutants: $(READY)  ## make small wrong changes, one at a time, and see that the tests notice each (30 minutes)
 	$(PY) -m tests.mutants $(FILES)

@@ -6,6 +6,7 @@ While it works, ``jobs.status``, ``jobs.cancel`` and the RunMonitor widget can b
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status: 0, 2 for an error in one message, 130 if interrupted."""
     options = _parser().parse_args(arguments)
     try:
+        _check_processes(options.command)
         if options.command in ("search", "train", "evaluate", "export"):
             _command(options)
         else:
@@ -43,6 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted; finished stages are kept: `run` with the same --run goes on from them", file=sys.stderr)
         return 130
     return 0
+
+
+def _check_processes(command: str) -> None:
+    if command != "train" and "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("WORLD_SIZE") != "1":
+        raise RunError(
+            f"several processes of torchrun share a training, by the command train; start {command} without torchrun."
+        )
 
 
 def _demo(options: argparse.Namespace) -> None:

@@ -138,11 +138,10 @@ def log_dets(kernels: Tensor) -> list[float]:
     rows, sign, pivots = torch.arange(size, device=a.device), torch.ones_like(a[:, 0, 0]), []
     for k in range(size):
         column = a[:, k:, k].abs()
-        largest = torch.where(column == column.amax(1, keepdim=True), rows[k:], size - 1).amin(
-            1
-        )  # the first of equal ones
+        equal = column == column.amax(1, keepdim=True)
+        largest = torch.where(equal, rows[k:], size - 1).amin(1)  # the first of equal ones
         moved = a[each, largest]
-        a[each, largest] = a[:, k]
+        a[each, largest] = a[:, k].clone()
         a[:, k] = moved
         pivots.append(moved[:, k])
         sign = torch.where(largest == k, sign, -sign) * moved[:, k].sign()  # 0 from a pivot of 0 on

@@ -6,6 +6,7 @@ The compiled loops load when first needed: most users of networks never train.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cache
 from types import ModuleType
 
@@ -171,10 +172,66 @@ def _sums(rows: np.ndarray, other: np.ndarray) -> np.ndarray:
     return totals
 
 
+class SharedNormStep(torch.autograd.Function):
+    """What ``NormStep`` does, for a batch whose samples lie on several ranks: sums are added up over all of them.
+
+    ``norm.add_up`` gives the sum of a tensor over ranks. Sums are in double precision, so that shares of a batch have
+    the statistics of the whole to the last bit but one of float64. Any device and type. The gradients of γ and β are of
+    this rank's samples, as those of all weights.
+    """
+
+    @staticmethod
+    def forward(ctx, y: Tensor, gamma: Tensor, beta: Tensor, norm: BatchNorm) -> Tensor:
+        count, total, squares = norm.add_up(_channel_sums(y, y))  # [C] each
+        mean = total / count
+        variance = (squares / count - mean * mean).clamp_(min=0)
+        ctx.count, ctx.mean, ctx.invstd, ctx.norm = count, mean, (variance + norm.eps).rsqrt(), norm
+        norm.running_mean += norm.momentum * (mean - norm.running_mean)
+        norm.running_var += norm.momentum * (variance * count / (count - 1) - norm.running_var)
+        ctx.save_for_backward(y, gamma)
+        scale = gamma * ctx.invstd
+        return (y * _like(scale, gamma) + _like(beta - mean * scale, beta)).to(y.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        y, gamma = ctx.saved_tensors
+
+        def settled(sums: Tensor) -> tuple[Tensor, Tensor]:
+            return (sums[2] - ctx.mean * sums[1]) * ctx.invstd, sums[1]  # of γ, of β
+
+        own = _channel_sums(grad, y)
+        grad_gamma, grad_beta = settled(own)
+        slope, total = settled(ctx.norm.add_up(own.clone()))
+        centred = (y - _like(ctx.mean, gamma)) * _like(slope * ctx.invstd / ctx.count, gamma)
+        grad_y = (grad - _like(total / ctx.count, gamma) - centred) * _like(gamma * ctx.invstd, gamma)
+        return grad_y.to(y.dtype), grad_gamma.to(gamma), grad_beta.to(gamma), None
+
+
+def _channel_sums(y: Tensor, other: Tensor) -> Tensor:
+    """Per channel of [N, C, H, W] the count, Σ y and Σ y·other, in double precision [3, C]."""
+    wide, axes = y.double(), (0, 2, 3)
+    total = wide.sum(axes)
+    return torch.stack([torch.full_like(total, y.numel() / y.shape[1]), total, (wide * other.double()).sum(axes)])
+
+
+def _like(values: Tensor, like: Tensor) -> Tensor:
+    return values.to(like.dtype)[:, None, None]  # [C, 1, 1]
+
+
 class BatchNorm(nn.BatchNorm2d):
-    """torch's batch normalisation, called with an addend if wanted; where ``NormStep`` fits it takes that."""
+    """torch's batch normalisation, called with an addend if wanted; where ``NormStep`` fits it takes that.
+
+    With ``add_up``, the sum of a tensor over the processes of a training, their samples are one batch.
+    """
+
+    add_up: Callable[[Tensor], Tensor] | None = None
 
     def forward(self, y: Tensor, plus: Tensor | None = None) -> Tensor:
+        if self.training and self.add_up is not None:
+            self.num_batches_tracked += 1
+            out = SharedNormStep.apply(y, self.weight, self.bias, self)
+            return out if plus is None else out + plus
         if not (self.training and self._fits(y, plus)):
             out = super().forward(y)
             return out if plus is None else out + plus

@@ -21,6 +21,7 @@ from .cells import Cell, Edge, Op, as_cell
 from .checks import flag, listed, make_plain, real, whole
 from .exact import make_exact
 from .layers import BatchNorm, init_weights, linear_spread, seeded
+from .recompute import recomputed
 from .spaces import CellSpace, OpMask, as_space
 
 # spikingjelly 2.0 registers Triton kernels when its first LIF layer runs; on a CPU-only torch 2.13 each one warns.
@@ -230,23 +231,32 @@ class SpikingNetwork(nn.Module):
             nn.Linear(config.hidden, config.num_classes * config.votes),
         )
 
-    def forward(self, x: Tensor, *, reset: bool = True, **options) -> Tensor:
-        """Logits [N, num_classes] for raw inputs [N, C, H, W] or event frames [T, N, C, H, W]."""
+    def forward(self, x: Tensor, *, reset: bool = True, recompute: bool = False, **options) -> Tensor:
+        """Logits [N, num_classes] for raw inputs [N, C, H, W] or event frames [T, N, C, H, W].
+
+        ``recompute``: steps keep no activations, and are taken once more for the gradients (see ``recompute``).
+        """
         self.check_input(x)
         if reset:
             reset_state(self)
+        step = recomputed(self.step, self) if recompute and torch.is_grad_enabled() else self.step
         drive = None if self.config.events else self.drive(x)
         num_steps = len(x) if self.config.events else self.config.num_steps
-        fed_back1, fed_back2, features, logits = None, None, [], 0
+        fed_back, features, logits = (None, None), [], 0
         for t in range(num_steps):
             last_step = t == num_steps - 1
-            y = self.drive(x[t]) if drive is None else drive  # [N, C, H, W]
-            y, fed_back1 = self.cell1(y, fed_back1, last_step=last_step, **options)
-            y, fed_back2 = self.cell2(self.down(y), fed_back2, last_step=last_step, **options)
-            features.append(self.last(y))
+            y, fed_back = step(x[t] if drive is None else drive, fed_back, last_step=last_step, **options)
+            features.append(y)
             if last_step or not self.training:  # in training: one product for the gradient of a linear layer, not T
                 logits, features = logits + self.classify(features), []
         return logits / num_steps
+
+    def step(self, x: Tensor, fed_back: tuple[FedBack, FedBack], **options) -> tuple[Tensor, tuple[FedBack, FedBack]]:
+        """One time step for a frame or a still image's drive: features [N, F], and what the two cells feed back."""
+        y = self.drive(x) if self.config.events else x  # [N, C, H, W]
+        y, fed_back1 = self.cell1(y, fed_back[0], **options)
+        y, fed_back2 = self.cell2(self.down(y), fed_back[1], **options)
+        return self.last(y), (fed_back1, fed_back2)
 
     def classify(self, features: Sequence[Tensor]) -> Tensor:
         """Sum over steps of the logits [N, num_classes], from the features [N, F] of each."""

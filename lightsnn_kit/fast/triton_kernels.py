@@ -54,41 +54,45 @@ def integrate(
 
 
 @triton.jit
+def _window(step, m, k, pixels, height, width, channels, TAPS: tl.constexpr, FLAT: tl.constexpr, BK: tl.constexpr):
+    """Where the spikes lie that a step's numbers of a weight's row meet at pixels ``m``, and which are in the image.
+
+    With ``FLAT`` a step takes BK numbers of a row wherever taps begin, else one tap's, whose place is then one for all.
+    """
+    at = step * BK + tl.arange(0, BK)
+    tap = at // channels if FLAT else step * BK // channels
+    dy = 0 if TAPS == 1 else tap // 3 - 1
+    dx = 0 if TAPS == 1 else tap % 3 - 1
+    x, y = m % width, (m // width) % height
+    if FLAT:
+        right, down = x[:, None] + dx, y[:, None] + dy
+        place = (k * pixels + m)[:, None] * channels + ((dy * width + dx) * channels + at - tap * channels)[None, :]
+        seen = (m < pixels)[:, None] & (at < TAPS * channels)[None, :]
+    else:
+        right, down = (x + dx)[:, None], (y + dy)[:, None]
+        place = (k * pixels + m + dy * width + dx)[:, None] * channels + (at - tap * channels)[None, :]
+        seen = (m < pixels)[:, None]
+    return at, place, seen & (right >= 0) & (right < width) & (down >= 0) & (down < height)
+
+
+@triton.jit
 def convolve(
     spikes, rows, out, slots, totals,
     pixels, height, width, channels, columns, out_channels, candidates,
     TAPS: tl.constexpr, FLAT: tl.constexpr, COUNT: tl.constexpr,
     BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
 ):  # fmt: skip
-    """A tile [BM, BN] of a candidate's windows times the weights' rows [taps·C]; its column sums while it is at hand.
-
-    With ``FLAT`` a step takes BK numbers of a row wherever taps begin, else one tap's, whose place is then one for all.
-    """
+    """A tile of a candidate's windows times the weights' rows [taps·C], and its column sums while it is at hand."""
     n = tl.program_id(0) * BN + tl.arange(0, BN)
     m = tl.program_id(1) * BM + tl.arange(0, BM)
     k = tl.program_id(2).to(tl.int64)
-    x, y = m % width, (m // width) % height
     length = TAPS * channels
     total = tl.zeros([BM, BN], tl.int32)
     for step in range(tl.cdiv(length, BK)):
-        at = step * BK + tl.arange(0, BK)
-        tap = at // channels if FLAT else step * BK // channels
-        c = at - tap * channels
-        dy = 0 if TAPS == 1 else tap // 3 - 1
-        dx = 0 if TAPS == 1 else tap % 3 - 1
-        if FLAT:
-            right, down = x[:, None] + dx, y[:, None] + dy
-            seen = (right >= 0) & (right < width) & (down >= 0) & (down < height) & (m < pixels)[:, None]
-            seen = seen & (at < length)[None, :]
-            place = (k * pixels + m)[:, None] * channels + ((dy * width + dx) * channels + c)[None, :]
-        else:
-            right, down = x + dx, y + dy
-            seen = ((right >= 0) & (right < width) & (down >= 0) & (down < height) & (m < pixels))[:, None]
-            place = (k * pixels + m + dy * width + dx)[:, None] * channels + c[None, :]
+        at, place, seen = _window(step, m, k, pixels, height, width, channels, TAPS, FLAT, BK)
+        held = (n < columns)[:, None] & (at < length)[None, :]
         a = tl.load(spikes + place, mask=seen, other=0)
-        b = tl.load(
-            rows + n[:, None] * length + at[None, :], mask=(n < columns)[:, None] & (at < length)[None, :], other=0
-        )
+        b = tl.load(rows + n[:, None] * length + at[None, :], mask=held, other=0)
         total = tl.dot(a, tl.trans(b), total, out_dtype=tl.int32)
     slot = tl.load(slots + n // out_channels, mask=n < columns, other=0).to(tl.int64)
     plane = slot * candidates * pixels * out_channels + n % out_channels

@@ -6,6 +6,7 @@ Torch and the data are imported when a command runs, so that the command line it
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -50,6 +51,8 @@ def add_commands(commands: argparse._SubParsersAction, setting: Callable[[str], 
     train.add_argument("--name", default="", help="what the row of your cell is called (default: made of the cell)")
     train.add_argument("--test", action="store_true", help="test it at the end, as the command evaluate does")
     train.add_argument("--epochs", type=int, default=0, help="passes over the training part (default: the preset's)")
+    kind = "a further setting of the training, such as --setting recompute=true --setting accumulate=4"
+    train.add_argument("--setting", **given, help=kind)
     train.add_argument("--run", default="", help="run folder (default: the next free name of runs/train)")
     ways = ("refuse", "best", "restart")
     train.add_argument("--damaged", default=ways[0], choices=ways, help="if a checkpoint cannot be read: go on from …")
@@ -109,11 +112,23 @@ def search(options: argparse.Namespace) -> dict[str, object]:
 
 
 def train(options: argparse.Namespace) -> dict[str, object]:
-    """Train a cell as the options say, print each epoch, and return the row's name and what training gave."""
-    from .experiments import Experiment
+    """Train a cell as the options say, print each epoch, and return the row's name and what training gave.
 
+    Of several processes that ``torchrun`` has started rank 0 does so, and the others train with it.
+    """
+    from ..ranks import of_torchrun
+    from .experiments import Experiment
+    from .torchrun import dismiss, follow
+
+    preset = _preset(options, epochs=options.epochs).changed(train=dict(options.setting))
+    fabric = of_torchrun()
+    if fabric is not None and fabric.global_rank > 0:
+        return {"rank": fabric.global_rank, "trainings": follow(fabric)}
     folder = at_root(options.run) if options.run else unused_path(at_root("runs") / "train")
-    experiment, run = Experiment.open(folder, _preset(options, epochs=options.epochs)), str(from_here(folder))
+    if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0":  # torchrun has not seen that it was cancelled
+        jobs.stop_if_cancelled(folder)
+    experiment = Experiment.open(folder, preset, device=str(fabric.device) if fabric else "auto")
+    run = str(from_here(folder))
     row = experiment.row(options.name if options.cell else options.method, options.seed, cell=options.cell)
     epochs, best = experiment.preset.train.epochs, "no epoch was finished"
     with jobs.working(experiment.folder.path, ["train"]) as notify:
@@ -121,9 +136,10 @@ def train(options: argparse.Namespace) -> dict[str, object]:
         print(f"{row.name} in {run}: {_choose(row).cell}", flush=True)
         notify(f"training {row.name}")
         with counting("train", epochs) as tick:
-            for record in row.train(damaged=options.damaged):
+            for record in row.train(damaged=options.damaged, fabric=fabric):
                 accuracy = f"train {record.train_accuracy:.1%}, validation {record.val_accuracy:.1%}"
                 tick(f"epoch {record.epoch} of {epochs}: {accuracy}, {record.seconds:.1f} s")
+        dismiss(fabric)
         notify(f"testing {row.name}")
         tested = row.test() if options.test else None
     trained = row.training.result

@@ -9,6 +9,7 @@ import platform
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 
 import psutil
 
@@ -16,8 +17,8 @@ import psutil
 def machine() -> dict[str, object]:
     """Facts of this machine and process; None where they cannot be found out. Names of hosts and users are left out.
 
-    ``gpu`` and ``threads`` are what torch uses, if it is loaded; ``load`` is the number of busy processes in the last
-    minute.
+    ``gpu`` and ``threads`` are what torch uses, if it is loaded; ``ranks`` is how many processes train one network;
+    ``load`` is the number of busy processes in the last minute.
     """
     torch = sys.modules.get("torch")
     gpu = None
@@ -30,8 +31,14 @@ def machine() -> dict[str, object]:
         "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
         "gpu": gpu,
         "threads": torch.get_num_threads() if torch else None,
+        "ranks": _ranks(torch),
         "load": round(psutil.getloadavg()[0], 2),
     }
+
+
+def _ranks(torch: ModuleType | None) -> int:
+    connected = torch and torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_world_size() if connected else 1
 
 
 def _processor() -> str | None:

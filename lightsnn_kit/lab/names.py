@@ -34,7 +34,7 @@ VARIANTS = (
     "avg-pool",
     "max-pool",
 )
-VARIANTS += ("batch16", "published")
+VARIANTS += ("batch16", "small-gpu", "published")
 PROXIES = ("sahd", "hd", "swap", "params", "convs", "firing_rate")
 
 

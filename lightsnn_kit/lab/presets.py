@@ -97,7 +97,8 @@ class Preset:
         small = {"width": 4, "hidden": 32, "votes": 2, "num_steps": 2, "linear_std": None}
         data = dict(self.data) | ({"num_steps": 2} if "num_steps" in self.data else {})
         scoring = replace(self.scoring, batch_size=4, num_batches=1)
-        train = replace(self.train, epochs=1, batch_size=8, frozen_norm_epochs=0)
+        parts = min(self.train.accumulate, 4)
+        train = replace(self.train, epochs=1, batch_size=8, accumulate=parts, frozen_norm_epochs=0)
         network = dict(self.network) | small
         return replace(self, network=network, data=data, scoring=scoring, train=train, per_class=2, budget=3)
 
@@ -130,6 +131,10 @@ class Preset:
             if isinstance(old, Mapping):
                 merged[name] = {**old, **change}
             else:
+                if isinstance(change, Mapping) and (
+                    wrong := [key for key in change if key not in old.__dataclass_fields__]
+                ):
+                    raise unknown(f"setting of {name}", wrong[0], old.__dataclass_fields__)
                 merged[name] = replace(old, **change) if isinstance(change, Mapping) else change
         return replace(self, **merged)
 
@@ -180,6 +185,7 @@ VARIANTS: dict[str, Mapping[str, object]] = {
     "avg-pool": {"network": {"pool": "avg"}},
     "max-pool": {"network": {"pool": "max"}},
     "batch16": {"train": {"batch_size": 16, "learning_rate": 0.025}},
+    "small-gpu": {"train": {"accumulate": 4, "recompute": True}},
     "published": {
         "scoring": {
             "bn": "running",
@@ -194,7 +200,8 @@ VARIANTS: dict[str, Mapping[str, object]] = {
 }
 """Changes by name: LightSNN's three ops and SNASNet's five (with average or maximum pooling among them), forward edges
 only, different patterns as the score, the macro network's pooling, a quarter of the paper's batch and learning rate
-(for gestures on smaller GPUs), and what the released code did."""
+(for gestures on smaller GPUs), the paper's batch in four parts with steps taken again (for GPUs of 16 GB: see
+``memory.ipynb``), and what the released code did."""
 
 _PAPER = {"hidden": 1024, "last_pool": 2, "pool": "max", "dropout": 0.5, "tau": 4 / 3, "linear_std": 0.01}
 _CIFAR = TrainConfig(crop=4, flip=True)

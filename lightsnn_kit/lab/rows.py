@@ -26,6 +26,7 @@ from .results import OWN_PROVENANCE, experiment_id, provenance_of
 from .row_figures import SEARCHED, cell_figures, search_figures
 from .runs import RunFolder, Stage
 from .tasks import Submit, Task, Tested, test_network, tested, train_epochs
+from .torchrun import lead
 
 _DEFAULTS = {"train": defaults_of(TrainConfig)}  # of settings that runs of earlier versions lack
 
@@ -150,11 +151,14 @@ class Row:
             self.stage.write_json("measured", {"sahd": found.sahd, "hd": found.hd})
         return found
 
-    def train(self, *, damaged: str = DAMAGED[0], submit: Submit | None = None) -> Iterator[EpochRecord | Future]:
+    def train(
+        self, *, damaged: str = DAMAGED[0], fabric: object = None, submit: Submit | None = None
+    ) -> Iterator[EpochRecord | Future]:
         """Train the chosen cell, epoch by epoch; epochs done before come first, a finished training only tells them.
 
-        A training that diverges keeps its best epoch so far, and says so. ``damaged`` as in ``training.fit``. With
-        ``submit`` (an executor's) each epoch is a task, whose future is yielded before it is waited for.
+        A training that diverges keeps its best epoch so far, and says so. ``damaged`` as in ``training.fit``; the
+        ranks of a ``fabric`` that follow (``torchrun.follow``) train with this one. With ``submit`` (an executor's)
+        each epoch is a task, whose future is yielded before it is waited for.
         """
         self.choose()
         config = replace(self.preset.train, seed=self.seed)
@@ -165,17 +169,18 @@ class Row:
                 with reading(stage.path / "epochs.jsonl"):
                     yield from (EpochRecord(**record) for record in stage.records("epochs"))
             else:
-                yield from self._train(stage, config, damaged, submit)
+                yield from self._train(stage, config, damaged, fabric, submit)
 
     def _train(
-        self, stage: Stage, config: TrainConfig, damaged: str, submit: Submit | None
+        self, stage: Stage, config: TrainConfig, damaged: str, fabric: object, submit: Submit | None
     ) -> Iterator[EpochRecord | Future]:
         started, done, diverged, folder = time.perf_counter(), 0, False, stage.path / "checkpoints"
         try:
-            network = self.untrained().to(self.experiment.device)
-            records = fit(network, self.splits, config, folder=folder, damaged=damaged)
+            task = (self.untrained().to(self.experiment.device), self.splits, config)
+            options = {"folder": folder, "damaged": damaged}
+            records = fit(*task, **options) if submit else lead(fabric, *task, **options)
+            del task  # as many rows wait as there are workers
             if submit:
-                del network  # as many wait as there are workers
                 records = train_epochs(records, self._task, folder, submit, partial(self._note, stage))
             for record in records:
                 if isinstance(record, EpochRecord):
@@ -200,8 +205,8 @@ class Row:
 
     def _note(self, stage: Stage, made: dict[str, object]) -> None:
         """Write down with what a worker has computed, unless that is known: it may be another machine."""
-        own = dict.fromkeys(OWN_PROVENANCE)
-        if not any(known | own == made | own for known in (stage.begun["provenance"], *stage.records("resumed"))):
+        own, known = dict.fromkeys(OWN_PROVENANCE), (stage.begun["provenance"], *stage.records("resumed"))
+        if (made | own) not in [one | own for one in known]:
             stage.append("resumed", made)
 
     def _keep(self, stage: Stage, record: dict[str, object], damaged: str) -> None:

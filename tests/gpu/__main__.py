@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from lightsnn_kit.files import project_root, write_json
+from tests.gpu.roofline import on_paper
 
 LIMIT = 8 * 60  # seconds for all parts together
 
@@ -37,7 +38,7 @@ def main() -> None:
         left = LIMIT - (time.perf_counter() - started)
         parts.append(limited(name, min(PARTS[name][1], left), options.folder, rehearsal=options.rehearse))
         print(summary(parts[-1]), flush=True)
-        found = {"machine": facts(), "rehearsal": options.rehearse, "parts": parts}
+        found = {"machine": facts(), "rehearsal": options.rehearse, "paper": on_paper(), "parts": parts}
         write_json(options.folder / "gpu.json", found, replace=True)  # after each part: nothing is lost if one hangs
         (options.folder / "gpu.md").write_text(page(found), encoding="utf-8")
     print(f"written to {options.folder / 'gpu.md'}")
@@ -105,8 +106,6 @@ def summary(part: dict) -> str:
 
 def page(found: dict) -> str:
     """The page: facts, the roofline, and a table per part."""
-    from tests.gpu.roofline import on_paper
-
     made = dict(found["machine"])
     made |= {"torch": made["packages"].get("torch"), "commit": (made["git"] or {}).get("commit")}
     known = ("gpu", "gpu_memory", "capability", "cuda", "torch", "processor", "processors", "commit", "started")
@@ -119,7 +118,7 @@ def page(found: dict) -> str:
         "60 scores, two batches of 64 images, T = 5, 32×32 (`tests/gpu/roofline.py`).",
         "",
     ]
-    lines += on_paper()
+    lines += found["paper"]
     for part in found["parts"]:
         lines += ["", f"## {part['name']}", ""]
         if part["status"] != "done":

@@ -289,7 +289,7 @@ def profile(place: Place) -> list[dict]:
 
 
 PARTS: dict[str, tuple[Callable[[Place], list[dict]], int]] = {
-    "tests": (gpu_tests, 90),
+    "tests": (gpu_tests, 120),
     "exactness": (exactness, 90),
     "scoring": (scoring, 120),
     "profile": (profile, 60),

@@ -1,9 +1,9 @@
 """The fewest bytes and operations of a search, counted from its plans, and the time that a card needs for them.
 
 A score moves, per cell, step and element of a node's value [M, C] (4 bytes; spikes 1; sums 2 up to 100 channels, else
-4): a convolution's sums once out and once in for their reader; a node's value once out, and in for each reader; membranes
-in and out; spikes out, once in for the convolutions (their windows overlap in the cache) and once in for the products of
-samples. Its operations are the products of spikes and weights, of samples, and of the hidden layer.
+4): a convolution's sums once out and once in; a node's value once out, and in for each reader; membranes in and out;
+spikes out, once in for the convolutions (their windows overlap in the cache) and once in for the products of samples.
+Its operations are the products of spikes and weights, of samples, and of the hidden layer.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The page ``data/results/README.md``: every table of it, made from the files beside it.
 
-``python notebooks/reproduce/studies/page.py`` writes it anew; a test holds the committed page to the files. Verdicts,
-too, are made by rule: an interval that holds 0 tells nothing apart.
+``PYTHONPATH=notebooks/reproduce python -m studies.page`` writes it anew; a test holds the committed page to the files.
+Verdicts, too, are made by rule: an interval that holds 0 tells nothing apart.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from lightsnn_kit.files import project_root, read_json
 from lightsnn_kit.lab.results import Estimate, by_method, estimate, gather
 from lightsnn_kit.methods import METHODS
+from studies.page_gpu import gpu_blocks
 from studies.page_real import differences_table, noise_table, paper_search_table, real_table, recommendation
 from studies.tables import interval, number, table
 
@@ -206,6 +207,7 @@ def page() -> str:
         "reliability": number(sets["fashion-mnist-small+forward"]["noise"]["reliability"]),
         "feedback": feedback_table(stored["feedback"]["rows"]),
         "machine": _machine(machine),
+        **gpu_blocks(stored["gpu"]),
         **dict(zip(("scoring", "training", "others"), bench, strict=True)),
     }
     text = Path(__file__).with_suffix(".md").read_text(encoding="utf-8")
