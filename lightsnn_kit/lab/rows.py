@@ -287,8 +287,7 @@ class Row:
 
     def run(self) -> dict[str, object]:
         """All steps, and the row."""
-        for _ in self.train():
-            pass
+        list(self.train())
         return self.test()
 
     def steps(self, submit: Submit) -> Iterator[Future]:
