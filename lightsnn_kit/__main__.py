@@ -66,7 +66,7 @@ def _demo(options: argparse.Namespace) -> None:
             "without them. Clone the repository and install it from there (make setup), or use the commands search, "
             "train and evaluate, which need no notebooks."
         )
-    outputs = _execute(notebooks, DEMO_PARAMETERS | dict(options.parameters), folder)
+    outputs = _execute(notebooks, DEMO_PARAMETERS | _given(options), folder)
     print(f"report:  {commands.from_here(outputs[-1].with_suffix('.html'))}")
     print(f"results: {commands.from_here(folder / 'results.json')}")
 
@@ -80,7 +80,11 @@ def _command(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    _execute([user_path(name) for name in options.notebooks], dict(options.parameters), at_root(options.run))
+    _execute([user_path(name) for name in options.notebooks], _given(options), at_root(options.run))
+
+
+def _given(options: argparse.Namespace) -> dict[str, object]:
+    return dict(options.parameters) | ({"scheduler": options.scheduler} if options.scheduler else {})
 
 
 def _execute(notebooks: Sequence[Path], parameters: dict[str, object], folder: Path) -> list[Path]:
@@ -128,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("notebooks", nargs="+", metavar="NOTEBOOK", help="path of an .ipynb file")
     run.add_argument("--run", required=True, help="run folder, passed to the notebooks as run_dir")
     for command in (demo, run):
+        commands.add_scheduler(command)
         options = {"dest": "parameters", "action": "append", "type": _parameter, "default": [], "metavar": "NAME=VALUE"}
         command.add_argument(
             "-p", **options, help="a notebook parameter, such as -p width=16 -p quick=true -p others=random,balanced"

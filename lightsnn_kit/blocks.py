@@ -73,7 +73,8 @@ def register_neuron(name: str, build: Callable[[NeuronSettings], BaseNode], *, r
     ``BaseNode``, that takes one step at a time, elementwise, and emits 0 or 1. It may use ``config.tau`` and
     ``config.v_threshold``; what else it needs is set in ``build``. A node of a cell has one layer, which all its
     convolutions read, also where it learns. Scores are the plain engine's, and their bits may differ between machines;
-    training goes without compiled loops for it. ``ValueError`` for a name that is taken or malformed.
+    training goes without compiled loops for it. Other processes (workers, background jobs, commands) do not know it.
+    ``ValueError`` for a name that is taken or malformed.
 
     >>> from spikingjelly.activation_based.neuron import IFNode
     >>> register_neuron("if", lambda config: IFNode(config.v_threshold), replace=True)

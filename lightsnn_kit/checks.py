@@ -30,9 +30,9 @@ def not_registered(what: str, name: object, known: Iterable[str], how: str) -> N
     """``unknown`` for names that users may add: ``how`` is the function that makes one known.
 
     >>> print(not_registered("neuron", "plif", ["lif"], "register_neuron"))
-    unknown neuron 'plif'; expected one of lif, or register_neuron() it. Did you mean 'lif'?
+    unknown neuron 'plif'; expected one of lif, or register_neuron() it in this process. Did you mean 'lif'?
     """
-    return NotRegisteredError(unknown(what, name, known, f", or {how}() it"))
+    return NotRegisteredError(unknown(what, name, known, f", or {how}() it in this process"))
 
 
 def check_new(
@@ -82,7 +82,7 @@ _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 20
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
-    """`` Did you mean …?`` for the known name nearest to one that is not, nothing if none is near."""
+    """A space and ``Did you mean …?`` for the known name nearest to one that is not, nothing if none is near."""
     near = difflib.get_close_matches(name if isinstance(name, str) else shown(name), list(known), n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
 

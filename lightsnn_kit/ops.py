@@ -64,7 +64,7 @@ def register_op(name: str, build: Callable[[int], object], *, spiking: bool = Tr
 
     Scores are the plain engine's; its weights stay real numbers, so their bits may differ between machines. There is no
     SNASNet code, and as its fan-out is not known no ``estimate_synops`` and ``num_weights``. Other processes (workers,
-    background jobs) do not know it. ``ValueError`` for a name that is taken or malformed.
+    background jobs, commands) do not know it. ``ValueError`` for a name that is taken or malformed.
 
     >>> blur = register_op("blur", lambda channels: None, spiking=False, replace=True)
     >>> Op("blur") is blur, blur.is_conv, OWN_OPS.pop("blur").op

@@ -123,6 +123,29 @@ def test_the_trained_cells_are_the_studys() -> None:
         checks.trained_set("digits")
 
 
+def test_a_round_is_tried_later_in_a_search_too() -> None:
+    """An answer that holds for the first round alone: it takes an op off edges that have three, and off no others."""
+
+    def first_round_only(mask: OpMask, score: Callable) -> OpMask:
+        after = mask
+        for edge, ops in mask.items():
+            if len(ops) == 3:
+                after = after.without(edge, max(ops, key=lambda op: score(mask.without(edge, op))))
+        return after
+
+    with pytest.raises(checks.NotYet, match="every edge with more than one op should lose one"):
+        checks.check_one_round(first_round_only)
+
+
+def test_lesson_9_says_how_many_cells_of_its_exam_lesson_7_has_shown() -> None:
+    masks, *_ = checks.trained_cells()
+    _, held = checks.league_cells("motion-dvs")
+    seen = {mask.to_cell() for mask in masks[: checks.SHOWN]} & {mask.to_cell() for mask, _ in held}
+    assert (len(held), len(seen)) == (20, 8)
+    [text] = [text for cell in cells_of(LESSONS[8]) if "honour" in (text := course.text_of(cell))]
+    assert "of the twenty held back here you have seen eight there" in text
+
+
 def test_the_league_by_hand() -> None:
     """Accuracies 3 > 2 > 1: convolutions order all pairs right, their reverse none, a constant half."""
     masks = [OpMask.from_cell(Cell.parse(text)) for text in ("0333 0000 0000 0000", "0330 0000 0000 0000", "03 00")]

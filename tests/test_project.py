@@ -84,14 +84,16 @@ def test_constraints_lie_within_the_bounds(project: dict) -> None:
     for_site = {"sphinx", "myst-nb", "sphinx-book-theme", "pydata-sphinx-theme", "sphinx-revealjs"}
     assert (
         set(pins)
-        == {"torch", "torchvision", "torchaudio", "pymoo", "nir", "nirtorch", "snntorch", "lightning-fabric"} | for_site
+        == {"torch", "torchvision", "torchaudio", "pymoo", "nir", "nirtorch", "snntorch", "distributed"}
+        | {"lightning-fabric"}
+        | for_site
     )
 
 
 def test_each_dependency_has_a_reason() -> None:
     text = (ROOT / "pyproject.toml").read_text()
     lists = re.findall(
-        r"^(?:dependencies|test|class|fabric|nir|site) = \[\n(.*?)^\]", text, flags=re.MULTILINE | re.DOTALL
+        r"^(?:dependencies|test|class|cluster|fabric|nir|site) = \[\n(.*?)^\]", text, flags=re.MULTILINE | re.DOTALL
     )
     lines = "".join(lists).splitlines()
     assert len(lines) > 10
@@ -132,7 +134,7 @@ def test_ci_is_executable_and_runs_the_test_command() -> None:
 BASE = {"checks", "files", "locks"}  # small helpers on the standard library alone, which every door may use
 CORE = {"cells", "spaces", "kernels", "layers", "recording", "exact", "networks", "scoring", "search", "records"}
 CORE |= {"paths", "methods", "evolution", "pareto", "training", "checkpoints", "energy", "notation", "workers"}
-CORE |= {"nir_export", "ops", "blocks", "updates", "ranks", "recompute"}
+CORE |= {"nir_export", "ops", "blocks", "updates", "ranks", "recompute", "cluster"}
 FOLDERS = ("fast", "data", "lab", "figures", "widgets")
 
 # Door -> (doors it may import, packages it may import at its top, packages inside functions only). ``core``, ``base``
@@ -142,7 +144,7 @@ DOORS = {
     "core": (
         "base fast: scoring layers data: training updates",
         "numpy torch spikingjelly",
-        "networkx scipy pymoo nir lightning_fabric",
+        "networkx scipy pymoo nir lightning_fabric distributed",
     ),
     "fast": ("core", "numpy torch numba llvmlite triton", ""),
     "data": ("base", "numpy torch", "sklearn tonic pooch psutil platformdirs PIL tqdm"),
@@ -162,6 +164,7 @@ LIGHT = {
     "paths": "",
     "methods": "numpy",
     "evolution": "numpy pymoo",
+    "cluster": "distributed",
     "pareto": "numpy pymoo",
     "fast.plan": "",
     "lab.runs": "",

@@ -26,6 +26,13 @@ def test_the_page_of_results_is_made_from_the_files(root: Path) -> None:
     assert (root / "data" / "results" / "README.md").read_text(encoding="utf-8") == page.page()
 
 
+def test_every_file_of_results_comes_from_a_clean_commit(root: Path) -> None:
+    for path in (root / "data" / "results").glob("*.json"):
+        found = re.findall(r'"commit": *"([0-9a-f]{40})", *"dirty": *(true|false)', " ".join(path.read_text().split()))
+        assert found, path.name
+        assert {dirty for _, dirty in found} == {"false"}, path.name
+
+
 def test_the_page_by_hand(root: Path) -> None:
     """A few cells of it, from the files by another way."""
     text = page.page()

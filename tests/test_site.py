@@ -118,6 +118,10 @@ def test_the_glossary_explains_the_fields_words() -> None:
         "kernel",
         "log-determinant",
         "SynOps",
+        "break-even",
+        "NIR",
+        "reliability",
+        "McNemar's test",
     ]
     assert {*wanted, "membrane potential", "surrogate gradient", "Hamming distance"} <= set(TERMS)
 

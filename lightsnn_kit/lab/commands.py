@@ -46,6 +46,7 @@ def add_commands(commands: argparse._SubParsersAction, setting: Callable[[str], 
     search.add_argument("--batch-size", type=int, default=0, help="samples that a score compares")
     search.add_argument("--proxy", default="", help="the score, such as sahd, hd or swap (default: the preset's)")
     search.add_argument("--run", default="", help="run folder that keeps the search (default: none)")
+    add_scheduler(search)
     train.add_argument("--cell", default="", help="a cell's string or matrix, or the file of a saved cell")
     train.add_argument("--name", default="", help="what the row of your cell is called (default: made of the cell)")
     train.add_argument("--test", action="store_true", help="test it at the end, as the command evaluate does")
@@ -59,6 +60,12 @@ def add_commands(commands: argparse._SubParsersAction, setting: Callable[[str], 
         command.add_argument("--run", required=True, help="run folder in which cells were trained")
     for command in (search, train, test, export):
         command.add_argument("--json", action="store_true", help="the last line is one JSON object")
+
+
+def add_scheduler(command: argparse.ArgumentParser) -> None:
+    """Declare the option that has other processes work."""
+    words = "address of a Dask scheduler whose workers share the work, or a number of processes of this machine"
+    command.add_argument("--scheduler", default="", metavar="ADDRESS", help=words)
 
 
 def from_here(path: Path) -> Path:
@@ -85,15 +92,15 @@ def search(options: argparse.Namespace) -> dict[str, object]:
 
     preset = _preset(options, batch_size=options.batch_size, proxy=options.proxy)
     if options.run:
-        experiment = Experiment.open(options.run, preset)
+        experiment = Experiment.open(options.run, preset, scheduler=options.scheduler)
         splits, chosen = experiment.load(options.seed)[0], _choose(experiment.row(options.method, options.seed))
     else:
         splits = preset.load(seed=options.seed)
-        recorded = RecordedScore(preset.scored_for(options.method), splits, options.seed)
         settings = {"seed": options.seed, "budget": preset.budget, "keep_path": preset.keep_path}
         with counting("search", num_scores(preset, options.method)) as tick:
-            score = lambda mask: (recorded(mask), tick())[0]  # noqa: E731
-            chosen = choose(options.method, preset.cell_space, score=score, **settings)
+            score = RecordedScore(preset.scored_for(options.method), splits, options.seed, tell=tick)
+            with score.over(options.scheduler) as executor:
+                chosen = choose(options.method, preset.cell_space, score=score, executor=executor, **settings)
     value = chosen.score
     if value is None:  # one score says whether the cell is alive
         value = RecordedScore(preset, splits, options.seed)(OpMask.from_cell(chosen.cell))

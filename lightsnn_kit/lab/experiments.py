@@ -14,19 +14,23 @@ from pathlib import Path
 
 import torch
 
+from ..blocks import own_parts
 from ..cells import Cell
 from ..checks import whole
-from ..data import Splits
+from ..cluster import versions
+from ..data import Splits, registered
 from ..files import RunError, at_root, defaults_of, differences, plain, reading
 from ..methods import METHODS, method_of
 from ..networks import NetworkConfig
 from ..scoring import ScoringConfig
+from ..workers import worker_processes, workers_of
 from .notebooks import run_for
 from .presets import Preset
 from .results import row_settings
 from .rows import Row, num_scores
 from .runs import RunFolder, Stage
 from .saved_cells import name_of, read_cell
+from .tasks import Task, interleave
 
 _PARTS = {"scoring": defaults_of(ScoringConfig), "network": defaults_of(NetworkConfig)}
 _DEFAULTS = {"preset": defaults_of(Preset) | _PARTS}  # of settings that runs of earlier versions lack
@@ -36,13 +40,20 @@ class Experiment:
     """One preset in one run folder; ``row`` gives what is done for a method, or a cell of yours, and a seed.
 
     ``data`` goes to the data set's loader, such as ``{"folder": ...}``. ``device``: "auto" takes CUDA where torch has
-    it.
+    it. ``scheduler``: the address of a Dask scheduler whose workers score and train, or a number of processes of this
+    machine, as ``workers.worker_processes`` takes it; "": this process does.
     """
 
     def __init__(
-        self, folder: RunFolder, preset: Preset, *, data: Mapping[str, object] | None = None, device: str = "auto"
+        self,
+        folder: RunFolder,
+        preset: Preset,
+        *,
+        data: Mapping[str, object] | None = None,
+        device: str = "auto",
+        scheduler: int | str = "",
     ) -> None:
-        self.folder, self.preset, self.options = folder, preset, dict(data or {})
+        self.folder, self.preset, self.options, self.scheduler = folder, preset, dict(data or {}), workers_of(scheduler)
         self.device = torch.device(device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
         self._loaded: tuple[int, Splits, float] | None = None
 
@@ -73,10 +84,10 @@ class Experiment:
 
         ``RunExistsError`` if the folder was begun with another preset, or with other data of that name.
         """
-        if self._loaded is None or self._loaded[0] != seed:
+        if self._loaded is None or self._loaded[0] != self.data_seed(seed):
             started = time.perf_counter()
-            splits = self.preset.load(seed=seed, **self.options)
-            self._loaded = seed, splits, time.perf_counter() - started
+            splits = self.preset.load(seed=self.data_seed(seed), **self.options)
+            self._loaded = self.data_seed(seed), splits, time.perf_counter() - started
             settings = self.preset.to_dict()
             train = settings.pop("train")  # may be another for each row: a cell can be trained again, in another row
             begun_with = {"preset": settings, "source": splits.source, "stand_in": splits.stand_in}
@@ -84,6 +95,15 @@ class Experiment:
                 if not stage.finished:
                     stage.finish({"train": train})
         return self._loaded[1:]
+
+    def data_seed(self, seed: int) -> int:
+        """The seed of the data that the rows of a seed see: the same."""
+        return seed
+
+    def task(self, seed: int, cell: Cell) -> Task:
+        """What a worker must know to train or test a cell as the rows of a seed do."""
+        settings = self.preset.changed(train={"seed": seed}).to_dict()
+        return Task(settings, self.options, self.data_seed(seed), seed, str(cell), str(self.device), versions())
 
     def row(self, method: str = "", seed: int = 0, *, cell: object = "") -> Row:
         """The row of a method and a seed; with ``cell`` (anything `read_cell` reads) that of a cell of yours.
@@ -139,15 +159,45 @@ def experiment_run(run_dir: str | Path, preset: Preset | None = None, *, name: s
 
 
 def run_rows(experiment: Experiment, methods: Sequence[str], seeds: Sequence[int]) -> Iterator[dict[str, object]]:
-    """Run or go on with the rows of all methods and seeds, seed by seed, and yield each.
-
-    A finished row is read back, one with other settings or data refused (``RunExistsError``). Data are loaded once per
-    seed; each row counts their seconds as if alone. No network is trained twice.
-    """
+    """Run or go on with the rows of all methods and seeds, seed by seed, and yield each, as `run_each` does."""
     for method in methods:
         method_of(method)  # an unknown name is refused before any work
-    rows = [experiment.row(method, seed) for seed in seeds for method in methods]
+    yield from run_each(experiment, [experiment.row(method, seed) for seed in seeds for method in methods])
+
+
+def run_each(experiment: Experiment, rows: Sequence[Row]) -> Iterator[dict[str, object]]:
+    """Run or go on with rows of an experiment, and yield the result of each, in their order.
+
+    A finished row is read back, one with other settings or data refused (``RunExistsError``). Data are loaded once per
+    seed; each row counts their seconds as if alone. No network is trained twice. With a scheduler the rows' cells are
+    chosen one after another, each search by all workers, and then trainings go on together, with the same results.
+    """
     if unfinished := [row for row in rows if not row.stage.finished]:  # where all is done, nothing is written
         experiment.announce(unfinished)
-    for row in rows:
-        yield row.run()
+    if unfinished and experiment.scheduler:
+        yield from _run_elsewhere(experiment, rows)
+    else:
+        for row in rows:
+            yield row.run()
+
+
+def _run_elsewhere(experiment: Experiment, rows: Sequence[Row]) -> Iterator[dict[str, object]]:
+    if experiment.preset.dataset in registered():
+        raise RunError(
+            f"workers read the data themselves and do not know your data set {experiment.preset.dataset!r}; keep it as "
+            "an npz file that all of them can read, or train without a scheduler."
+        )
+    with worker_processes(experiment.scheduler) as (executor, size):  # before the searches: it may not be there
+        for row in rows:
+            row.choose()
+            if own := [op.value for op in row.cell.ops if op.is_own]:
+                raise RunError(f"workers do not know your op {own[0]!r}, in {row.name}'s cell; train in this process.")
+        if own := own_parts(rows[0].untrained()):
+            raise RunError(f"workers do not know {own}; train in this process.")
+        first = {(row.seed, str(row.cell)): row for row in reversed(rows)}.values()  # others take over what they learn
+        done = 0
+        for wave in ([row for row in rows if row in first], [row for row in rows if row not in first]):
+            for _ in interleave([row.steps(executor.submit) for row in wave], size):
+                while done < len(rows) and rows[done].stage.finished:
+                    yield rows[done].stage.result
+                    done += 1

@@ -203,4 +203,8 @@ def _counted(path: Path) -> tuple[str | None, int | None, Sequence[float]]:
         return None, None, ()
     coming = Stage(path).read_json("expected")
     name, total = str(coming["records"]), whole("total", coming["total"], low=0)
-    return name, total, [real("seconds", record.get("seconds", 0.0)) for record in records(path, name)]
+    return (
+        name,
+        total,
+        [real("seconds", record.get("waited", record.get("seconds", 0.0))) for record in records(path, name)],
+    )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import asdict, replace
-from functools import cache
+from functools import cache, partial
 from typing import Protocol
 
 from ..cells import Cell
@@ -18,12 +19,13 @@ from ..networks import SpikingNetwork, build_network
 from ..records import step_record
 from ..scoring import Measures, Scorer, measure
 from ..spaces import CellSpace, OpMask
-from ..training import EpochRecord, TrainConfig, TrainingDivergedError, identity_of
+from ..training import EpochRecord, TrainConfig, TrainingDivergedError, fit, identity_of
 from .presets import Preset
 from .recorded import RecordedScore
-from .results import experiment_id, provenance_of
-from .row_figures import SEARCHED, cell_figures, search_figures, test_figures
+from .results import OWN_PROVENANCE, experiment_id, provenance_of
+from .row_figures import SEARCHED, cell_figures, search_figures
 from .runs import RunFolder, Stage
+from .tasks import Submit, Task, Tested, test_network, tested, train_epochs
 from .torchrun import lead
 
 _DEFAULTS = {"train": defaults_of(TrainConfig)}  # of settings that runs of earlier versions lack
@@ -35,8 +37,10 @@ class Rows(Protocol):
     preset: Preset
     folder: RunFolder
     device: str
+    scheduler: str
 
     def load(self, seed: int) -> tuple[Splits, float]: ...
+    def task(self, seed: int, cell: Cell) -> Task: ...
     def rows(self) -> Iterable[Row]: ...
 
 
@@ -118,7 +122,8 @@ class Row:
 
         score = RecordedScore(preset, self.splits, self.seed, stage, device=self.experiment.device)
         options = {"budget": budget, "keep_path": preset.keep_path, "on_step": keep}
-        return choose(self.method, space, score=score, seed=self.seed, **options)
+        with score.over(self.experiment.scheduler) as executor:
+            return choose(self.method, space, score=score, seed=self.seed, executor=executor, **options)
 
     def _take_over_scores(self, stage: Stage) -> None:
         """Copy the scores (with their seconds) of another row whose search is the same: none is computed twice."""
@@ -146,11 +151,14 @@ class Row:
             self.stage.write_json("measured", {"sahd": found.sahd, "hd": found.hd})
         return found
 
-    def train(self, *, damaged: str = DAMAGED[0], fabric: object = None) -> Iterator[EpochRecord]:
+    def train(
+        self, *, damaged: str = DAMAGED[0], fabric: object = None, submit: Submit | None = None
+    ) -> Iterator[EpochRecord | Future]:
         """Train the chosen cell, epoch by epoch; epochs done before come first, a finished training only tells them.
 
         A training that diverges keeps its best epoch so far, and says so. ``damaged`` as in ``training.fit``; the
-        ranks of a ``fabric`` that follow (``torchrun.follow``) train with this one.
+        ranks of a ``fabric`` that follow (``torchrun.follow``) train with this one. With ``submit`` (an executor's)
+        each epoch is a task, whose future is yielded before it is waited for.
         """
         self.choose()
         config = replace(self.preset.train, seed=self.seed)
@@ -161,15 +169,23 @@ class Row:
                 with reading(stage.path / "epochs.jsonl"):
                     yield from (EpochRecord(**record) for record in stage.records("epochs"))
             else:
-                yield from self._train(stage, config, damaged, fabric)
+                yield from self._train(stage, config, damaged, fabric, submit)
 
-    def _train(self, stage: Stage, config: TrainConfig, damaged: str, fabric: object) -> Iterator[EpochRecord]:
-        started, done, diverged = time.perf_counter(), 0, False
-        task, folder = (self.untrained().to(self.experiment.device), self.splits, config), stage.path / "checkpoints"
+    def _train(
+        self, stage: Stage, config: TrainConfig, damaged: str, fabric: object, submit: Submit | None
+    ) -> Iterator[EpochRecord | Future]:
+        started, done, diverged, folder = time.perf_counter(), 0, False, stage.path / "checkpoints"
         try:
-            for record in lead(fabric, *task, folder=folder, damaged=damaged):
-                self._keep(stage, asdict(record), damaged)
-                done += 1
+            task = (self.untrained().to(self.experiment.device), self.splits, config)
+            options = {"folder": folder, "damaged": damaged}
+            records = fit(*task, **options) if submit else lead(fabric, *task, **options)
+            del task  # as many rows wait as there are workers
+            if submit:
+                records = train_epochs(records, self._task, folder, submit, partial(self._note, stage))
+            for record in records:
+                if isinstance(record, EpochRecord):
+                    self._keep(stage, asdict(record), damaged)
+                    done += 1
                 yield record
         except TrainingDivergedError:
             diverged = True
@@ -179,9 +195,19 @@ class Row:
             epochs = stage.records("epochs")
             best = max(epochs, key=lambda epoch: epoch["val_accuracy"], default={})
             seconds = {"train": sum(epoch["seconds"] for epoch in epochs)}
-            seconds["train_and_checkpoints"] = time.perf_counter() - started
+            seconds["train_and_checkpoints"] = seconds["train"] if submit else time.perf_counter() - started
             chosen = {name: best[name] for name in ("epoch", "val_accuracy") if best}
             stage.finish(chosen | {"diverged": diverged, "seconds": seconds})
+
+    @property
+    def _task(self) -> Task:
+        return self.experiment.task(self.seed, self.cell)
+
+    def _note(self, stage: Stage, made: dict[str, object]) -> None:
+        """Write down with what a worker has computed, unless that is known: it may be another machine."""
+        own, known = dict.fromkeys(OWN_PROVENANCE), (stage.begun["provenance"], *stage.records("resumed"))
+        if (made | own) not in [one | own for one in known]:
+            stage.append("resumed", made)
 
     def _keep(self, stage: Stage, record: dict[str, object], damaged: str) -> None:
         """Write an epoch down; one that was written before must be the same, or gives way in a mended training."""
@@ -249,20 +275,28 @@ class Row:
         """Test the trained network once, count its spikes and operations, and finish the row, which is returned."""
         with self.open() as stage:
             if not stage.finished:
-                started, trained = time.perf_counter(), self.training.result
-                network = self.trained()
-                figures, energy, predicted = test_figures(network, self.splits, self.preset)
-                stage.write_json("layers", [asdict(layer) for layer in energy.layers])
-                stage.write_json("predictions", {"predicted": predicted, "labels": self.splits.test.y.tolist()})
-                seconds = trained["seconds"] | {"evaluate": time.perf_counter() - started}
-                stage.finish(self._figures() | figures | trained | {"seconds": seconds | self._seconds()})
+                self._finish(stage, tested(self.trained(), self.splits, self.preset))
             return stage.result
+
+    def _finish(self, stage: Stage, found: Tested) -> None:
+        (figures, layers, predicted, took), trained = found, self.training.result
+        stage.write_json("layers", layers)
+        stage.write_json("predictions", {"predicted": predicted, "labels": self.splits.test.y.tolist()})
+        seconds = trained["seconds"] | {"evaluate": took} | self._seconds()
+        stage.finish(self._figures() | figures | trained | {"seconds": seconds})
 
     def run(self) -> dict[str, object]:
         """All steps, and the row."""
-        for _ in self.train():
-            pass
+        list(self.train())
         return self.test()
+
+    def steps(self, submit: Submit) -> Iterator[Future]:
+        """As `run`, but epochs and test are tasks handed to ``submit``; yields each future that it then waits for."""
+        yield from (step for step in self.train(submit=submit) if isinstance(step, Future))
+        with self.open() as stage:
+            if not stage.finished:
+                yield (future := submit(test_network, self._task, self.trained()))
+                self._finish(stage, future.result())
 
     # ---- figures
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 
@@ -20,6 +22,7 @@ suppress_warnings = ["myst.header"]  # notebooks may skip a level of headings
 highlight_language = "none"  # what names no language is a formula or an output
 pygments_style = "xcode"
 
+nb_merge_streams = True
 nb_execution_mode = "off"  # what is executed was executed before: see site_build.py
 nb_render_image_options = {"alt": "picture of the output"}
 nb_mime_priority_overrides = [("html", "text/html", 0)]
@@ -72,6 +75,8 @@ def _block(page: object, node: nodes.math_block) -> None:
 def _keep_bars(*event: object) -> None:
     """Docstrings write |x| and mean it: no substitution of reStructuredText."""
     lines, inside = event[-1], False
+    if lines and lines[0].startswith("Alias for field number"):  # of a named tuple: its class says what it holds
+        lines.clear()
     for at, line in enumerate(lines):
         inside = line.lstrip().startswith(">>>") or (inside and line.strip() != "")  # an example and what it gives
         if not inside:
@@ -79,7 +84,14 @@ def _keep_bars(*event: object) -> None:
             lines[at] = "``".join(part if n % 2 else part.replace("|", r"\|") for n, part in enumerate(parts))
 
 
+def _short_names(*event: object) -> tuple[object, object]:
+    """Annotations that autodoc could not read, since a default is a function, are shortened as the others are."""
+    signature, returns = event[-2:]
+    return re.sub(r"~(?:\w+\.)+(?=\w)", "", re.sub(r"<f[^<>]*(?:<\w+>)?>", "…", signature or "")) or None, returns
+
+
 def setup(app: object) -> None:
-    """Register the renderer of formulas, and what is done to docstrings."""
+    """Register the renderer of formulas, and what is done to docstrings and signatures."""
+    app.connect("autodoc-process-signature", _short_names)
     app.connect("autodoc-process-docstring", _keep_bars)
     app.add_html_math_renderer("mathml", inline_renderers=(_inline, None), block_renderers=(_block, None))

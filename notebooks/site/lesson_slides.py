@@ -37,7 +37,7 @@ _TEMPLATE = """{% extends 'reveal/index.html.j2' %}
 .reveal.reveal { font-size: 32px; font-family: system-ui, sans-serif; }
 html .reveal .slide-number { background: #333; }
 .reveal h1 { font-size: 1.9em; } .reveal h2 { font-size: 1.4em; }
-.reveal :is(h1, h2, h3) { text-transform: none; font-family: inherit; } .reveal :is(p, li) { text-align: left; }
+.reveal.reveal :is(h1, h2, h3) { text-transform: none; font-family: inherit; } .reveal :is(p, li) { text-align: left; }
 html, body, main { height: 100%; margin: 0; }
 html:not(.reveal-print, .print-pdf) .reveal:not(.overview) .slides > section:not(.present) { visibility: hidden; }
 .reveal a.anchor-link { display: none; } .reveal .figure { display: flex; justify-content: center; }
@@ -105,9 +105,10 @@ def slides_of(cells: Sequence[Mapping]) -> Iterator[dict]:
         elif at == 0:
             yield slide(f"# {heading_of(text)}\n\n{first_sentence(text)}", name)
         elif heading_of(text) == "Recall":
-            yield slide(text[text.index("## Recall") :], name)
+            yield slide(text[text.index("## Recall") :].partition("\n**What you have now:**")[0], name)
         elif tag in ("notes", "answer"):
-            yield slide(text, name, "notes") if tag == "notes" else slide(first_sentence(text), name, "fragment")
+            answer = re.sub(r"^(\d+)\.$", r"\1", first_sentence(text))  # "18." alone would be a list
+            yield slide(text, name, "notes") if tag == "notes" else slide(answer, name, "fragment")
         elif not tag:
             said = first_sentence(without_tasks(text)) or said
             yield from slides_of_text(text, name)

@@ -1,7 +1,7 @@
 """Build the site from the notebooks, pages and docstrings (``make site``): static files that need no network.
 
-The lessons are run first, so that their pages and slides have figures; ``--run all`` runs every notebook that needs no
-earlier one. What was run is kept beside the site, and run again when the notebook or the kit has changed.
+The tour and the lessons are run first, so that their pages and slides have figures; ``--run all`` runs every notebook
+that needs no earlier one. What was run is kept beside the site, and run again when the notebook or the kit has changed.
 """
 
 from __future__ import annotations
@@ -190,15 +190,15 @@ def build(folder: Path, *, run: str = "lessons", quick: bool = False) -> Path:
     work = folder.with_name(f"{folder.name}-work")
     (work / "executed").mkdir(parents=True, exist_ok=True)
     notebooks = [page for page in reading_order.order() if page.suffix == ".ipynb"]
-    chosen = {"none": [], "lessons": [page for page in notebooks if reading_order.numbered(page)]}
+    tour, lessons = notebooks[:1], [page for page in notebooks if reading_order.numbered(page)]
+    chosen = {"none": [], "lessons": [*tour, *lessons]}
     chosen["all"] = [page for page in notebooks if page.parent.name != "reproduce" and page.stem not in STAGES]
     made, table = run_all(chosen[run], work / "executed", quick=quick)
     stage(work / "source", made, table)
     status = sphinx(["-q", "-W", "--keep-going", "-d", str(work / "doctrees"), str(work / "source"), str(folder)])
     if status:
         raise RunError("Sphinx found something to warn of: see above.")
-    lessons = [page for page in made if reading_order.numbered(page)]
-    lesson_slides.write({page: with_outputs(course.read(page), made[page]) for page in lessons}, folder)
+    lesson_slides.write({page: with_outputs(course.read(page), made[page]) for page in lessons if page in made}, folder)
     return folder
 
 

@@ -56,7 +56,7 @@ def test_a_page_is_whole_and_open_to_all(lab: Lab, site: Page, name: str) -> Non
             page = opened(lab, PAGES[name])
             assert page.locator("html").get_attribute("data-theme") == theme
             assert page.locator("article h1").count() == (name != "search")
-            for width in (1280, 700):
+            for width in (1280, 700, 400):
                 page.set_viewport_size({"width": width, "height": 1000})
                 page.wait_for_timeout(300)
                 page.screenshot(path=PICTURES / f"site-{name}-{theme}-{width}.png")
@@ -69,8 +69,15 @@ def test_figures_and_formulas_are_drawn(lab: Lab, site: Page) -> None:
     with lab.watched("site-figures"):
         page = opened(lab, PAGES["results"])
         assert len(lab.check_plots(exactly=page.locator(".figure").count())) >= 4
-        page = opened(lab, PAGES["lesson"])
-        assert len(lab.check_plots(exactly=page.locator(".figure").count())) >= 3
+        for name, least in (("lesson", 3), ("notebook", 5)):
+            page = opened(lab, PAGES[name])
+            assert len(lab.check_plots(exactly=page.locator(".figure").count())) >= least
+        site.emulate_media(color_scheme="dark")
+        grounds = page.locator(".text_html:has(.figure)").evaluate_all(
+            "all => all.map(e => getComputedStyle(e).background)"
+        )
+        assert all(ground.startswith("rgba(0, 0, 0, 0)") for ground in grounds), grounds  # the page's own
+        site.emulate_media(color_scheme="light")
         page = opened(lab, PAGES["glossary"])
         boxes = [formula.bounding_box() for formula in page.locator(".math math").all()]
         assert len(boxes) >= 3
@@ -149,6 +156,12 @@ def test_a_search_is_stepped_through(lab: Lab, site: Page) -> None:
         assert page.locator("#lightsnn-play").get_attribute("data-cell") != "222222"
 
 
+HEIGHTS = """() => Reveal.getSlides().map(one => {
+    Reveal.slide(Reveal.getIndices(one).h, 0, 9);
+    return one.scrollHeight;
+})"""
+
+
 def test_slides_open(lab: Lab, site: Page) -> None:
     names = sorted(path.stem for path in (SITE / "slides").glob("*.html"))
     assert names == sorted(path.stem for path in (ROOT / "notebooks" / "lessons").glob("[0-9]*.ipynb"))
@@ -168,4 +181,6 @@ def test_slides_open(lab: Lab, site: Page) -> None:
             assert plot["width"] > 300
             assert plot["height"] > 200
             assert 0 < plot["y"] < plot["y"] + plot["height"] < 1000  # on the screen
+            heights = page.evaluate(HEIGHTS)
+            assert max(heights) <= page.evaluate("() => Reveal.getConfig().height"), heights
         assert findings(page.locator("html")) == []

@@ -257,7 +257,9 @@ def test_what_needs_to_know_more_of_an_op_is_refused(tmp_path: Path) -> None:
 def test_names_that_are_refused() -> None:
     with pytest.raises(ValueError, match=r"unknown op 'dw'; expected one of zeroize, .*dw3x3, or register_op\(\) it"):
         Cell.parse("|dw~0|")
-    with pytest.raises(ValueError, match=r"unknown neuron 'plf'; .*register_neuron\(\) it\. Did you mean 'plif'"):
+    with pytest.raises(
+        ValueError, match=r"unknown neuron 'plf'; .*register_neuron\(\) it in this process\. Did you mean 'p"
+    ):
         replace(CONFIG, neuron="plf")
     refused = {
         "the op 'dw3x3' exists already; choose another name, or pass replace=True": lambda: register_op(
@@ -288,6 +290,13 @@ def test_replacing_keeps_the_op_and_takes_the_new_module() -> None:
     assert register_op("dw3x3", lambda channels: nn.Identity(), spiking=False, replace=True) is before
     assert not before.is_conv
     assert isinstance(build_network("|dw3x3~0|", CONFIG).cell1.ops["1<-0"].body, nn.Identity)
+
+
+def test_a_layer_begins_at_rest_after_it_was_tried_out() -> None:
+    """With as many neurons as are tried: spikingjelly begins anew by itself where their number changes."""
+    layer = make_neuron(replace(CONFIG, neuron="if"))
+    assert layer(torch.full((9,), 0.25)).sum() == 0
+    assert layer.v.tolist() == [0.25] * 9
 
 
 def test_builds_that_break_their_terms() -> None:
@@ -480,5 +489,7 @@ def test_a_method_by_name() -> None:
     assert chosen.cell == again.cell
     assert (chosen.evaluations, chosen.score) == (60, sum(op == "dw3x3" for op in chosen.cell.ops))
     assert chosen.score >= 10
-    with pytest.raises(ValueError, match=r"unknown method 'clim'; .*register_method\(\) it\. Did you mean 'climb'"):
+    with pytest.raises(
+        ValueError, match=r"unknown method 'clim'; .*register_method\(\) it in this process\. Did you mean 'c"
+    ):
         choose("clim", space)

@@ -25,10 +25,10 @@ ROOT = Path(__file__).resolve().parents[2]
 SPACE = CellSpace(("zeroize", "skip"), 2)
 
 
-def make_scorer() -> Scorer:
+def make_scorer(space: CellSpace = SPACE) -> Scorer:
     config = NetworkConfig(input_shape=(1, 8, 8), num_classes=2, width=4, hidden=8, num_steps=2)
     batch = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    return Scorer(supernet=build_supernet(SPACE, config, seed=0), batches=(batch,))
+    return Scorer(supernet=build_supernet(space, config, seed=0), batches=(batch,))
 
 
 @pytest.mark.fault
@@ -63,8 +63,8 @@ def test_workers_that_die_again_and_again_are_told(monkeypatch: pytest.MonkeyPat
         score_in_processes(make_scorer(), workers=1) as (score, executor),
         pytest.raises(RunError, match=r"killed three times in one round.*fewer workers"),
     ):
-        executor.map(score, [SPACE.full_mask()])
-    assert Broken.started == 4
+        list(executor.map(score, [SPACE.full_mask()]))
+    assert Broken.started == 3
 
 
 ORPHANS = """
@@ -74,7 +74,7 @@ from tests.core.test_workers import SPACE, make_scorer
 
 if __name__ == "__main__":
     with score_in_processes(make_scorer(), workers=2) as (score, executor):
-        executor.map(score, [SPACE.full_mask()] * 4)
+        list(executor.map(score, [SPACE.full_mask()] * 4))
         print(*executor._pool._processes, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
 """

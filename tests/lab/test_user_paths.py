@@ -48,6 +48,7 @@ INTERNAL |= {
     "checkpoints.network_of.",
 }
 INTERNAL |= {"checkpoints.resume_from.", "lab.results.row_settings.", "lab.results.experiment_id."}
+INTERNAL |= {"lab.tasks.train_epochs."}
 
 
 def public() -> Iterator[tuple[str, Callable]]:

@@ -27,8 +27,8 @@ class TrainingMemory:
 
     In bfloat16 (``TrainConfig.amp``) it is about half. With ``recompute`` activations are the states between steps and
     what one step keeps; with ``accumulate`` those of a part of the batch. Gradients on their way and workspaces come on
-    top, the less the larger the data (``measured_memory``: 2 % for gestures at width 8, with ``recompute`` 15 % at width
-    16), and what an allocator keeps: with glibc's settings as they are a process may hold twice as much.
+    top, the less the larger the data (``measured_memory``: 2 % for gestures at width 8, with ``recompute`` 15 % at
+    width 16), and what an allocator keeps: with glibc's settings as they are a process may hold twice as much.
     """
 
     activations: int  # kept by the forward pass of all T steps for the backward pass

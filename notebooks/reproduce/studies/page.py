@@ -1,7 +1,7 @@
 """The page ``data/results/README.md``: every table of it, made from the files beside it.
 
-``PYTHONPATH=notebooks/reproduce python -m studies.page`` writes it anew; a test holds the committed page to the files. Verdicts,
-too, are made by rule: an interval that holds 0 tells nothing apart.
+``PYTHONPATH=notebooks/reproduce python -m studies.page`` writes it anew; a test holds the committed page to the files.
+Verdicts, too, are made by rule: an interval that holds 0 tells nothing apart.
 """
 
 from __future__ import annotations

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lightsnn_kit.cells import Cell, Op
-from lightsnn_kit.data import Splits
 from lightsnn_kit.lab import presets
-from lightsnn_kit.lab.experiments import Experiment
+from lightsnn_kit.lab.experiments import Experiment, run_each
 from lightsnn_kit.lab.presets import Preset
 from lightsnn_kit.lab.recorded import RecordedScore
 from lightsnn_kit.lab.runs import RunFolder, Stage
@@ -82,18 +81,18 @@ def draw_cells(space: CellSpace, count: int, *, seed: int) -> tuple[Cell, ...]:
 class SameData(Experiment):
     """Every row sees the data of seed 0: other seeds change first weights and the order of training alone."""
 
-    def load(self, seed: int = 0) -> tuple[Splits, float]:
-        """The data of seed 0, whatever the row's seed."""
-        return super().load(0)
+    def data_seed(self, seed: int) -> int:
+        """0, whatever the row's seed."""
+        return 0
 
 
 def train_cells(experiment: Experiment, cells: Sequence[Cell], plan: Plan) -> list[dict[str, object]]:
     """One row per training of the plan, with the cell's number."""
-    rows = []
-    for number, seed in plan.trainings():
-        row = experiment.row(f"cell{number:03d}", seed, cell=cells[number])
-        rows.append({"number": number} | row.run())
-        print(f"{experiment.preset.name} {len(rows)}: {row.name} {rows[-1]['test_accuracy']:.3f}", flush=True)
+    trainings, rows = list(plan.trainings()), []
+    wanted = [experiment.row(f"cell{number:03d}", seed, cell=cells[number]) for number, seed in trainings]
+    for (number, _), row, result in zip(trainings, wanted, run_each(experiment, wanted), strict=True):
+        rows.append({"number": number} | result)
+        print(f"{experiment.preset.name} {len(rows)}: {row.name} {result['test_accuracy']:.3f}", flush=True)
     return rows
 
 
@@ -217,16 +216,19 @@ def later_cells(found: Mapping[str, object], first: int, *, resamples: int) -> l
 
 
 def study_trained_cells(
-    plan: Plan, *, sets: Mapping[str, Preset] = SETS, resamples: int, stage: Stage
+    plan: Plan, *, sets: Mapping[str, Preset] = SETS, resamples: int, stage: Stage, scheduler: str = ""
 ) -> dict[str, object]:
-    """Train, score and correlate the cells of every set; trainings and scores are kept below the stage."""
+    """Train, score and correlate the cells of every set; trainings and scores are kept below the stage.
+
+    ``scheduler``: who trains, as of an ``Experiment``.
+    """
     found = {}
     for name, preset in sets.items():
-        experiment = SameData(RunFolder.open(stage.path / name), preset)
+        experiment = SameData(RunFolder.open(stage.path / name), preset, scheduler=scheduler)
         cells = draw_cells(preset.cell_space, plan.cells, seed=plan.draw_seed)
         rows = train_cells(experiment, cells, plan)
         records = score_cells(experiment, cells, seeds=range(plan.score_seeds))
-        chance = 1 / len(experiment.load()[0].class_names)
+        chance = 1 / len(experiment.load(0)[0].class_names)
         found[name] = trained_set(preset, cells, rows, records, chance=chance, resamples=resamples)
         if preset.cell_space.backward:
             later = later_cells(found[name], LOOKED_AT, resamples=resamples)
