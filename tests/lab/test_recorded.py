@@ -56,8 +56,6 @@ def test_a_search_goes_on_in_the_middle_of_a_round(
     assert recorded(stage) == recorded(one_by_one)[:written]
     assert list(prune_search(tiny.cell_space, RecordedScore(tiny, splits, 0, stage))) == expected
     assert recorded(stage) == recorded(one_by_one)
-    built = [record["index"] for record in stage.records("scores") if record["build_seconds"] > 0.001]
-    assert built == [0, written]  # each time with the first score that was computed
 
 
 @pytest.mark.parametrize("name", ["lightsnn-forward", "random-search", "evolution"])
