@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightsnn_kit.cells import Op
+from lightsnn_kit.exact import LatticeConv2d
 from lightsnn_kit.fast import choice, device
 from lightsnn_kit.fast.device import CellState, DeviceEngine, join
 from lightsnn_kit.fast.parts import EDGE, INSIDE, SIDE, Slots, Terms, TorchParts
@@ -63,15 +64,66 @@ TRITON = pytest.mark.skipif(MISSING, reason="needs the package triton: make test
 @pytest.mark.parametrize(("case", "width"), [(0, 3), (37, 6), (42, 32)])
 def test_triton_kernels_give_the_same_bits(case, width):
     """Run by Triton's interpreter on the CPU, in a process of its own: it is chosen when triton is imported."""
+    interpreted(f"check_round({case}, TritonParts, width={width}, masks=2)")
+
+
+@TRITON
+def test_triton_kernels_round_as_torch_where_it_shows():
+    interpreted("check_parts(TritonParts)")
+
+
+def interpreted(call: str) -> None:
     code = (
-        "from lightsnn_kit.fast.triton_parts import TritonParts; from tests.fast.test_device import check_round; "
-        f"check_round({case}, TritonParts, width={width}, masks=2)"
+        "from lightsnn_kit.fast.triton_parts import TritonParts; "
+        f"from tests.fast.test_device import check_parts, check_round; {call}"
     )
     environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=project_root()
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def check_parts(parts: type[TorchParts]) -> None:
+    """Numbers that tell orders of addition, roundings, pivots and types apart, which few networks' spikes do."""
+    mine, theirs = (kind(tau=4 / 3, v_threshold=1.0) for kind in (parts, TorchParts))
+    small = 2.0**-24  # half of what float32 can add to 1
+    rows = [
+        (0, SIDE, [1.0] * 2),
+        (1, EDGE, [1.0] * 2),
+        (2, INSIDE, [1.0, 0.0]),
+        (1, EDGE, [1.0] * 2),
+        (1, SIDE, [1.0] * 2),
+    ]
+    terms = Terms.tables({"node": rows}, 2, torch.device("cpu"))["node"]
+    values = (
+        torch.tensor([1.0, small, math.inf]).view(3, 1, 1, 1).repeat(1, 2, 1, 1)
+    )  # infinity where nobody has the op
+    values[2, 0] = small
+    found = torch.empty(2, 2, 1, 1)
+    for one, out in zip((mine, theirs), found, strict=True):
+        one.integrate(Slots.of(values[:0], values, []), terms, out=out, v=None)
+    assert found.flatten(1).tolist() == [[1 + 2**-22, 1 + 2**-22]] * 2
+    halves = (torch.arange(-9, 9) / 2).view(1, -1, 1)
+    halves = torch.cat([halves, torch.full((1, 1, 1), 2.0**19)], 1)  # whose grid is 1: halves are rounded to even
+    for got, expected in zip(mine.add_columns(halves, None), theirs.add_columns(halves, None), strict=True):
+        assert torch.equal(got.flatten(), expected.flatten())
+    g = torch.Generator().manual_seed(0)
+    for size in (2, 3, 4, 5):
+        kernels = torch.randint(-2, 3, (30, size, size), generator=g).double()
+        kernels[::3] += torch.rand(10, size, size, generator=g, dtype=torch.float64)
+        assert mine.log_dets(kernels) == theirs.log_dets(kernels)
+    for samples in (3, 130):
+        spikes = (torch.rand(2, samples, 300, generator=g) < 0.8).to(mine.dtype)
+        shared = torch.zeros(2, samples, samples, dtype=torch.int32)
+        mine.share(spikes, shared)
+        assert torch.equal(shared, (spikes.float() @ spikes.float().mT).int())
+    conv = LatticeConv2d(259, 1, 1, bias=False)  # 258·127 + 1 = 2¹⁵ − 1
+    for last, kind in ((1, torch.int16), (2, torch.float32), (-127, torch.int16)):
+        conv.weight.data.fill_(127.0)[0, -1] = last
+        assert mine.sum_type([conv]) is kind
+        conv.weight.data.neg_()
+        assert mine.sum_type([conv]) is kind
 
 
 def test_zero_times_infinity_is_nothing():
