@@ -45,14 +45,14 @@ class CellState:
     """What one cell keeps in a pass: a slot for every value that is read, and the membranes of its nodes."""
 
     def __init__(
-        self, plan: CellPlan, module: nn.Module, shape: tuple[int, int, int], device: torch.device, parts: TorchParts
+        self, plan: CellPlan, module: nn.Module, shape: tuple[int, int, int], device: torch.device, kind: torch.dtype
     ) -> None:
         nodes = range(module.num_nodes)
         keys = [key for node in nodes for key in plan.convs(node, last_step=False)]
         convs = [conv_modules(module, key)[0] for key in keys]
         planes = [(node, op) for node in nodes for op in (Op.SKIP, *plan.pooled(node))]
         self.slot = {key: number for number, key in enumerate([*keys, *planes, "input"])}
-        sums = torch.empty(len(keys), *shape, device=device, dtype=parts.sum_type(convs))
+        sums = torch.empty(len(keys), *shape, device=device, dtype=kind)
         values = torch.empty(len(planes) + 1, *shape, device=device)
         self.slots = Slots.of(sums, values, [scale_of(conv) for conv in convs])
         self.v = {node: torch.zeros(shape, device=device) for node in range(module.num_nodes + 1)}
@@ -144,6 +144,8 @@ class DeviceEngine(Engine):
         self.name = f"fast ({self.parts.name})"
         self.device = supernet.input_centre.device
         self.at_once = self._candidates(max(batch.shape[-4] for batch in batches))
+        convs = [[m for m in part.modules() if isinstance(m, nn.Conv2d)] for part in (*self.cells, supernet.down)]
+        self.sum_types = tuple(map(self.parts.sum_type, convs))  # here, as the host waits for the largest sums
         self.groups: dict[tuple, Group] = {}
         _, _, conv, norm, _ = supernet.down
         self.down = Group.of([("down",)], [conv], [norm], self.parts.dtype)
@@ -196,7 +198,8 @@ class DeviceEngine(Engine):
         self.plan, self.batch_size = plan, batch_size
         self.sizes, width = (size, (size[0] // 2, size[1] // 2)), self.config.width
         shapes = [(len(self.masks), batch_size * h * w, width << cell) for cell, (h, w) in enumerate(self.sizes)]
-        self.states = [CellState(plan, *pair, self.device, self.parts) for pair in zip(self.cells, shapes, strict=True)]
+        each = zip(self.cells, shapes, self.sum_types[:2], strict=True)
+        self.states = [CellState(plan, cell, shape, self.device, kind) for cell, shape, kind in each]
         rows = {
             (cell, node, first): state.rows(plan, node, self.masks, first=first)
             for cell, state in enumerate(self.states)
@@ -207,8 +210,7 @@ class DeviceEngine(Engine):
         self.terms = Terms.tables(rows, len(self.masks), self.device)
         reads = [t for side in (plan.forward, plan.backward) for edges in side.values() for e in edges for t in e]
         self.stored = {t.edge.source for t in reads if not t.op.is_conv} | {self.cells[0].num_nodes - 1}
-        kind = self.parts.sum_type([self.supernet.down[2]])
-        self.down_sums = torch.empty(1, *shapes[0][:2], 2 * width, device=self.device, dtype=kind)
+        self.down_sums = torch.empty(1, *shapes[0][:2], 2 * width, device=self.device, dtype=self.sum_types[2])
         self.hidden_v = torch.zeros(len(self.masks) * batch_size, self.config.hidden, device=self.device)
 
     # -- a pass ------------------------------------------------------------------------------------------------------

@@ -149,7 +149,7 @@ def test_feedback_is_summed_before_it_meets_the_input():
     """Node 0 is x + (f1 + f2 + f3): three halves of float32's last place of 1 count together, one by one none would."""
     mask = OpMask.from_cell(LIGHTSNN.uniform("skip"), LIGHTSNN)
     engine, plan = device_scorer()[0]._engine, plan_cell(mask, feedback=True)
-    state = CellState(plan, engine.cells[0], (1, 1, 1), torch.device("cpu"), engine.parts)
+    state = CellState(plan, engine.cells[0], (1, 1, 1), torch.device("cpu"), torch.float32)
     state.plane("input").fill_(1.0)
     for node in (1, 2, 3):
         state.plane((node, Op.SKIP)).fill_(2**-24)
