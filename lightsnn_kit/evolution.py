@@ -20,7 +20,7 @@ from .cells import Cell
 from .checks import flag, make_plain, whole
 from .ops import refuse_own
 from .pareto import OBJECTIVES, Point, as_objectives, num_weights
-from .search import Score, check_scores
+from .search import Score, check_scores, score_all
 from .spaces import CellSpace, OpMask
 
 if TYPE_CHECKING:
@@ -172,9 +172,10 @@ def _score_wave(
         weights = [num_weights(mask) for mask in masks]
         synops = [weight * (steps or 1) for weight in weights]
         with_synops = getattr(score, "with_synops", None) if "synops" in settings.objectives else None
-        taken = list((executor.map if executor else map)(with_synops or score, masks))
-        if with_synops and taken:
-            taken, synops = map(list, zip(*taken, strict=True))
+        if with_synops and masks:
+            taken, synops = zip(*(executor.map if executor else map)(with_synops, masks), strict=True)
+        else:
+            taken = score_all(score, masks, executor)
         rows = zip(mine, check_scores(taken), map(float, synops), weights, strict=True)
         found |= {genome: (cells.cell(genome), *row, steps) for genome, *row in rows}
     return [found[genome] for genome in wave]

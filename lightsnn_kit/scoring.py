@@ -120,11 +120,14 @@ class Scorer:
     @property
     def at_once(self) -> int:
         """How many masks ``many`` takes at a time: 1 on the CPU, on a GPU as many as fill it."""
-        return 1 if self._engine is None else self._engine.at_once
+        with _ONE_AT_A_TIME:  # it may have to be built
+            return 1 if self._engine is None else self._engine.at_once
 
     def many(self, masks: Sequence[OpMask]) -> list[float]:
         """The scores of several masks, the same bits as one by one; on a GPU they are computed side by side."""
-        kind, log_dets = self.config.proxy, getattr(self._engine, "log_dets", None)
+        kind = self.config.proxy
+        with _ONE_AT_A_TIME:
+            log_dets = getattr(self._engine, "log_dets", None)
         if log_dets is None or kind not in ("sahd", "hd"):
             return [self(mask) for mask in masks]
         for mask in masks:

@@ -118,7 +118,8 @@ class ScoredCell:
     score: float
 
 
-def _evaluate(score: Score, masks: Iterable[OpMask], executor: Executor | None) -> list[float]:
+def score_all(score: Score, masks: Iterable[OpMask], executor: Executor | None) -> list[float]:
+    """The scores of masks: by workers, or together where the score can take several (``many``), or one by one."""
     if executor is None and hasattr(score, "many"):
         return check_scores(score.many(list(masks)))
     return check_scores((executor.map if executor else map)(score, masks))
@@ -175,7 +176,7 @@ class _Round:
             edges = [edge for edge in self.values if number < (self.settle.first if self.settle else 1)]
             edges = edges or [edge for edge in self.values if self._wants_more(edge)]
             candidates = [(edge, op) for edge in edges for op in self.values[edge]]
-            found = _evaluate(score, [self.mask.without(edge, op) for edge, op in candidates], self.executor)
+            found = score_all(score, [self.mask.without(edge, op) for edge, op in candidates], self.executor)
             self.evaluations += len(found)
             for (edge, op), value in zip(candidates, found, strict=True):
                 self.values[edge][op].append(value)
@@ -283,5 +284,5 @@ def random_search(
     for start in range(0, budget, chunk):
         draw = space.sample_snasnet if snasnet_rules else space.sample
         cells = [draw(rng) for _ in range(min(chunk, budget - start))]
-        values = _evaluate(score, [OpMask.from_cell(cell, space) for cell in cells], executor)
+        values = score_all(score, [OpMask.from_cell(cell, space) for cell in cells], executor)
         yield from (ScoredCell(start + i, *pair) for i, pair in enumerate(zip(cells, values, strict=True)))

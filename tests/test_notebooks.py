@@ -58,7 +58,6 @@ def without_seconds(records: list[dict]) -> list[dict]:
         ("search", {"widht": 8}, "Did you mean 'width'"),
         ("search", {"width": "8"}, "'width' expects int"),
         ("search", {"quick": 1}, "'quick' expects bool"),
-        ("search", {"joint_steps": [2, "4"]}, "'joint_steps' expects list of int"),
         ("train", {"epochs": 2.5}, "'epochs' expects int"),
         ("evaluate", {"raster_samples": None}, "'raster_samples' expects int"),
         ("report", {"dataset": "digits"}, "no parameter 'dataset'"),

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..cells import Op
-from ..exact import exact_lif, running_affine
+from ..exact import LatticeConv2d, exact_lif, running_affine
 from ..kernels import SpikeStatistics, column_words, count_distinct
 from ..recording import own_state
 from ..spaces import OpMask
@@ -25,6 +25,7 @@ from .plan import CellPlan, Term, plan_cell
 
 AT_ONCE = 2**26  # elements of a node's value, all candidates together: 0.25 GiB of float32, enough to fill a large card
 SHARE = 0.8  # of a card's free memory that a pass may take
+CANDIDATES = 256  # more fill no card better, and nothing is known of any before all are scored
 
 
 def join(masks: Sequence[OpMask]) -> OpMask:
@@ -142,10 +143,19 @@ class DeviceEngine(Engine):
         self.parts = parts(tau=self.config.tau, v_threshold=self.config.v_threshold)
         self.name = f"fast ({self.parts.name})"
         self.device = supernet.input_centre.device
-        self.at_once = max(1, self._largest() // self.drives[0][0].numel())
+        self.at_once = self._candidates(max(batch.shape[-4] for batch in batches))
         self.groups: dict[tuple, Group] = {}
         _, _, conv, norm, _ = supernet.down
         self.down = Group.of([("down",)], [conv], [norm], self.parts.dtype)
+
+    def _candidates(self, samples: int) -> int:
+        """How many candidates fill the device, and fit into it."""
+        if not isinstance(self.supernet.down[2], LatticeConv2d):
+            return 1  # how sums of real weights round may depend on how many rows a product has
+        steps = max(len(drives) if self.config.events else self.config.num_steps for drives in self.drives)
+        statistics = (2 * self.cells[0].num_nodes + 3) * steps * samples**2  # more than values, of small images
+        values = max(drives[0].numel() for drives in self.drives)
+        return min(CANDIDATES, max(1, self._largest() // max(values, statistics)))
 
     def _largest(self) -> int:
         """Elements of a node's value, all candidates together, that a card can hold with all that goes with them."""
@@ -154,7 +164,9 @@ class DeviceEngine(Engine):
         space, nodes = self.supernet.design, self.cells[0].num_nodes
         slots = len(space.edges) * sum(op.is_conv for op in space.ops) + nodes * len(space.ops)
         each = 6 * (slots + nodes) + 24  # bytes: float32 in cell 1, half as many elements in cell 2, what lies between
-        return min(AT_ONCE, int(SHARE * torch.cuda.mem_get_info(self.device)[0]) // each)
+        free = torch.cuda.mem_get_info(self.device)[0]
+        free += torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)  # torch's to reuse
+        return min(AT_ONCE, int(SHARE * free) // each)
 
     # -- several masks ---------------------------------------------------------------------------------------------
 
@@ -167,15 +179,17 @@ class DeviceEngine(Engine):
         """log|det K| of masks on batch ``index``, as of ``SpikeStatistics.kernel``."""
         recorded = self._parts(masks, index, feedback, False)
         kernels = [part.kernels(kind, self.parts) for part in recorded]
-        return self.parts.log_dets(torch.cat(kernels))
+        return self.parts.log_dets(torch.cat(kernels)) if kernels else []
 
     def _parts(self, masks: Sequence[OpMask], index: int, feedback: bool, patterns: bool):
         for start in range(0, len(masks), self.at_once):
             self.masks = tuple(masks[start : start + self.at_once])
             self.recorded = Recorded([plan_cell(mask, feedback=feedback) for mask in self.masks], patterns)
-            with own_state(self.supernet, grad=False):
-                self.walk(plan_cell(join(self.masks), feedback=feedback), index)
-            self.states = []  # their memory is the next ones'
+            try:
+                with own_state(self.supernet, grad=False):
+                    self.walk(plan_cell(join(self.masks), feedback=feedback), index)
+            finally:
+                self.states, self.down_sums = [], None  # their memory is the next ones', also after an error
             yield self.recorded
 
     def start(self, plan: CellPlan, batch_size: int, size: tuple[int, int]) -> None:

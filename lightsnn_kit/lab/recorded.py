@@ -66,10 +66,9 @@ class RecordedScore:
 
     @property
     def at_once(self) -> int:
-        """How many masks ``many`` takes at a time: on the CPU 1, as where each depends on those before it."""
+        """How many masks are worth handing to ``many``: 1 on the CPU, and where each depends on those before it."""
         alike = self.config.reset and not self.config.fresh_batches
-        on_cpu = torch.device(self.device).type == "cpu"
-        return self.scorer(self.preset.cell_space).at_once if alike and not on_cpu else 1
+        return 64 if alike and torch.device(self.device).type != "cpu" else 1
 
     def many(self, masks: Sequence[OpMask]) -> list[float]:
         """The scores of several masks; on a GPU side by side, and the seconds that are recorded are their mean."""

@@ -12,14 +12,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightsnn_kit.fast import device
-from lightsnn_kit.fast.device import DeviceEngine, join
-from lightsnn_kit.fast.parts import TorchParts
+from lightsnn_kit.cells import Op
+from lightsnn_kit.fast import choice, device
+from lightsnn_kit.fast.device import CellState, DeviceEngine, join
+from lightsnn_kit.fast.parts import EDGE, INSIDE, SIDE, Slots, Terms, TorchParts
+from lightsnn_kit.fast.plan import plan_cell
 from lightsnn_kit.files import project_root
 from lightsnn_kit.kernels import log_det, log_dets, sahd_kernel
 from lightsnn_kit.networks import build_supernet
 from lightsnn_kit.scoring import Scorer
-from lightsnn_kit.search import prune_search, random_search
+from lightsnn_kit.search import Settle, prune_search, random_search
 from lightsnn_kit.spaces import SPACES, OpMask
 from tests.fast.test_engine import CASES, LIGHTSNN, NAMES, batch, config, patterns_by_layer, random_mask
 
@@ -74,13 +76,40 @@ def test_triton_kernels_give_the_same_bits(case, width):
 
 def test_zero_times_infinity_is_nothing():
     """A candidate without an op is not touched by what the op gives others, not even by infinity."""
-    from lightsnn_kit.fast.parts import SIDE, Slots, Terms
-
     values = torch.tensor([[[[1.0]], [[math.inf]]]])  # one slot of two candidates
     terms = Terms.tables({"node": [(0, SIDE, [1.0, 0.0])]}, 2, torch.device("cpu"))["node"]
     slots, out = Slots.of(values[:0], values, []), torch.empty(2, 1, 1)
     TorchParts(tau=2.0, v_threshold=1.0).integrate(slots, terms, out=out, v=None)
     assert out.flatten().tolist() == [1.0, 0.0]
+
+
+def test_terms_lie_in_tables_as_they_are_listed():
+    """The table is what Triton's kernels read; torch reads the lists."""
+    rows = {"a": [(3, EDGE, [1.0, 0.5]), (5, SIDE, [0.25, 0.0])], "none": [], "b": [(7, INSIDE, [0.125, 2.0])]}
+    tables = Terms.tables(rows, 2, torch.device("cpu"))
+    for name, slots, ends, weights in (
+        ("a", (3, 5), (EDGE, SIDE), [[1.0, 0.25], [0.5, 0.0]]),
+        ("none", (), (), [[], []]),
+        ("b", (7,), (INSIDE,), [[0.125], [2.0]]),
+    ):
+        one = tables[name]
+        assert (one.slots, one.ends, one.weights.tolist()) == (slots, ends, weights)
+        assert one.table.tolist() == [list(slots), list(ends)]
+
+
+def test_feedback_is_summed_before_it_meets_the_input():
+    """Node 0 is x + (f1 + f2 + f3): three halves of float32's last place of 1 count together, one by one none would."""
+    mask = OpMask.from_cell(LIGHTSNN.uniform("skip"), LIGHTSNN)
+    engine, plan = device_scorer()[0]._engine, plan_cell(mask, feedback=True)
+    state = CellState(plan, engine.cells[0], (1, 1, 1), torch.device("cpu"), engine.parts)
+    state.plane("input").fill_(1.0)
+    for node in (1, 2, 3):
+        state.plane((node, Op.SKIP)).fill_(2**-24)
+    for first, expected in ((True, 1.0), (False, 1 + 2**-22)):
+        rows, out = {"node": state.rows(plan, 0, [mask], first=first)}, torch.empty(1, 1, 1)
+        terms = Terms.tables(rows, 1, torch.device("cpu"))["node"]
+        engine.parts.integrate(state.slots, terms, out=out, v=None)
+        assert out.item() == expected
 
 
 def test_joined_masks_have_what_one_of_them_has():
@@ -119,6 +148,52 @@ def device_scorer(**options) -> tuple[Scorer, Scorer]:
     mine, theirs = (Scorer(supernet=supernet, batches=x, engine="fast", **options) for _ in range(2))
     mine._engine = DeviceEngine(supernet, x, bn="batch")
     return mine, theirs
+
+
+def test_how_many_candidates_go_together(monkeypatch):
+    """As many as fill the device by their values or by their distances, at most so many, and of real weights one."""
+    settings_ = config((3, 8, 6), num_steps=3)  # width 6: 6·8·6·6 values for 6 samples, 11 layers of 3 steps
+    supernet, real = build_supernet(LIGHTSNN, settings_), build_supernet(LIGHTSNN, settings_, init="kaiming")
+    few, many = batch(settings_, size=6), batch(settings_, size=40)
+    monkeypatch.setattr(device, "AT_ONCE", 100_000)
+    assert DeviceEngine(supernet, (few,), bn="batch").at_once == 100_000 // (6 * 8 * 6 * 6)
+    assert DeviceEngine(supernet, (few, many), bn="batch").at_once == 100_000 // (11 * 3 * 40 * 40)
+    assert DeviceEngine(real, (few,), bn="batch").at_once == 1
+    monkeypatch.setattr(device, "AT_ONCE", 2**26)
+    assert DeviceEngine(supernet, (few,), bn="batch").at_once == device.CANDIDATES
+
+
+def test_an_error_in_a_pass_leaves_nothing_behind(monkeypatch):
+    mine, theirs = device_scorer()
+    masks = [LIGHTSNN.full_mask(), OpMask.from_cell(LIGHTSNN.uniform("conv3x3"), LIGHTSNN)]
+    with monkeypatch.context() as patched:
+        patched.setattr(DeviceEngine, "classify", lambda self, *, step: None)  # a TypeError, in the midst of a step
+        with pytest.raises(TypeError, match="first"):
+            mine.many(masks)
+    assert mine._engine.states == []  # their memory is free for another try
+    assert mine.many(masks) == theirs.many(masks)
+
+
+def test_no_masks_have_no_scores():
+    assert [score.many([]) for score in device_scorer()] == [[], []]
+
+
+def test_settled_searches_ask_for_no_more():
+    """Once every edge is settled, the seeds that are left score nothing."""
+    pairs = [device_scorer() for _ in range(3)]
+    options = {"settle": Settle(level=0.999, first=2)}
+    found = [list(prune_search(LIGHTSNN, [pair[i] for pair in pairs], **options)) for i in (0, 1)]
+    assert found[0] == found[1]
+    assert [step.evaluations for step in found[0]] == [72, 48]  # the seeds are alike, so are their differences
+
+
+@pytest.mark.parametrize(("capability", "fused"), [((7, 5), False), ((8, 0), True), ((9, 0), True)])
+def test_old_cards_get_torch_operations(monkeypatch, capability, fused):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda card: capability)
+    monkeypatch.setattr(choice, "find_spec", lambda name: object())
+    assert choice.runs_triton(torch.device("cuda")) is fused
+    monkeypatch.setattr(choice, "find_spec", lambda name: None)
+    assert not choice.runs_triton(torch.device("cuda"))
 
 
 def test_searches_hand_over_a_round_at_once():

@@ -54,6 +54,8 @@ INTERNAL |= {"lab.tasks.train_epochs."}
 def public() -> Iterator[tuple[str, Callable]]:
     """All public functions, classes and methods of the package, by their names."""
     for found in pkgutil.walk_packages(lightsnn_kit.__path__, "lightsnn_kit."):
+        if "triton" in found.name:  # the package is there beside a torch with CUDA
+            continue
         module = importlib.import_module(found.name)
         for name, value in vars(module).items():
             if not name.startswith("_") and callable(value) and getattr(value, "__module__", "") == found.name:
