@@ -36,6 +36,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
+autodoc_mock_imports = ["triton"]  # which a CPU-only torch lacks
 autodoc_inherit_docstrings = False  # torch's and spikingjelly's link to pages of theirs
 autodoc_default_options = {"members": True, "ignore-module-all": True}  # a package describes what it defines
 python_use_unqualified_type_names = True
