@@ -26,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make gpu", description=__doc__.splitlines()[0])
     parser.add_argument("--rehearse", action="store_true", help="on the CPU, at tiny sizes")
     parser.add_argument("--parts", nargs="*", help="only these")
-    parser.add_argument("--folder", type=Path, default=project_root() / "runs" / "gpu")
+    parser.add_argument("--folder", type=Path, help="where to write (runs/gpu; a rehearsal or parts have their own)")
     parser.add_argument("--one", nargs=2, metavar=("PART", "FILE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -36,6 +36,8 @@ def main() -> None:
     chosen = options.parts or list(PARTS)
     if unknown := set(chosen) - set(PARTS):
         parser.error(f"unknown part {sorted(unknown)[0]!r}; expected some of {', '.join(PARTS)}")
+    kind = "gpu-rehearsal" if options.rehearse else "gpu-parts" if options.parts else "gpu"  # none replaces a whole run
+    options.folder = options.folder or project_root() / "runs" / kind
     options.folder.mkdir(parents=True, exist_ok=True)
     started, parts = time.perf_counter(), []
     for name in chosen:
