@@ -70,6 +70,13 @@ _NAMES = """(root, focused) => {
 _NESTED = """root => [...root.querySelectorAll('[role=img], [role=button], button')]
     .filter(part => part.querySelector('button, input, select, textarea, a[href], [tabindex]'))
     .map(part => part.outerHTML.slice(0, 200))"""
+# Ends once nothing below `root` has changed for half a second.
+_QUIET = """root => new Promise(done => {
+    const watch = new MutationObserver(() => { clearTimeout(timer); timer = setTimeout(end, 500); });
+    const end = () => { watch.disconnect(); done(); };
+    let timer = setTimeout(end, 500);
+    watch.observe(root, {subtree: true, childList: true, characterData: true, attributes: true});
+})"""
 # By how many pixels the title of a plot stands out over its right edge.
 _CUT = """root => [...root.querySelectorAll('.js-plotly-plot')].map(plot => plot.querySelector('.gtitle'))
     .filter(Boolean).map(title => title.getBoundingClientRect().right
@@ -190,6 +197,7 @@ class Notebook:
     def check_names(self, root: str) -> None:
         """All that can have the focus has a name for screen readers and is met by the Tab key; nothing uploads data."""
         part = self.panel.locator(root).first
+        part.evaluate(_QUIET)  # a plot that is drawn anew takes its buttons, and the focus, with it
         assert part.evaluate(_NESTED) == []
         names = part.evaluate(_NAMES, False)
         assert len(names) > 0
