@@ -90,7 +90,7 @@ class LatticeLinear(nn.Linear):
         return F.linear(x, self.weight) * self.scale
 
 
-def grid_steps(x: Tensor, grid: float | None) -> tuple[Tensor, Tensor | float]:
+def grid_steps(x: Tensor, grid: Tensor | float | None) -> tuple[Tensor, Tensor | float]:
     """Values as integer steps of a grid, int64, and the grid.
 
     Without a grid it is the ``fitting_grid`` of the largest magnitude: a maximum is exact in any order, and squares of

@@ -18,6 +18,7 @@ from torch import Tensor
 from .checks import unknown
 
 MAX_NEURONS = 2**24  # float32 counts are exact below
+FLOOR = 1e-3  # added to the distance that chance expects, which is 0 between silent samples
 
 
 def hamming(spikes: Tensor) -> Tensor:
@@ -52,7 +53,7 @@ def _sahd_kernel(distance: Tensor, counts: Tensor, num_neurons: Tensor) -> Tenso
     rate = counts.double() / n[..., 0]  # [..., B]
     silent = 1 - rate
     chance = n * (rate[..., :, None] * silent[..., None, :] + silent[..., :, None] * rate[..., None, :])
-    return n - 0.5 * distance.double() / (chance + 1e-3)
+    return n - 0.5 * distance.double() / (chance + FLOOR)
 
 
 def sahd_kernel(spikes: Tensor) -> Tensor:
@@ -96,6 +97,25 @@ def count_distinct(words: Tensor) -> Tensor:
     return (words[:, 1:] != words[:, :-1]).any(0).sum() + 1
 
 
+def from_shared(shared: Tensor) -> tuple[Tensor, Tensor]:
+    """Spike counts [..., B] and Hamming distances [..., B, B], from how many spikes each pair of samples shares.
+
+    A distance is the spikes of either sample, less those of both twice; a sample shares all its own with itself.
+
+    >>> counts, distance = from_shared(torch.tensor([[2, 1], [1, 2]]))
+    >>> counts.tolist(), distance.tolist()
+    ([2, 2], [[0, 2], [2, 0]])
+    """
+    shared = shared.to(torch.int64)
+    counts = shared.diagonal(dim1=-2, dim2=-1).clone(memory_format=torch.contiguous_format)
+    return counts, counts[..., :, None] + counts[..., None, :] - 2 * shared
+
+
+def log_of_pivots(pivots: Iterable[float], sign: float) -> float:
+    """log|det| from what elimination leaves on the diagonal, and the determinant's sign; −inf unless it is positive."""
+    return math.fsum(math.log(abs(pivot)) for pivot in pivots) if sign > 0 else -math.inf
+
+
 def log_det(kernel: Tensor | np.ndarray) -> float:
     """log|det K| of a square matrix; −inf where the determinant is not positive or two rows are equal.
 
@@ -109,7 +129,7 @@ def log_det(kernel: Tensor | np.ndarray) -> float:
     a = np.array(kernel.detach().cpu().numpy() if isinstance(kernel, Tensor) else kernel, dtype=np.float64)
     if a.ndim != 2 or a.shape[0] != a.shape[1] or not len(a) or not np.isfinite(a).all():
         raise ValueError(f"expected a square matrix of finite numbers, got shape {a.shape}: {a!r:.80}")
-    sign, logs = 1.0, []
+    sign, pivots = 1.0, []
     for k in range(len(a)):
         pivot = k + int(np.argmax(np.abs(a[k:, k])))
         if a[pivot, k] == 0:
@@ -118,10 +138,10 @@ def log_det(kernel: Tensor | np.ndarray) -> float:
             a[[k, pivot]] = a[[pivot, k]]
             sign = -sign
         sign *= math.copysign(1.0, a[k, k])
-        logs.append(math.log(abs(a[k, k])))
+        pivots.append(float(a[k, k]))
         factor = a[k + 1 :, k] / a[k, k]
         a[k + 1 :, k + 1 :] -= factor[:, None] * a[k, k + 1 :]  # outer product, what is below and right of the pivot
-    return math.fsum(logs) if sign > 0 else -math.inf
+    return log_of_pivots(pivots, sign)
 
 
 def log_dets(kernels: Tensor) -> list[float]:
@@ -147,8 +167,7 @@ def log_dets(kernels: Tensor) -> list[float]:
         sign = torch.where(largest == k, sign, -sign) * moved[:, k].sign()  # 0 from a pivot of 0 on
         factor = a[:, k + 1 :, k] / moved[:, k, None]
         a[:, k + 1 :, k + 1 :] -= factor[:, :, None] * a[:, k, None, k + 1 :]
-    found = zip(sign.tolist(), torch.stack(pivots, 1).tolist(), strict=True)
-    return [math.fsum(math.log(abs(p)) for p in each) if sign > 0 else -math.inf for sign, each in found]
+    return list(map(log_of_pivots, torch.stack(pivots, 1).tolist(), sign.tolist()))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -28,15 +29,17 @@ TARGET = 2.0
 PRODUCTS = ("mkldnn_convolution", "convolution_backward", "mm", "addmm")
 
 
-def make_step(network: nn.Module, x: Tensor, y: Tensor):
-    """One update, as ``fit`` does it."""
+def make_step(network: nn.Module, x: Tensor, y: Tensor, *, amp: bool = False) -> Callable[[], None]:
+    """One update, as ``fit`` does it; with ``amp`` in bfloat16."""
     settings = TrainConfig()
     optimizer = torch.optim.SGD(
         network.parameters(), lr=0.01, momentum=settings.momentum, weight_decay=settings.weight_decay, fused=True
     )
 
     def step() -> None:
-        loss = F.cross_entropy(network(x), y)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=amp):
+            logits = network(x).float()
+        loss = F.cross_entropy(logits, y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -90,7 +90,7 @@ class CpuEngine(Engine):
     def _node(self, cell: int, node: int, *, first: bool, last: bool) -> None:
         buffers, plan = self.cell_buffers[cell], self.plan
         terms = self._terms(buffers, node, first)
-        names, pooled = self.layer_names(cell, node), plan.pooled(node)
+        names, pooled = plan.layer_names(cell, node), plan.pooled(node)
         # A value is written to memory only if someone reads it: the next stage, a skip or a pooling. What only spikes
         # is summed, fires and is forgotten inside one tile.
         reads = [t for side in (plan.forward, plan.backward) for groups in side.values() for g in groups for t in g]

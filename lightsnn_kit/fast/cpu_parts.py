@@ -15,7 +15,7 @@ from ..cells import Op
 from ..exact import WEIGHT_MAX, largest_sum
 from . import cpu_loops
 from .cpu_loops import Terms
-from .engine import ConvKey
+from .engine import ConvKey, join_norms
 from .plan import Term
 
 
@@ -76,10 +76,7 @@ class Group:
     def __post_init__(self) -> None:
         weight = torch.cat([conv.weight.detach() for conv in self.convs])  # [K, C, k, k]
         self.channels, self.kernel = weight.shape[0], weight.shape[2]
-        self.norm = nn.BatchNorm2d(self.channels, eps=self.norms[0].eps)  # all of them, channels side by side
-        for name, tensor in self.norm.state_dict().items():
-            if tensor.dim():
-                tensor.copy_(torch.cat([norm.state_dict()[name] for norm in self.norms]))
+        self.norm = join_norms(self.norms)
         self.grids = [norm.grid for norm in self.norms]
         self.weight = _packed_weight(weight) if self.int8 else weight.contiguous(memory_format=torch.channels_last)
 

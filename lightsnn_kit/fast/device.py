@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from ..cells import Op
 from ..exact import LatticeConv2d, exact_lif, running_affine
-from ..kernels import SpikeStatistics, column_words, count_distinct
+from ..kernels import SpikeStatistics, column_words, count_distinct, from_shared
 from ..recording import own_state
 from ..spaces import OpMask
 from .engine import ConvKey, Engine, conv_modules, scale_of
@@ -98,15 +98,12 @@ class Recorded:
         """The LIF layers of the definition that a layer stands for in a candidate's plan; none if it counts none."""
         if isinstance(key, str):
             return (key,)
-        cell, node = key
-        return tuple(f"cell{cell + 1}.ops.{edge}:{op}.0" for edge, op in plan.counted[node])
+        return plan.layer_names(*key)
 
     def statistics(self) -> SpikeStatistics:
         """All candidates in one: counts [L, K·T, B] and distances [L, K·T, B, B]."""
         steps = [torch.stack(each, 1) for each in self.shared.values()]
-        shared = torch.stack(steps).to(torch.int64)  # [L, K, T, B, B]
-        counts = shared.diagonal(dim1=3, dim2=4).contiguous()  # [L, K, T, B]
-        hamming = counts[..., :, None] + counts[..., None, :] - 2 * shared
+        counts, hamming = from_shared(torch.stack(steps))  # [L, K, T, B], [L, K, T, B, B]
         patterns = torch.stack([torch.stack(s, 1).flatten() for s in self.distinct.values()]) if self.patterns else None
         layers, sizes = tuple((str(key),) for key in self.neurons), torch.tensor(list(self.neurons.values()))
         return SpikeStatistics(layers, sizes, counts.flatten(1, 2), hamming.flatten(1, 2), patterns)

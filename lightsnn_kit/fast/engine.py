@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..blocks import own_parts
 from ..cells import Edge, Op
 from ..exact import ExactBatchNorm2d, LatticeConv2d, check_exact
-from ..kernels import MAX_NEURONS, SpikeStatistics, column_words, count_distinct
+from ..kernels import MAX_NEURONS, SpikeStatistics, column_words, count_distinct, from_shared
 from ..recording import own_state, scoring_mode
 from ..spaces import CellSpace, OpMask
 from .plan import CellPlan
@@ -55,6 +55,15 @@ def conv_modules(cell: SuperCell, key: ConvKey) -> tuple[nn.Conv2d, nn.BatchNorm
     return conv, norm
 
 
+def join_norms(norms: Sequence[nn.Module]) -> nn.BatchNorm2d:
+    """One normalisation of the channels of several, side by side."""
+    joined = nn.BatchNorm2d(sum(norm.num_features for norm in norms), eps=norms[0].eps).to(norms[0].weight.device)
+    for name, tensor in joined.state_dict().items():
+        if tensor.dim():
+            tensor.copy_(torch.cat([norm.state_dict()[name] for norm in norms]))
+    return joined
+
+
 def scale_of(conv: nn.Module) -> float:
     """The lattice scale; 1 for real weights."""
     return getattr(conv, "scale", 1.0)
@@ -73,10 +82,8 @@ class Recorder:
 
         ``pack`` makes words of columns, in any way that keeps different ones apart, as ``column_words``.
         """
-        shared = shared.to(torch.int64)
-        counts = shared.diagonal().clone()  # [B]
         self.sizes[names] = spikes.shape[1]
-        hamming = counts[:, None] + counts[None, :] - 2 * shared  # [B, B]: spikes of either, less those of both twice
+        counts, hamming = from_shared(shared)  # [B], [B, B]
         distinct = (count_distinct(pack(spikes)),) if self.patterns else ()
         self.rows.setdefault(names, []).append((counts, hamming, *distinct))
 
@@ -125,10 +132,6 @@ class Engine(ABC):
             self.downsample(first=t == 0)
             self.cell_step(1, None, first=t == 0, last=last)
             self.classify(first=t == 0)
-
-    def layer_names(self, cell: int, node: int) -> tuple[str, ...]:
-        """The LIF layers of the definition that a node's spikes stand for."""
-        return tuple(f"cell{cell + 1}.ops.{edge}:{op}.0" for edge, op in self.plan.counted[node])
 
     @abstractmethod
     def start(self, plan: CellPlan, batch_size: int, size: tuple[int, int]) -> None:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ..exact import exact_lif, fitting_grid, grid_affine, grid_steps, window_matrix_product
 from ..kernels import SpikeStatistics, log_dets
-from .engine import ConvKey
+from .engine import ConvKey, join_norms
 
 Row = tuple[int, int, Sequence[float]]
 INSIDE, EDGE, SIDE = 0, 1, 2  # what ends with a term: nothing, its edge, all forward or all backward edges
@@ -95,12 +95,8 @@ class Group:
         cls, keys: Sequence[ConvKey], convs: Sequence[nn.Conv2d], norms: Sequence[nn.Module], dtype: torch.dtype
     ) -> Group:
         weight = torch.cat([conv.weight.detach() for conv in convs])
-        norm = nn.BatchNorm2d(len(weight), eps=norms[0].eps).to(weight.device)
-        for name, tensor in norm.state_dict().items():
-            if tensor.dim():
-                tensor.copy_(torch.cat([each.state_dict()[name] for each in norms]))
         rows = weight.permute(0, 2, 3, 1).flatten(1).contiguous().to(dtype)  # [E·C', k·k·C]
-        return cls(tuple(keys), weight, rows, norm, getattr(convs[0], "scale", None))
+        return cls(tuple(keys), weight, rows, join_norms(norms), getattr(convs[0], "scale", None))
 
 
 Sums = tuple[Tensor, Tensor, Tensor | float]  # Σq, Σq² int64 [K, C] over the batch's pixels, and the grid of q

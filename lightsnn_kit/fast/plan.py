@@ -33,6 +33,10 @@ class CellPlan:
     forward: dict[int, Terms]
     backward: dict[int, Terms]
 
+    def layer_names(self, cell: int, node: int) -> tuple[str, ...]:
+        """The LIF layers of the definition that a node's spikes stand for, in cell 0 or 1."""
+        return tuple(f"cell{cell + 1}.ops.{edge}:{op}.0" for edge, op in self.counted[node])
+
     def convs(self, node: int, *, last_step: bool) -> tuple[tuple[Edge, Op], ...]:
         """The convolutions of a node's spikes whose result is read; nobody reads feedback of the last step."""
         sides = (self.forward,) if last_step else (self.forward, self.backward)

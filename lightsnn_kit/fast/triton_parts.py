@@ -15,7 +15,7 @@ import triton
 from torch import Tensor, nn
 
 from ..exact import fitting_grid, largest_sum
-from ..kernels import SpikeStatistics
+from ..kernels import FLOOR, SpikeStatistics, log_of_pivots
 from . import triton_kernels as run
 from .parts import Group, Slots, Sums, Terms, TorchParts, onto
 
@@ -127,7 +127,7 @@ class TritonParts(TorchParts):
         run.mean_kernels[triton.cdiv(samples * samples, 128), candidates](
             found.counts, found.hamming, self._tensor(tuple(found.num_neurons.tolist()), torch.int64, device),
             self._tensor(tuple(order), torch.int32, device),
-            alive.to(torch.int32), self._tensor((1e-3,), torch.float64, device), out,
+            alive.to(torch.int32), self._tensor((FLOOR,), torch.float64, device), out,
             len(order), found.counts.shape[1] // candidates, candidates, samples,
             SPARSITY=kind == "sahd", BLOCK=128, enable_fp_fusion=False,
         )  # fmt: skip
@@ -141,7 +141,4 @@ class TritonParts(TorchParts):
         run.eliminate[count,](
             kernels, pivots, samples, B=tile(samples, 2, LARGEST), enable_fp_fusion=False, num_warps=8
         )
-        return [
-            math.fsum(math.log(abs(pivot)) for pivot in each) if sign > 0 else -math.inf
-            for *each, sign in pivots.tolist()
-        ]
+        return [log_of_pivots(each, sign) for *each, sign in pivots.tolist()]

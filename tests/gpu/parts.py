@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from lightsnn_kit.fast.device import DeviceEngine
 from lightsnn_kit.files import project_root
@@ -24,6 +23,7 @@ from lightsnn_kit.scoring import Scorer
 from lightsnn_kit.search import prune_search
 from lightsnn_kit.spaces import PUBLISHED_CELLS, SPACES, OpMask
 from tests.bench import row
+from tests.bench_training import make_step
 from tests.gpu.multi_step import MultiStepNetwork
 from tests.gpu.roofline import Ceilings, predicted_seconds, search_work
 from tests.per_edge import PerEdgeNetwork
@@ -216,20 +216,6 @@ def training(place: Place) -> list[dict]:
         measure("ours_bfloat16_channels_last_graph", ours(), amp=True, last=True, graph=True)
         measure("ours_bfloat16_channels_last_compiled", ours(), amp=True, last=True, compiled=True)
     return rows
-
-
-def make_step(network, x: torch.Tensor, y: torch.Tensor, *, amp: bool) -> Callable[[], None]:
-    """One update, as ``fit`` does it."""
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4, fused=True)
-
-    def step() -> None:
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=amp):
-            logits = network(x).float()
-        optimizer.zero_grad()
-        F.cross_entropy(logits, y).backward()
-        optimizer.step()
-
-    return step
 
 
 def captured(step: Callable[[], None]) -> Callable[[], None]:
