@@ -25,7 +25,7 @@ from torch import nn
 
 from lightsnn_kit import kernels, scoring
 from lightsnn_kit.exact import ExactBatchNorm2d
-from lightsnn_kit.fast import cpu_engine, cpu_parts
+from lightsnn_kit.fast import amx, cpu_engine, cpu_parts
 from lightsnn_kit.fast import cpu_loops as cpu_kernels
 from lightsnn_kit.files import project_root, write_json
 from lightsnn_kit.lab.runs import provenance
@@ -81,8 +81,8 @@ def parts_clocked(parts: dict[str, float]):
     """Add the processor time that goes into the parts of a score while the block runs."""
     cpu = cpu_engine.CpuEngine
     places = [
-        ("convolution", (cpu_parts.Group, "__call__"), (cpu, "_linear")),
-        ("neuron", *((cpu_kernels, name) for name in ("integrate", "fire_normalised", "pool_pairs"))),
+        ("convolution", (cpu_parts.Group, "__call__"), (amx.TileConvs, "__call__")),
+        ("neuron", *((cpu_kernels, name) for name in ("integrate", "pool_pairs"))),
         ("statistics", *((cpu_kernels, name) for name in ("collect", "largest", "sum_plane")), (cpu, "_normalise")),
         ("kernel", (cpu_kernels, "shared_spikes"), (cpu, "_pack")),
         ("kernel", (kernels.SpikeStatistics, "kernel"), (scoring, "log_det")),

@@ -20,15 +20,19 @@ from ..kernels import SpikeStatistics
 from ..recording import own_state
 from ..spaces import OpMask
 from . import cpu_loops as kernels
-from .cpu_parts import CellBuffers, Group, TermTable, int8_works, pack_columns, sum_type
-from .engine import ConvKey, Engine, Recorder, conv_modules, scale_of
-from .plan import CellPlan, plan_cell
+from .cpu_loops import LANES
+from .cpu_parts import CellBuffers, Group, HiddenLayer, int8_works, make_terms, pack_columns, sum_type, uses_tiles
+from .engine import ConvKey, Engine, Recorder, conv_layers, conv_modules, scale_of
+from .plan import SIDE, CellPlan, plan_cell
 from .threads import thread_pool
 
-TILE = 2048  # floats worked on at a time: they stay in the first two caches
 BLOCK = 2**19  # results of a convolution (float32) before they are summed: they stay in the second-level cache
-NARROW = 64  # channels up to which convolutions of one node are joined; wider ones fill the processor alone
+NARROW = 64  # channels up to which oneDNN's convolutions of a node are joined; wider ones fill the processor alone
 SHARE = 2**16  # floats of a plane that make another thread worth its hand-over
+
+
+class TooLargeError(ValueError):
+    """A convolution's sum that does not fit in an int16."""
 
 
 class CpuEngine(Engine):
@@ -39,14 +43,12 @@ class CpuEngine(Engine):
         self.lattice = isinstance(supernet.down[2], LatticeConv2d)
         self.int8 = self.lattice and (int8_works() if int8 is None else int8)
         self.name = "fast (int8)" if self.int8 else "fast (float32)"
+        self.tiles = self.int8 and uses_tiles(conv_layers(self.cells[0]))
+        self.short = True  # sums are kept as int16 where they are looked at, until one does not fit
         self.groups: dict[tuple, Group] = {}
         self.cell_buffers: tuple[CellBuffers, CellBuffers] | None = None
         self.down = self._group(("down",), [supernet.down[2]], [supernet.down[3]])
-        weight = supernet.classifier[1].weight.detach()  # [hidden, F], F in the order [C, H, W]; planes are [H, W, C]
-        weight = weight.unflatten(1, (2 * self.config.width, *self.config.final_size)).permute(0, 2, 3, 1)
-        self.hidden_weight = weight.reshape(len(weight), -1).T.contiguous()  # [F, hidden]
-        if self.lattice:
-            self.hidden_weight = self.hidden_weight.to(torch.int8)
+        self.hidden = HiddenLayer(supernet.classifier[1], self.config.final_size, lattice=self.lattice, int8=self.int8)
 
     # -- a pass ------------------------------------------------------------------------------------------------
 
@@ -56,29 +58,38 @@ class CpuEngine(Engine):
         found = []
         with own_state(self.supernet, grad=False):
             for mask in masks:
-                self.recorder = Recorder(patterns=patterns)
-                self.walk(plan_cell(mask, feedback=feedback), index)
-                found.append(self.recorder.result())
+                found.append(self._pass(plan_cell(mask, feedback=feedback), index, patterns))
         return found
+
+    def _pass(self, plan: CellPlan, index: int, patterns: bool) -> SpikeStatistics:
+        self.recorder, self.fits = Recorder(patterns=patterns), True
+        try:
+            self.walk(plan, index)
+        except TooLargeError:  # rare: from now on sums are kept in what holds any of them
+            self.short, self.cell_buffers = False, None
+            return self._pass(plan, index, patterns)
+        return self.recorder.result()
 
     def start(self, plan: CellPlan, batch_size: int, size: tuple[int, int]) -> None:
         self.plan, self.batch_size = plan, batch_size
-        floats = batch_size * size[0] * size[1] * self.config.width
-        self.workers = max(1, min(torch.get_num_threads(), batch_size, floats // SHARE))
-        half = (size[0] // 2, size[1] // 2)
+        width, half = self.config.width, (size[0] // 2, size[1] // 2)
+        images = (math.prod(size) * width, math.prod(half) * 2 * width)  # floats of a sample in either cell
+        self.together = max(LANES // math.gcd(LANES, image) for image in images)  # samples that are whole vectors
+        shares = -(-batch_size // self.together)
+        self.workers = max(1, min(torch.get_num_threads(), shares, batch_size * images[0] // SHARE))
         shapes = [(batch_size, *size), (batch_size, *half)]
         if self.cell_buffers is None or [b.shape[:3] for b in self.cell_buffers] != shapes:
-            width, nodes = self.config.width, self.cells[0].num_nodes
+            cells = zip(shapes, (width, 2 * width), self.cells, strict=True)
             self.cell_buffers = tuple(
-                CellBuffers(
-                    nodes, batch_size, s[1:], c, sum_type([m for m in cell.modules() if isinstance(m, nn.Conv2d)])
-                )
-                for s, c, cell in zip(shapes, (width, 2 * width), self.cells, strict=True)
+                CellBuffers(cell.num_nodes, shape, channels, self._sum_type(conv_layers(cell)))
+                for shape, channels, cell in cells
             )
-            floats = batch_size * size[0] * size[1] * 2 * width
-            self.down_conv = np.empty((1, floats), sum_type(self.down.convs))
+            self.down_conv = np.empty((1, batch_size * math.prod(size) * 2 * width), self._sum_type(self.down.convs))
         for buffers in self.cell_buffers:
             buffers.free, buffers.coefficients = list(range(len(buffers.conv)))[::-1], {}
+
+    def _sum_type(self, convs: list[nn.Conv2d]) -> type:
+        return sum_type(convs, int8=self.int8, short=self.short)
 
     def cell_step(self, cell: int, x: Tensor | None, *, first: bool, last: bool) -> None:
         buffers, plan = self.cell_buffers[cell], self.plan
@@ -89,7 +100,7 @@ class CpuEngine(Engine):
 
     def _node(self, cell: int, node: int, *, first: bool, last: bool) -> None:
         buffers, plan = self.cell_buffers[cell], self.plan
-        terms = self._terms(buffers, node, first)
+        terms = buffers.terms(plan.summed(node, first=first), drive=node == 0)
         names, pooled = plan.layer_names(cell, node), plan.pooled(node)
         # A value is written to memory only if someone reads it: the next stage, a skip or a pooling. What only spikes
         # is summed, fires and is forgotten inside one tile.
@@ -110,7 +121,7 @@ class CpuEngine(Engine):
             if packed is not None:
                 self._pack(buffers.images(buffers.spikes, lo, hi), packed[lo:hi])
             for group, where, total in zip(groups, slots, totals[worker], strict=True):
-                self._convolve(group, buffers, where, buffers.conv, (lo, hi), total)
+                self._convolve(worker, group, buffers, where, buffers.conv, (lo, hi), total)
 
         self._each_share(work)
         # Only now are the statistics of the batch known: BN is not applied, but kept as factors (a, b) of each slot,
@@ -118,25 +129,22 @@ class CpuEngine(Engine):
         for i, (group, where) in enumerate(zip(groups, slots, strict=True)):
             self._normalise(buffers, group, where, sum(t[i] for t in totals))
         if packed is not None:
-            self._record(names, packed, buffers.spikes)
+            self._record(names, packed, buffers)
 
     def _convolve(
-        self, group: Group, buffers: CellBuffers, slots: np.ndarray, out: np.ndarray, span: tuple, total
+        self, worker: int, group: Group, buffers: CellBuffers, slots: np.ndarray, out: np.ndarray, span: tuple, total
     ) -> None:
-        """Convolve the spikes of samples ``span`` block by block, each block summed while it is in the cache."""
+        """Convolve the spikes of samples ``span``, and sum the results while they are in a cache."""
+        if group.tiles is not None:
+            memory = buffers.memory(worker, group.tiles)
+            fits = group.tiles(buffers.images(buffers.spikes, *span), memory, span[0], slots, out, total)
+            self.fits &= fits or out.dtype != np.int16
+            return
         step = max(1, BLOCK * buffers.channels // (group.channels * buffers.image))
         for lo in range(*span, step):
             spikes = buffers.images(buffers.spikes, lo, min(lo + step, span[1]))
             pixel = lo * buffers.image // buffers.channels
             kernels.collect(group(spikes), pixel, slots, out, self.lattice, total)
-
-    def _terms(self, buffers: CellBuffers, node: int, first: bool) -> kernels.Terms:
-        table = TermTable(buffers, [] if node else [buffers.input_plane])
-        for edge_terms in self.plan.forward.get(node, ()) if node else ():
-            table.add(edge_terms, fed_back=False)
-        for edge_terms in () if first else self.plan.backward.get(node, ()):
-            table.add(edge_terms, fed_back=True)
-        return table.terms(max(1, TILE // buffers.channels))
 
     def _target(self, buffers: CellBuffers, plane: int, state: int, fires: bool, first: bool) -> kernels.Target:
         decay, threshold = 1 / self.config.tau, self.config.v_threshold
@@ -155,7 +163,7 @@ class CpuEngine(Engine):
                 buffers.free.append(buffers.coefficients.pop(key)[0])
 
     def _groups(self, cell: int, keys: tuple[ConvKey, ...]) -> list[Group]:
-        if self.cell_buffers[cell].channels > NARROW:
+        if self.cell_buffers[cell].channels > NARROW and not self.tiles:
             chosen = [(key,) for key in keys]
         else:
             chosen = [tuple(key for key in keys if key[1] is op) for op in (Op.CONV3X3, Op.CONV1X1)]
@@ -172,7 +180,7 @@ class CpuEngine(Engine):
 
     def _normalise(self, buffers: CellBuffers, group: Group, slots: np.ndarray, totals: np.ndarray) -> None:
         a, b = self._affine(
-            group.norm, [buffers.conv[slot, : len(buffers.spikes)] for slot in slots], totals, group.grids
+            group.norm, [buffers.conv[slot, : buffers.floats] for slot in slots], totals, group.grids
         )
         for k, (key, conv) in enumerate(zip(group.keys, group.convs, strict=True)):
             part = slice(k * buffers.channels, (k + 1) * buffers.channels)
@@ -221,20 +229,19 @@ class CpuEngine(Engine):
         """BN and LIF on a cell's output; ``after(worker, lo, hi)`` runs for every worker's samples."""
         buffers = self.cell_buffers[cell]
         output = buffers.plane(buffers.num_nodes - 1, Op.SKIP)
-        a, b = self._affine(norm, [buffers.planes[output, : len(buffers.spikes)]], None, [None])
-        repeat = max(1, TILE // buffers.channels)
-        gains, shifts = np.tile(a, repeat), np.tile(b, repeat)
+        a, b = self._affine(norm, [buffers.planes[output, : buffers.floats]], None, [None])
+        terms = make_terms([((1, output, SIDE), 1.0, (1.0, a, b))], buffers.channels)  # a plane, as if of sums
         target = self._target(buffers, -1, buffers.num_nodes, True, first)
         packed = self._packed(buffers.image)
 
         def work(worker: int, lo: int, hi: int) -> None:
             span = lo * buffers.image, hi * buffers.image
-            kernels.fire_normalised(*span, buffers.planes[output], gains, shifts, target)
+            kernels.integrate(*span, terms, buffers.planes, buffers.planes, target)
             self._pack(buffers.images(buffers.spikes, lo, hi), packed[lo:hi])
             after(worker, lo, hi)
 
         self._each_share(work)
-        self._record((name,), packed, buffers.spikes)
+        self._record((name,), packed, buffers)
 
     def downsample(self, *, first: bool) -> None:
         norm, _, conv, _, _ = self.supernet.down
@@ -243,7 +250,7 @@ class CpuEngine(Engine):
         totals = self._totals([channels])
 
         def convolve(worker: int, lo: int, hi: int) -> None:
-            self._convolve(self.down, one, slot, self.down_conv, (lo, hi), totals[worker][0])
+            self._convolve(worker, self.down, one, slot, self.down_conv, (lo, hi), totals[worker][0])
 
         self._output_fire(0, norm, "down.1", first, convolve)
         gain, shift = self._affine(self.down.norm, [self.down_conv[0]], sum(t[0] for t in totals), self.down.grids)
@@ -273,11 +280,11 @@ class CpuEngine(Engine):
                 features[lo:hi] = windows.sum((2, 4), dtype=np.int8)
 
         self._output_fire(1, norm, "last.1", first, pool)
-        flat, x = torch.from_numpy(features.reshape(self.batch_size, -1)), [None] * self.workers  # [B, F]
+        x = [None] * self.workers
         area = p * p if self.config.pool == "avg" else 1
 
         def multiply(worker: int, lo: int, hi: int) -> None:
-            x[worker] = self._linear(flat[lo:hi], area) * scale_of(linear)
+            x[worker] = self.hidden(features[lo:hi], area) * scale_of(linear)
 
         self._each_share(multiply)
         x = torch.cat(x)
@@ -285,16 +292,12 @@ class CpuEngine(Engine):
         spikes, self.hidden_v = exact_lif(x, v, self.config.tau, self.config.v_threshold)
         self.recorder.add(("classifier.2",), spikes, spikes @ spikes.T)
 
-    def _linear(self, features: Tensor, area: int) -> Tensor:
-        if self.hidden_weight.dtype == torch.int8 and self.int8:
-            return torch._int_mm(features, self.hidden_weight).float() / area
-        return (features.float() / area) @ self.hidden_weight.float()
-
     # -- samples over threads ------------------------------------------------------------------------------------
 
     def _each_share(self, work) -> None:
         """Call ``work(worker, lo, hi)`` once per worker, on its share of the samples."""
-        bounds = [int(b) for b in np.linspace(0, self.batch_size, self.workers + 1)]
+        ends = np.linspace(0, -(-self.batch_size // self.together), self.workers + 1).astype(int) * self.together
+        bounds = [min(int(end), self.batch_size) for end in ends]
         if self.workers == 1:
             work(0, 0, self.batch_size)
         else:
@@ -303,6 +306,8 @@ class CpuEngine(Engine):
                     lambda worker: work(worker, bounds[worker], bounds[worker + 1]), range(self.workers)
                 )
             )
+        if not self.fits:  # only now: no worker writes any more
+            raise TooLargeError
 
     def _totals(self, sizes: list[int]) -> list[list[np.ndarray]]:
         return [[np.zeros((2, size), np.int64) for size in sizes] for _ in range(self.workers)]
@@ -315,10 +320,10 @@ class CpuEngine(Engine):
         bits = np.packbits(spikes.reshape(len(spikes), -1), axis=1)  # [B, N / 8]: 64 neurons to a word
         packed[:, : bits.shape[1]] = bits
 
-    def _record(self, names: tuple[str, ...], packed: np.ndarray, spikes: np.ndarray) -> None:
+    def _record(self, names: tuple[str, ...], packed: np.ndarray, buffers: CellBuffers) -> None:
         words, shared = packed.view(np.uint64), np.empty((self.batch_size, self.batch_size), np.int64)
         tasks = range(self.workers)
         run = map if self.workers == 1 else thread_pool(self.workers).map
         list(run(lambda worker: kernels.shared_spikes(words, worker, self.workers, shared), tasks))
-        columns = torch.from_numpy(spikes).view(self.batch_size, -1)  # [B, N]
+        columns = torch.from_numpy(buffers.spikes[: buffers.floats]).view(self.batch_size, -1)  # [B, N]
         self.recorder.add(names, columns, torch.from_numpy(shared), pack_columns)

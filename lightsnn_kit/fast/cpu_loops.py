@@ -1,7 +1,8 @@
 """Compiled loops of the int8 engine: one pass over memory each, without the interpreter lock.
 
-Planes are float32 [pixels · channels] with the channels of a pixel side by side. Every float operation here is one
-that ``exact`` and ``networks`` do too, in the same order; numba contracts no multiplication with an addition.
+Planes are float32 [pixels · channels] with the channels of a pixel side by side, and room for a vector behind them.
+Every float operation here is one that ``exact`` and ``networks`` do too, in the same order; numba contracts no
+multiplication with an addition.
 """
 
 from __future__ import annotations
@@ -14,23 +15,23 @@ from numba import types
 from numba.extending import intrinsic
 
 from .compiled import compiled
+from .plan import INSIDE, SIDE
+from .vectors import as_float, loader, store, where, zeros
+
+LANES = 32  # numbers of a vector: two or four of a processor's registers
+load32, none = loader(LANES), zeros("float32", LANES)
 
 
 class Terms(NamedTuple):
-    """What is summed into a node, edge by edge; coefficients are repeated over a tile of whole pixels.
+    """What is summed into a node, term by term: x = Σ_sides Σ_edges Σ_terms value·weight.
 
-    An edge adds plane · weight + (convolution · scale · gain + shift) · weight; where it lacks one of the two, the
-    weight is 0 and the index names data that are read anyway. ``edges`` int64 [edges, 5]: whether the edge is fed back,
-    index of the plane, of the convolution, of its coefficients, number of further terms. ``further`` int64 [terms, 3]
-    holds those in the order of the edges: a plane (−1: none), a convolution (−1: none), its coefficients.
+    A value is a plane's number as it is, or sum·scale·gain + shift of a convolution's.
     """
 
-    edges: np.ndarray
-    weights: np.ndarray  # float32 [edges, 2]: of plane and convolution
-    further: np.ndarray
-    scales: np.ndarray  # float32 [rows]
-    gains: np.ndarray  # float32 [rows, tile]
-    shifts: np.ndarray  # float32 [rows, tile]
+    places: np.ndarray  # int64 [terms, 3]: whether of a convolution, index of its slot or plane, what ends with it
+    weights: np.ndarray  # float32 [terms]
+    scales: np.ndarray  # float32 [terms]
+    factors: np.ndarray  # float32 [vectors, terms, 2, LANES]: gains and shifts, until the channels come in turn again
 
 
 class Target(NamedTuple):
@@ -57,124 +58,44 @@ def _popcount(typing_context, word):
 
 
 @compiled
-def _fire(x, fed_back, out, lo, target):
-    """Neurons fire on x + fed_back, which is kept in ``out``: an array of its own, or the loop is not vectorised."""
-    n = len(x)
-    v, spikes = target.v[lo : lo + n], target.spikes[lo : lo + n]
-    decay, threshold = np.float32(target.decay), np.float32(target.threshold)
-    if target.first:
-        v[:] = np.float32(0)
-    for i in range(n):
-        value = x[i] + fed_back[i]
-        out[i] = value
-        charged = v[i] + (value - v[i]) * decay
-        fired = charged >= threshold
-        spikes[i] = np.uint8(fired)
-        v[i] = np.float32(0) if fired else charged
-
-
-@compiled
-def _pair(e, terms, conv, planes, lo, n):
-    """The streams and factors of an edge for floats [lo, lo + n)."""
-    row = terms.edges[e, 3]
-    return (
-        planes[terms.edges[e, 1], lo : lo + n],
-        terms.weights[e, 0],
-        conv[terms.edges[e, 2], lo : lo + n],
-        terms.scales[row],
-        terms.gains[row],
-        terms.shifts[row],
-        terms.weights[e, 1],
-    )
-
-
-@compiled
-def _add_pairs(e, count, terms, conv, planes, lo, total):
-    """Add edges e … e + count − 1 one after the other: three in one loop, that is a quarter less traffic to memory."""
-    n = len(total)
-    p, u, q, s, a, b, w = _pair(e, terms, conv, planes, lo, n)
-    if count == 1:
-        for i in range(n):
-            total[i] += p[i] * u + (np.float32(q[i]) * s * a[i] + b[i]) * w
-        return
-    p1, u1, q1, s1, a1, b1, w1 = _pair(e + 1, terms, conv, planes, lo, n)
-    if count == 2:
-        for i in range(n):
-            x = total[i] + (p[i] * u + (np.float32(q[i]) * s * a[i] + b[i]) * w)
-            total[i] = x + (p1[i] * u1 + (np.float32(q1[i]) * s1 * a1[i] + b1[i]) * w1)
-        return
-    p2, u2, q2, s2, a2, b2, w2 = _pair(e + 2, terms, conv, planes, lo, n)
-    for i in range(n):
-        x = total[i] + (p[i] * u + (np.float32(q[i]) * s * a[i] + b[i]) * w)
-        x += p1[i] * u1 + (np.float32(q1[i]) * s1 * a1[i] + b1[i]) * w1
-        total[i] = x + (p2[i] * u2 + (np.float32(q2[i]) * s2 * a2[i] + b2[i]) * w2)
-
-
-@compiled
-def _add_long_edge(e, m, terms, conv, planes, lo, total, edge):
-    """Add an edge with further terms, from row ``m`` on; returns the row after them."""
-    n, w = len(total), terms.weights[e, 1] + terms.weights[e, 0] * (terms.weights[e, 1] == 0)  # all weights are equal
-    edge[:] = np.float32(0)
-    _add_pairs(e, 1, terms, conv, planes, lo, edge)
-    for m in range(m, m + terms.edges[e, 4]):  # noqa: B020
-        plane, index, row = terms.further[m]
-        if plane >= 0:
-            p = planes[plane, lo : lo + n]
-            for i in range(n):
-                edge[i] += p[i] * w
-        else:
-            q, s, a, b = conv[index, lo : lo + n], terms.scales[row], terms.gains[row], terms.shifts[row]
-            for i in range(n):
-                edge[i] += (np.float32(q[i]) * s * a[i] + b[i]) * w
-    for i in range(n):
-        total[i] += edge[i]
-    return m + 1
+def _fire(value, at, target, decay, threshold):
+    """A vector of neurons is charged, fires and is reset."""
+    v = none() if target.first else load32(target.v, at)
+    charged = v + (value - v) * decay
+    fired = charged >= threshold
+    store(target.spikes, at, fired)
+    store(target.v, at, where(fired, none(), charged))
 
 
 @compiled
 def integrate(lo, hi, terms, conv, planes, target):
-    """Sum the edges for floats [lo, hi) of a node (whole pixels), keep the value and let its neurons fire.
+    """Sum the terms for floats [lo, hi) of a node, keep the value and let its neurons fire: one pass over memory.
 
-    Sums start at 0, which changes no bit of a float32 but the sign of a zero, and no comparison sees that.
+    ``lo`` is a multiple of ``LANES``; the last vector may pass ``hi``. Sums start at 0, which changes no bit of a
+    float32 but the sign of a zero, and no comparison sees that.
     """
-    tile, num_edges = terms.gains.shape[1], len(terms.edges)
-    scratch, sums = np.empty((2, tile), np.float32), np.empty((2, tile), np.float32)
-    for base in range(lo, hi, tile):
-        n = min(tile, hi - base)
-        sums[:] = np.float32(0)
-        e, m = 0, 0
-        while e < num_edges:
-            total, count = sums[terms.edges[e, 0], :n], 1
-            if terms.edges[e, 4]:
-                m = _add_long_edge(e, m, terms, conv, planes, base, total, scratch[0, :n])
+    vectors, count, _, _ = terms.factors.shape
+    decay, threshold = np.float32(target.decay), np.float32(target.threshold)
+    for at in range(lo, hi, LANES):
+        factors = at // LANES % vectors * count * 2 * LANES
+        value, side, edge = none(), none(), none()
+        for n in range(count):
+            of_conv, index, end = terms.places[n]
+            place = index * planes.shape[1] + at  # rows of sums are as long
+            if of_conv:
+                gain, shift = load32(terms.factors, factors), load32(terms.factors, factors + LANES)
+                edge = edge + (as_float(load32(conv, place)) * terms.scales[n] * gain + shift) * terms.weights[n]
             else:
-                while count < 3 and e + count < num_edges and _joins(terms.edges, e, e + count):
-                    count += 1
-                _add_pairs(e, count, terms, conv, planes, base, total)
-            e += count
-        out = planes[target.plane, base : base + n] if target.plane >= 0 else scratch[1, :n]
+                edge = edge + load32(planes, place) * terms.weights[n]
+            factors += 2 * LANES
+            if end != INSIDE:
+                side, edge = side + edge, none()
+            if end == SIDE:
+                value, side = value + side, none()
+        if target.plane >= 0:
+            store(planes, target.plane * planes.shape[1] + at, value)
         if target.fires:
-            _fire(sums[0, :n], sums[1, :n], out, base, target)
-        else:
-            for i in range(n):
-                out[i] = sums[0, i] + sums[1, i]
-
-
-@compiled
-def _joins(edges, first, other):
-    return edges[other, 0] == edges[first, 0] and edges[other, 4] == 0
-
-
-@compiled
-def fire_normalised(lo, hi, values, gains, shifts, target):
-    """Let neurons fire on value · gain + shift; the factors are repeated over a tile of whole pixels."""
-    tile = len(gains)
-    x, nothing, out = np.empty(tile, np.float32), np.zeros(tile, np.float32), np.empty(tile, np.float32)
-    for base in range(lo, hi, tile):
-        n = min(tile, hi - base)
-        for i in range(n):
-            x[i] = values[base + i] * gains[i] + shifts[i]
-        _fire(x[:n], nothing[:n], out[:n], base, target)
+            _fire(value, at, target, decay, threshold)
 
 
 @compiled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -14,9 +15,10 @@ from torch.nn import functional as F
 from ..cells import Op
 from ..exact import WEIGHT_MAX, largest_sum
 from . import cpu_loops
-from .cpu_loops import Terms
+from .amx import TileConvs, amx_works
+from .cpu_loops import LANES, Terms
 from .engine import ConvKey, join_norms
-from .plan import Term
+from .plan import SIDE, Term
 
 
 @cache
@@ -71,14 +73,19 @@ class Group:
     convs: list[nn.Conv2d]
     norms: list[nn.Module]
     int8: bool
-    weight: Tensor = field(init=False)
+    tiles: TileConvs | None = field(init=False)
+    weight: Tensor | None = field(init=False)
 
     def __post_init__(self) -> None:
         weight = torch.cat([conv.weight.detach() for conv in self.convs])  # [K, C, k, k]
         self.channels, self.kernel = weight.shape[0], weight.shape[2]
         self.norm = join_norms(self.norms)
         self.grids = [norm.grid for norm in self.norms]
-        self.weight = _packed_weight(weight) if self.int8 else weight.contiguous(memory_format=torch.channels_last)
+        self.tiles = self.weight = None
+        if self.int8 and uses_tiles(self.convs):
+            self.tiles = TileConvs([conv.weight.detach() for conv in self.convs])
+        else:
+            self.weight = _packed_weight(weight) if self.int8 else weight.contiguous(memory_format=torch.channels_last)
 
     def __call__(self, spikes: np.ndarray) -> np.ndarray:
         """Raw sums float32 [pixels, channels] of spikes uint8 [B, H, W, C]."""
@@ -91,6 +98,26 @@ class Group:
         return out.permute(0, 2, 3, 1).contiguous().view(-1, self.channels).numpy()  # [M, K]
 
 
+class HiddenLayer:
+    """The sums [B, hidden] of the hidden linear layer, of pooled spikes int8 [B, H, W, C]."""
+
+    def __init__(self, linear: nn.Linear, size: tuple[int, int], *, lattice: bool, int8: bool) -> None:
+        weight = linear.weight.detach().unflatten(1, (-1, *size))  # [hidden, C, H, W]
+        weight = weight.permute(0, 2, 3, 1).flatten(1)  # [hidden, F], as planes have it
+        self.tiles = TileConvs([weight[..., None, None]]) if int8 and len(weight) % 16 == 0 and amx_works() else None
+        self.weight = None if self.tiles else weight.T.contiguous().to(torch.int8 if lattice else torch.float32)
+        self.product = torch._int_mm if int8 else lambda x, y: x.float() @ y.float()
+
+    def __call__(self, features: np.ndarray, area: int) -> Tensor:
+        """The sums, divided by the ``area`` that was pooled over, a power of two."""
+        if self.tiles is None:
+            return self.product(torch.from_numpy(features).flatten(1), self.weight).float() / area
+        pixels, hidden = features.reshape(len(features), 1, 1, -1).view(np.uint8), self.tiles.channels  # 1x1 images
+        sums, totals = np.empty((1, len(pixels) * hidden), np.float32), np.zeros((2, hidden), np.int64)
+        self.tiles(pixels, self.tiles.memory(pixels.shape), 0, np.zeros(1, np.int64), sums, totals)
+        return torch.from_numpy(sums).view(len(pixels), hidden) / area
+
+
 def pack_columns(spikes: Tensor) -> Tensor:
     """``kernels.column_words`` of uint8 [B, N]: int64 [W, N], sample b in bit b of 64."""
     words = np.zeros((-(-len(spikes) // 64), spikes.shape[1]), np.uint64)
@@ -98,22 +125,33 @@ def pack_columns(spikes: Tensor) -> Tensor:
     return torch.from_numpy(words.view(np.int64))
 
 
+Coefficients = Sequence  # scale, gains [C], shifts [C] of a convolution's sums
+
 PAD = 1040  # floats between planes: rows a power of two apart would share a few lines of the caches
 
 
 class CellBuffers:
     """The arrays of one cell, kept between candidates; pages that are never touched cost nothing."""
 
-    def __init__(self, num_nodes: int, batch: int, size: tuple[int, int], channels: int, dtype: type) -> None:
-        self.shape, self.channels, self.num_nodes = (batch, *size, channels), channels, num_nodes
-        self.image = size[0] * size[1] * channels  # floats per sample
-        floats = batch * self.image + PAD
-        self.planes = np.empty((num_nodes * (num_nodes + 1) + 1, floats), np.float32)  # values, pooled values, input
-        self.conv = np.zeros((2 * num_nodes * num_nodes, floats), dtype)  # 0 · whatever is read must be 0
-        self.v = np.empty((num_nodes + 1, floats), np.float32)
-        self.spikes = np.empty(batch * self.image, np.uint8)
+    def __init__(self, num_nodes: int, shape: tuple[int, int, int], channels: int, dtype: type) -> None:
+        self.shape, self.channels, self.num_nodes = (*shape, channels), channels, num_nodes
+        self.image = shape[1] * shape[2] * channels  # floats per sample
+        self.floats = shape[0] * self.image
+        row = self.floats + PAD  # also what a last vector reads and writes too much
+        self.planes = np.empty((num_nodes * (num_nodes + 1) + 1, row), np.float32)  # values, pooled values, input
+        self.conv = np.empty((2 * num_nodes * num_nodes, row), dtype)
+        self.v = np.empty((num_nodes + 1, row), np.float32)
+        self.spikes = np.empty(row, np.uint8)
         self.coefficients: dict[ConvKey, tuple[int, float, np.ndarray, np.ndarray]] = {}  # slot, scale, a, b
         self.free: list[int] = []
+        self.of_workers: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
+
+    def memory(self, worker: int, convs: TileConvs) -> tuple[np.ndarray, np.ndarray]:
+        """What a worker's convolutions by tiles work in."""
+        key = worker, convs.kernel
+        if key not in self.of_workers:
+            self.of_workers[key] = convs.memory(self.shape)
+        return self.of_workers[key]
 
     @property
     def input_plane(self) -> int:
@@ -129,51 +167,44 @@ class CellBuffers:
         return array[lo * self.image : hi * self.image].reshape(hi - lo, *self.shape[1:])  # [B, H, W, C]
 
 
-class TermTable:
-    """Collects what is summed into a node, in the form of ``cpu_loops.Terms``."""
+    def terms(self, summed: Sequence[tuple[Term, int]], *, drive: bool) -> Terms:
+        """The table of a plan's terms; with ``drive`` the cell's input stands before them."""
+        rows: list[tuple[tuple, float, Coefficients]] = [self._plane_row(self.input_plane, SIDE, 1.0)] if drive else []
+        for term, end in summed:
+            if term.op.is_conv:
+                slot, *coefficients = self.coefficients[term.edge, term.op]
+                rows.append(((1, slot, end), term.weight, coefficients))
+            else:
+                rows.append(self._plane_row(self.plane(term.edge.source, term.op), end, term.weight))
+        return make_terms(rows, self.channels)
 
-    def __init__(self, buffers: CellBuffers, planes: Sequence[int] = ()) -> None:
-        self.buffers, none = buffers, np.zeros(buffers.channels, np.float32)
-        self.rows: list[tuple[float, np.ndarray, np.ndarray]] = [(0.0, none, none)]  # row 0: no convolution
-        self.edges = [(0, plane, None, 0, 0) for plane in planes]
-        self.weights = [(1.0, 0.0) for _ in planes]
-        self.further: list[tuple[int, int, int]] = []
-
-    def add(self, edge_terms: Sequence[Term], *, fed_back: bool) -> None:
-        """Add the terms of an edge, in their order; of the first two, one plane and one convolution are a pair."""
-        placed = [self._place(term) for term in edge_terms]
-        paired = len(placed) > 1 and (placed[0][0] is None) != (placed[1][0] is None)
-        plane, conv, row = placed[0]
-        if paired:
-            other = placed[1]
-            plane = other[0] if plane is None else plane
-            conv, row = other[1:] if conv is None else (conv, row)
-        weight, rest = edge_terms[0].weight, placed[1 + paired :]
-        self.edges.append((int(fed_back), plane, conv, row, len(rest)))
-        self.weights.append((0.0 if plane is None else weight, 0.0 if conv is None else weight))
-        self.further += [tuple(-1 if i is None else i for i in term) for term in rest]
-
-    def _place(self, term: Term) -> tuple[int | None, int | None, int]:
-        if not term.op.is_conv:
-            return self.buffers.plane(term.edge.source, term.op), None, 0
-        slot, *row = self.buffers.coefficients[term.edge, term.op]
-        self.rows.append(row)
-        return None, slot, len(self.rows) - 1
-
-    def terms(self, repeat: int) -> Terms:
-        """The table, its coefficients repeated for a tile of ``repeat`` pixels."""
-        plane = next((edge[1] for edge in self.edges if edge[1] is not None), self.buffers.input_plane)
-        conv = next((edge[2] for edge in self.edges if edge[2] is not None), 0)
-        edges = [(s, plane if p is None else p, conv if c is None else c, *rest) for s, p, c, *rest in self.edges]
-        return Terms(
-            np.array(edges, np.int64).reshape(-1, 5),  # [edges, 5], also of none
-            np.array(self.weights, np.float32).reshape(-1, 2),  # [edges, 2]
-            np.array(self.further, np.int64).reshape(-1, 3),  # [terms, 3]
-            np.array([row[0] for row in self.rows], np.float32),
-            *(np.tile(np.array([row[i] for row in self.rows]), repeat) for i in (1, 2)),
-        )
+    def _plane_row(self, plane: int, end: int, weight: float) -> tuple[tuple, float, Coefficients]:
+        none = np.zeros(self.channels, np.float32)
+        return (0, plane, end), weight, (0.0, none, none)
 
 
-def sum_type(convs: list[nn.Conv2d]) -> type:
-    """int16 where the largest sum that the convolutions' actual weights allow fits, else float32 (for none, too)."""
-    return np.int16 if convs and largest_sum(convs) < 2**15 else np.float32
+def make_terms(rows: Sequence[tuple[tuple, float, Coefficients]], channels: int) -> Terms:
+    """The table of rows (place, weight, coefficients), with as many copies of the latter as fill whole vectors."""
+    together = math.lcm(channels, LANES)
+    factors = np.array([[np.tile(factor, together // channels) for factor in row[2][1:]] for row in rows], np.float32)
+    factors = factors.reshape(len(rows), 2, together // LANES, LANES).transpose(2, 0, 1, 3)
+    return Terms(
+        np.array([row[0] for row in rows], np.int64).reshape(-1, 3),  # [terms, 3], also of none
+        np.array([row[1] for row in rows], np.float32),
+        np.array([row[2][0] for row in rows], np.float32),
+        np.ascontiguousarray(factors),
+    )
+
+
+def uses_tiles(convs: list[nn.Conv2d]) -> bool:
+    """True where integer convolutions go through the processor's tile registers."""
+    return all(conv.out_channels % 16 == 0 for conv in convs) and amx_works()
+
+
+def sum_type(convs: list[nn.Conv2d], *, int8: bool, short: bool) -> type:
+    """int16 where the largest sum that the convolutions' actual weights allow fits, else float32 (for none, too).
+
+    With ``short`` also where sums are looked at one by one, and one that does not fit is told.
+    """
+    fits = largest_sum(convs) < 2**15 or (short and int8 and uses_tiles(convs))
+    return np.int16 if convs and fits else np.float32

@@ -19,9 +19,9 @@ from ..exact import LatticeConv2d, exact_lif, running_affine
 from ..kernels import SpikeStatistics, column_words, count_distinct, from_shared
 from ..recording import own_state
 from ..spaces import OpMask
-from .engine import ConvKey, Engine, conv_modules, scale_of
-from .parts import EDGE, INSIDE, SIDE, Group, Row, Slots, Sums, Terms, TorchParts, onto
-from .plan import CellPlan, Term, plan_cell
+from .engine import ConvKey, Engine, conv_layers, conv_modules, scale_of
+from .parts import Group, Row, Slots, Sums, Terms, TorchParts, onto
+from .plan import SIDE, CellPlan, Term, plan_cell
 
 AT_ONCE = 2**26  # elements of a node's value, all candidates together: 0.25 GiB of float32, enough to fill a large card
 SHARE = 0.8  # of a card's free memory that a pass may take
@@ -64,13 +64,9 @@ class CellState:
     def rows(self, plan: CellPlan, node: int, masks: Sequence[OpMask], *, first: bool) -> list[Row]:
         """What is summed into a node: each term's slot, what ends with it, and its weight in every mask."""
         rows: list[Row] = [] if node else [(self.slot["input"], SIDE, [1.0] * len(masks))]
-        for side in (plan.forward, {} if first else plan.backward):
-            edges = side.get(node, ())
-            for terms in edges:
-                for term in terms:
-                    key = (term.edge, term.op) if term.op.is_conv else (term.edge.source, term.op)
-                    end = INSIDE if term is not terms[-1] else SIDE if terms is edges[-1] else EDGE
-                    rows.append((self.slot[key], end, [weight_of(mask, term) for mask in masks]))
+        for term, end in plan.summed(node, first=first):
+            key = (term.edge, term.op) if term.op.is_conv else (term.edge.source, term.op)
+            rows.append((self.slot[key], end, [weight_of(mask, term) for mask in masks]))
         return rows
 
 
@@ -141,7 +137,7 @@ class DeviceEngine(Engine):
         self.name = f"fast ({self.parts.name})"
         self.device = supernet.input_centre.device
         self.at_once = self._candidates(max(batch.shape[-4] for batch in batches))
-        convs = [[m for m in part.modules() if isinstance(m, nn.Conv2d)] for part in (*self.cells, supernet.down)]
+        convs = [conv_layers(part) for part in (*self.cells, supernet.down)]
         self.sum_types = tuple(map(self.parts.sum_type, convs))  # here, as the host waits for the largest sums
         self.groups: dict[tuple, Group] = {}
         _, _, conv, norm, _ = supernet.down

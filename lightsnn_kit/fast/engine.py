@@ -49,6 +49,11 @@ def check_supported(supernet: SpikingNetwork) -> None:
         check_exact("convolutions of cell 2", 9 * 2 * config.width, steps_per_unit=4)
 
 
+def conv_layers(part: nn.Module) -> list[nn.Conv2d]:
+    """All convolutions of a part of a supernet."""
+    return [module for module in part.modules() if isinstance(module, nn.Conv2d)]
+
+
 def conv_modules(cell: SuperCell, key: ConvKey) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
     """The convolution and normalisation of an edge's op."""
     _, conv, norm = cell.ops[f"{key[0]}:{key[1]}"]

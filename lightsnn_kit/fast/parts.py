@@ -15,9 +15,9 @@ from torch.nn import functional as F
 from ..exact import exact_lif, fitting_grid, grid_affine, grid_steps, window_matrix_product
 from ..kernels import SpikeStatistics, log_dets
 from .engine import ConvKey, join_norms
+from .plan import INSIDE, SIDE
 
 Row = tuple[int, int, Sequence[float]]
-INSIDE, EDGE, SIDE = 0, 1, 2  # what ends with a term: nothing, its edge, all forward or all backward edges
 
 
 def onto(device: torch.device, numbers: object, dtype: torch.dtype) -> Tensor:

@@ -18,6 +18,7 @@ class Term:
 
 
 Terms = tuple[tuple[Term, ...], ...]  # per edge, in order: the value of an edge is the sum of its terms
+INSIDE, EDGE, SIDE = 0, 1, 2  # what ends with a term: nothing, its edge, all forward or all backward edges
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,19 @@ class CellPlan:
     def layer_names(self, cell: int, node: int) -> tuple[str, ...]:
         """The LIF layers of the definition that a node's spikes stand for, in cell 0 or 1."""
         return tuple(f"cell{cell + 1}.ops.{edge}:{op}.0" for edge, op in self.counted[node])
+
+    def summed(self, node: int, *, first: bool) -> list[tuple[Term, int]]:
+        """What is summed into a node, in order, and what ends with each term; nothing is fed back in the first step.
+
+        x = Σ_sides Σ_edges Σ_terms value·weight, without reassociation.
+        """
+        return [
+            (term, INSIDE if term is not terms[-1] else SIDE if terms is edges[-1] else EDGE)
+            for side in ((self.forward,) if first else (self.forward, self.backward))
+            for edges in (side.get(node, ()),)
+            for terms in edges
+            for term in terms
+        ]
 
     def convs(self, node: int, *, last_step: bool) -> tuple[tuple[Edge, Op], ...]:
         """The convolutions of a node's spikes whose result is read; nobody reads feedback of the last step."""

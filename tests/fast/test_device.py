@@ -16,8 +16,8 @@ from lightsnn_kit.cells import Op
 from lightsnn_kit.exact import LatticeConv2d
 from lightsnn_kit.fast import choice, device
 from lightsnn_kit.fast.device import CellState, DeviceEngine, join
-from lightsnn_kit.fast.parts import EDGE, INSIDE, SIDE, Slots, Terms, TorchParts
-from lightsnn_kit.fast.plan import plan_cell
+from lightsnn_kit.fast.parts import Slots, Terms, TorchParts
+from lightsnn_kit.fast.plan import EDGE, INSIDE, SIDE, plan_cell
 from lightsnn_kit.files import project_root
 from lightsnn_kit.kernels import log_det, log_dets, sahd_kernel
 from lightsnn_kit.networks import build_supernet
