@@ -6,7 +6,7 @@ many additions as it has targets.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -122,6 +122,12 @@ def measure_energy(network: SpikingNetwork, x: Tensor, *, batch_size: int = 256)
         rows[name] = LayerActivity(name, neurons[name], sum(rates) / steps, rates, spikes=sum(calls) / samples)
     layers = tuple(rows[name] for name, _ in network.named_modules() if name in rows)
     return _report(network, layers, profiler, samples, steps)
+
+
+def mean_synops(config: NetworkConfig, cell: Cell, passes: Sequence[Mapping[str, Tensor]]) -> float:
+    """``estimate_synops`` of the firing rates of several passes, mean over them."""
+    rates = [{name: rate.numpy(force=True) for name, rate in one.items()} for one in passes]
+    return float(np.mean([estimate_synops(config, cell, one) for one in rates]))
 
 
 def estimate_synops(config: NetworkConfig, cell: Cell, firing_rate: Mapping[str, np.ndarray]) -> float:

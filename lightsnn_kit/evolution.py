@@ -171,9 +171,10 @@ def _score_wave(
         masks = [OpMask.from_cell(cells.cell(genome), cells.space) for genome in mine]
         weights = [num_weights(mask) for mask in masks]
         synops = [weight * (steps or 1) for weight in weights]
-        with_synops = getattr(score, "with_synops", None) if "synops" in settings.objectives else None
-        if with_synops and masks:
-            taken, synops = zip(*(executor.map if executor else map)(with_synops, masks), strict=True)
+        if masks and "synops" in settings.objectives and hasattr(score, "with_synops"):
+            many = getattr(score, "many_with_synops", lambda masks, one=score.with_synops: map(one, masks))
+            pairs = executor.map(score.with_synops, masks) if executor else many(masks)
+            taken, synops = zip(*pairs, strict=True)
         else:
             taken = score_all(score, masks, executor)
         rows = zip(mine, check_scores(taken), map(float, synops), weights, strict=True)

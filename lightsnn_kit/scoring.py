@@ -7,10 +7,10 @@ papers describe it; its fast engine gives the same integers sooner (see ``exact`
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from types import SimpleNamespace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -113,50 +113,75 @@ class Scorer:
 
             check_supported(supernet)
         _check_batches(supernet, self.batches)
+        self._wanted: tuple[OpMask, ...] = ()
+        self._passes: dict[tuple[OpMask, bool], tuple[SpikeStatistics, ...]] = {}
 
     def __call__(self, mask: OpMask) -> float:
         return PROXIES[self.config.proxy](self, mask)
 
     @property
     def at_once(self) -> int:
-        """How many masks ``many`` takes at a time: 1 on the CPU, on a GPU as many as fill it."""
+        """How many masks are worth handing to ``many`` together: one for each thread, on a GPU as many as fill it."""
         with _ONE_AT_A_TIME:  # it may have to be built
             return 1 if self._engine is None else self._engine.at_once
 
     def many(self, masks: Sequence[OpMask]) -> list[float]:
-        """The scores of several masks, the same bits as one by one; on a GPU they are computed side by side."""
-        kind = self.config.proxy
-        with _ONE_AT_A_TIME:
+        """The scores of several masks, the same bits as one by one; their passes are computed side by side."""
+        with self._together(masks):
             log_dets = getattr(self._engine, "log_dets", None)
-        if log_dets is None or kind not in ("sahd", "hd"):
-            return [self(mask) for mask in masks]
-        for mask in masks:
-            check_mask(self.supernet, mask)
-        with _ONE_AT_A_TIME:
-            scores = [log_dets(masks, i, feedback=self.config.feedback, kind=kind) for i in range(len(self.batches))]
-        return [float(np.mean(each)) for each in zip(*scores, strict=True)]
+            if log_dets is None or self.config.proxy not in ("sahd", "hd"):
+                return [self(mask) for mask in masks]
+            options = {"feedback": self.config.feedback, "kind": self.config.proxy}
+            scores = [log_dets(masks, index, **options) for index in range(len(self.batches))]
+            return [float(np.mean(each)) for each in zip(*scores, strict=True)]
 
     def with_synops(self, mask: OpMask) -> tuple[float, float]:
-        """The score of a cell's mask and its ``energy.estimate_synops`` (mean of the batches), from the same passes."""
-        from .energy import estimate_synops
+        """The score of a cell's mask and its ``energy.mean_synops``, from the same passes."""
+        from .energy import mean_synops
 
-        passes = self.statistics(mask, patterns=self.config.proxy == "swap")
-        known = {name: getattr(self, name) for name in ("supernet", "batches", "config")}
-        taken = SimpleNamespace(**known, statistics=lambda *_, **options: passes)
-        cell = mask.to_cell() if self.config.feedback else mask.to_cell().forward_part()
-        rates = [{name: rate.numpy(force=True) for name, rate in one.firing_rate.items()} for one in passes]
-        synops = [estimate_synops(self.supernet.config, cell, one) for one in rates]
-        return PROXIES[self.config.proxy](taken, mask), float(np.mean(synops))
+        with self._together((mask,)):
+            cell = mask.to_cell() if self.config.feedback else mask.to_cell().forward_part()
+            score, passes = self(mask), self.statistics(mask)
+            return score, mean_synops(self.supernet.config, cell, [one.firing_rate for one in passes])
+
+    def many_with_synops(self, masks: Sequence[OpMask]) -> list[tuple[float, float]]:
+        """``with_synops`` of several masks, their passes side by side."""
+        with self._together(masks):
+            return [self.with_synops(mask) for mask in masks]
+
+    @contextmanager
+    def _together(self, masks: Sequence[OpMask]) -> Iterator[None]:
+        """Inside, the first call of ``statistics`` for one of the masks computes those of all, unless order matters."""
+        for mask in masks:
+            check_mask(self.supernet, mask)
+        new = tuple(masks) if self.config.reset or len(masks) == 1 else ()
+        with _ONE_AT_A_TIME:
+            outer, self._wanted = self._wanted, self._wanted or new
+            try:
+                yield
+            finally:
+                self._wanted, self._passes = outer, self._passes if outer else {}
 
     def statistics(self, mask: OpMask, *, patterns: bool = False) -> tuple[SpikeStatistics, ...]:
         """The spike statistics of a mask, one per batch; with ``patterns`` different columns are counted, too."""
         check_mask(self.supernet, mask)
-        settings = {name: getattr(self.config, name) for name in ("bn", "feedback", "reset")} | {"patterns": patterns}
         with _ONE_AT_A_TIME:
-            if self._engine is not None:
-                run = partial(self._engine.run, mask, feedback=self.config.feedback, patterns=patterns)
-                return tuple(run(index) for index in range(len(self.batches)))
-            return tuple(spike_statistics(self.supernet, mask, batch, **settings) for batch in self.batches)
+            for known in ((mask, patterns), (mask, True)):
+                if known in self._passes:
+                    return self._passes[known]
+            if mask not in self._wanted:
+                return next(iter(self._compute((mask,), patterns)))
+            for one, passes in zip(self._wanted, self._compute(self._wanted, patterns), strict=True):
+                self._passes[one, patterns] = passes
+            return self._passes[mask, patterns]
+
+    def _compute(self, masks: Sequence[OpMask], patterns: bool) -> Iterator[tuple[SpikeStatistics, ...]]:
+        options = {"feedback": self.config.feedback, "patterns": patterns}
+        if self._engine is not None:
+            passes = (self._engine.run_many(masks, index, **options) for index in range(len(self.batches)))
+            return zip(*passes, strict=True)
+        options |= {"bn": self.config.bn, "reset": self.config.reset}
+        return (tuple(spike_statistics(self.supernet, mask, x, **options) for x in self.batches) for mask in masks)
 
     def record(self, mask: OpMask, *, samples: int = 16) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Spikes and potentials [T, B, ...] of each of ``spiking_layers``, for the first samples of the first batch.
@@ -242,10 +267,6 @@ def count_parameters(supernet: SpikingNetwork, mask: OpMask) -> int:
     return supernet.num_parameters - sum(p.numel() for op in gone for p in op.parameters())
 
 
-def _mean_log_det(scorer: Scorer, mask: OpMask, kind: str) -> float:
-    return float(np.mean([log_det(s.kernel(kind)) for s in scorer.statistics(mask)]))
-
-
 def spiking_layers(mask: OpMask, *, feedback: bool = True) -> tuple[str, ...]:
     """The LIF layers of what a mask leaves, each once, as in a network of ``build_network``.
 
@@ -276,8 +297,8 @@ def _firing_rate(scorer: Scorer, mask: OpMask) -> float:
 
 
 PROXIES: dict[str, Callable[[Scorer, OpMask], float]] = {
-    "sahd": lambda scorer, mask: _mean_log_det(scorer, mask, "sahd"),
-    "hd": lambda scorer, mask: _mean_log_det(scorer, mask, "hd"),
+    "sahd": lambda scorer, mask: float(np.mean([log_det(one.kernel()) for one in scorer.statistics(mask)])),
+    "hd": lambda scorer, mask: float(np.mean([log_det(one.kernel("hd")) for one in scorer.statistics(mask)])),
     "swap": lambda scorer, mask: _mean_swap(scorer.statistics(mask, patterns=True), scorer, mask),
     "params": lambda scorer, mask: float(count_parameters(scorer.supernet, mask)),
     "convs": lambda scorer, mask: float(mask.num_conv_ops),

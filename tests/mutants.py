@@ -46,6 +46,10 @@ TESTS = {
     "fast/parts": "fast/device fast/engine core/golden",
     "fast/cpu_engine": "fast/engine core/golden",
     "fast/cpu_loops": "fast/engine core/golden",
+    "fast/cpu_parts": "fast/engine core/golden",
+    "fast/threads": "fast/engine",
+    "fast/amx": "fast/vectors fast/engine",
+    "fast/vectors": "fast/vectors fast/engine",
 }
 
 

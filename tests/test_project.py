@@ -146,7 +146,7 @@ DOORS = {
         "numpy torch spikingjelly",
         "networkx scipy pymoo nir lightning_fabric distributed",
     ),
-    "fast": ("core", "numpy torch numba llvmlite triton", ""),
+    "fast": ("core", "numpy torch numba llvmlite psutil triton", ""),
     "data": ("base", "numpy torch", "sklearn tonic pooch psutil platformdirs PIL tqdm"),
     "figures": ("base core: cells ops spaces lab: lab.results", "numpy plotly", ""),
     "lab": ("base core data", "numpy torch scipy psutil nbconvert plotly", "papermill IPython tqdm"),
@@ -319,9 +319,9 @@ def test_modules_and_functions_stay_small(module: str) -> None:
     assert len(text.splitlines()) <= 335
     functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     assert [node.name for node in functions if node.end_lineno - node.lineno + 1 > 40] == []
-    most = (
-        30 if module == "fast.triton_kernels" else 10 if module in ("fast.cpu_loops", "fast.training_loops") else 6
-    )  # compiled inner loops are handed arrays one by one, those of a GPU their shapes, too
+    # compiled inner loops are handed arrays one by one, those of a GPU their shapes, too
+    loops = dict.fromkeys(("fast.amx", "fast.cpu_loops", "fast.training_loops"), 10)
+    most = (loops | {"fast.triton_kernels": 30}).get(module, 6)
     assert [node.name for node in functions if parameter_count(node.args) > most] == []
 
 

@@ -1,30 +1,46 @@
-"""The CPU back end of the fast scorer: int8 convolutions by oneDNN, everything else in a few passes over memory.
+"""The CPU back end of the fast scorer: int8 convolutions by tiles or oneDNN, all else in a few passes over memory.
 
-Work is split by samples over threads that each run their convolutions on one core; they meet only where batch
-statistics need the whole batch, and what they add up there is integers.
+Several masks go to threads one by one. A single one is split by samples over threads that each run their convolutions
+on one core; they meet only where batch statistics need the whole batch, and what they add up there is integers.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
+from queue import SimpleQueue
 
 import numpy as np
+import psutil
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..cells import Op
-from ..exact import VALUE_BITS, LatticeConv2d, exact_lif, grid_affine, running_affine
+from ..exact import LatticeConv2d, exact_lif, grid_affine, running_affine
 from ..kernels import SpikeStatistics
 from ..recording import own_state
 from ..spaces import OpMask
 from . import cpu_loops as kernels
 from .cpu_loops import LANES
-from .cpu_parts import CellBuffers, Group, HiddenLayer, int8_works, make_terms, pack_columns, sum_type, uses_tiles
+from .cpu_parts import (
+    CellBuffers,
+    Group,
+    HiddenLayer,
+    Shares,
+    int8_works,
+    make_terms,
+    pack_columns,
+    pack_rows,
+    packed_rows,
+    plane_sums,
+    sum_type,
+    uses_tiles,
+)
 from .engine import ConvKey, Engine, Recorder, conv_layers, conv_modules, scale_of
 from .plan import SIDE, CellPlan, plan_cell
-from .threads import thread_pool
+from .threads import run_all
 
 BLOCK = 2**19  # results of a convolution (float32) before they are summed: they stay in the second-level cache
 NARROW = 64  # channels up to which oneDNN's convolutions of a node are joined; wider ones fill the processor alone
@@ -45,6 +61,7 @@ class CpuEngine(Engine):
         self.name = "fast (int8)" if self.int8 else "fast (float32)"
         self.tiles = self.int8 and uses_tiles(conv_layers(self.cells[0]))
         self.short = True  # sums are kept as int16 where they are looked at, until one does not fit
+        self.lanes = [self]
         self.groups: dict[tuple, Group] = {}
         self.cell_buffers: tuple[CellBuffers, CellBuffers] | None = None
         self.down = self._group(("down",), [supernet.down[2]], [supernet.down[3]])
@@ -55,11 +72,42 @@ class CpuEngine(Engine):
     def run_many(
         self, masks: Sequence[OpMask], index: int, *, feedback: bool, patterns: bool = False
     ) -> list[SpikeStatistics]:
-        found = []
+        plans = [plan_cell(mask, feedback=feedback) for mask in masks]
         with own_state(self.supernet, grad=False):
-            for mask in masks:
-                found.append(self._pass(plan_cell(mask, feedback=feedback), index, patterns))
-        return found
+            if len(masks) == 1 or self.at_once == 1:
+                return [self._pass(plan, index, patterns) for plan in plans]
+            free: SimpleQueue[CpuEngine] = SimpleQueue()
+            for lane in self._lanes():
+                free.put(lane)
+
+            @torch.no_grad()  # each thread has a setting of its own
+            def run(plan: CellPlan) -> SpikeStatistics:
+                lane = free.get()
+                try:
+                    return lane._pass(plan, index, patterns)
+                finally:
+                    free.put(lane)
+
+            return run_all(run, plans, self.at_once)
+
+    @property
+    def at_once(self) -> int:
+        """A pass for every thread where memory has room for them: small networks give threads too little to share."""
+        threads = torch.get_num_threads()
+        return threads if threads * self._pass_bytes() < psutil.virtual_memory().available / 2 else 1
+
+    def _pass_bytes(self) -> int:
+        floats, space = max(drives[0].numel() for drives in self.drives), self.supernet.design  # of cell 1: B·H·W·C
+        sums = 4 * (len(space.edges) * sum(op.is_conv for op in space.ops) + 2)
+        return 3 * floats // 2 * (8 * (space.num_nodes + 1) + sums)
+
+    def _lanes(self) -> list[CpuEngine]:
+        """This engine and others like it, with buffers of their own."""
+        while len(self.lanes) < self.at_once:
+            lane = copy(self)
+            lane.cell_buffers, lane.short = None, True
+            self.lanes.append(lane)
+        return self.lanes[: self.at_once]
 
     def _pass(self, plan: CellPlan, index: int, patterns: bool) -> SpikeStatistics:
         self.recorder, self.fits = Recorder(patterns=patterns), True
@@ -74,9 +122,8 @@ class CpuEngine(Engine):
         self.plan, self.batch_size = plan, batch_size
         width, half = self.config.width, (size[0] // 2, size[1] // 2)
         images = (math.prod(size) * width, math.prod(half) * 2 * width)  # floats of a sample in either cell
-        self.together = max(LANES // math.gcd(LANES, image) for image in images)  # samples that are whole vectors
-        shares = -(-batch_size // self.together)
-        self.workers = max(1, min(torch.get_num_threads(), shares, batch_size * images[0] // SHARE))
+        together = max(LANES // math.gcd(LANES, image) for image in images)  # samples that are whole vectors
+        self.shares = Shares(batch_size, together, min(torch.get_num_threads(), batch_size * images[0] // SHARE))
         shapes = [(batch_size, *size), (batch_size, *half)]
         if self.cell_buffers is None or [b.shape[:3] for b in self.cell_buffers] != shapes:
             cells = zip(shapes, (width, 2 * width), self.cells, strict=True)
@@ -102,8 +149,7 @@ class CpuEngine(Engine):
         buffers, plan = self.cell_buffers[cell], self.plan
         terms = buffers.terms(plan.summed(node, first=first), drive=node == 0)
         names, pooled = plan.layer_names(cell, node), plan.pooled(node)
-        # A value is written to memory only if someone reads it: the next stage, a skip or a pooling. What only spikes
-        # is summed, fires and is forgotten inside one tile.
+        # A value is written to memory only if someone reads it: the next stage, a skip or a pooling.
         reads = [t for side in (plan.forward, plan.backward) for groups in side.values() for g in groups for t in g]
         stored = node == buffers.num_nodes - 1 or any(t.edge.source == node and not t.op.is_conv for t in reads)
         target = self._target(buffers, buffers.plane(node, Op.SKIP) if stored else -1, node, bool(names), first)
@@ -111,17 +157,17 @@ class CpuEngine(Engine):
         # Results of convolutions live in slots; a slot whose last reader is this node is free for the node's own.
         self._release(buffers, node, first)
         slots = [np.array([buffers.free.pop() for _ in group.keys]) for group in groups]
-        totals = self._totals([len(s) * buffers.channels for s in slots])
-        packed = self._packed(buffers.image) if names else None
+        totals = self.shares.totals([len(s) * buffers.channels for s in slots])
+        packed = packed_rows(self.batch_size, buffers.image) if names else None
 
         def work(worker: int, lo: int, hi: int) -> None:
             kernels.integrate(lo * buffers.image, hi * buffers.image, terms, buffers.conv, buffers.planes, target)
             for op in pooled:
                 self._pool(buffers, node, op, lo, hi)
             if packed is not None:
-                self._pack(buffers.images(buffers.spikes, lo, hi), packed[lo:hi])
+                pack_rows(buffers.images(buffers.spikes, lo, hi), packed[lo:hi])
             for group, where, total in zip(groups, slots, totals[worker], strict=True):
-                self._convolve(worker, group, buffers, where, buffers.conv, (lo, hi), total)
+                self._convolve(group, buffers, (where, buffers.conv, total), (worker, lo, hi))
 
         self._each_share(work)
         # Only now are the statistics of the batch known: BN is not applied, but kept as factors (a, b) of each slot,
@@ -131,20 +177,19 @@ class CpuEngine(Engine):
         if packed is not None:
             self._record(names, packed, buffers)
 
-    def _convolve(
-        self, worker: int, group: Group, buffers: CellBuffers, slots: np.ndarray, out: np.ndarray, span: tuple, total
-    ) -> None:
-        """Convolve the spikes of samples ``span``, and sum the results while they are in a cache."""
+    def _convolve(self, group: Group, buffers: CellBuffers, target: tuple, share: tuple[int, int, int]) -> None:
+        """Convolve a worker's spikes, sum the results while they are in a cache; ``target``: slots, of what, totals."""
+        (slots, out, totals), (worker, first, end) = target, share
         if group.tiles is not None:
             memory = buffers.memory(worker, group.tiles)
-            fits = group.tiles(buffers.images(buffers.spikes, *span), memory, span[0], slots, out, total)
+            fits = group.tiles(buffers.images(buffers.spikes, first, end), memory, first, slots, out, totals)
             self.fits &= fits or out.dtype != np.int16
             return
         step = max(1, BLOCK * buffers.channels // (group.channels * buffers.image))
-        for lo in range(*span, step):
-            spikes = buffers.images(buffers.spikes, lo, min(lo + step, span[1]))
+        for lo in range(first, end, step):
+            spikes = buffers.images(buffers.spikes, lo, min(lo + step, end))
             pixel = lo * buffers.image // buffers.channels
-            kernels.collect(group(spikes), pixel, slots, out, self.lattice, total)
+            kernels.collect(group(spikes), pixel, slots, out, self.lattice, totals)
 
     def _target(self, buffers: CellBuffers, plane: int, state: int, fires: bool, first: bool) -> kernels.Target:
         decay, threshold = 1 / self.config.tau, self.config.v_threshold
@@ -179,9 +224,7 @@ class CpuEngine(Engine):
         return self.groups[name]
 
     def _normalise(self, buffers: CellBuffers, group: Group, slots: np.ndarray, totals: np.ndarray) -> None:
-        a, b = self._affine(
-            group.norm, [buffers.conv[slot, : buffers.floats] for slot in slots], totals, group.grids
-        )
+        a, b = self._affine(group.norm, [buffers.conv[slot, : buffers.floats] for slot in slots], totals, group.grids)
         for k, (key, conv) in enumerate(zip(group.keys, group.convs, strict=True)):
             part = slice(k * buffers.channels, (k + 1) * buffers.channels)
             buffers.coefficients[key] = (int(slots[k]), scale_of(conv), a[part], b[part])
@@ -192,30 +235,11 @@ class CpuEngine(Engine):
             return tuple(factor.numpy() for factor in running_affine(norm))
         channels = norm.num_features // len(planes)
         if grids[0] is None:
-            sums = [self._plane_sums(plane, channels) for plane in planes]
+            sums = [plane_sums(plane, channels, self.shares) for plane in planes]
             totals, grids = np.concatenate([total for total, _ in sums], axis=1), [grid for _, grid in sums]
         total, squares = torch.from_numpy(totals)
         grid = torch.tensor(grids, dtype=torch.float64).repeat_interleave(channels)
         return tuple(factor.numpy() for factor in grid_affine(norm, total, squares, len(planes[0]) // channels, grid))
-
-    def _plane_sums(self, values: np.ndarray, channels: int) -> tuple[np.ndarray, float]:
-        """``exact.grid_steps`` and their sums for a plane of real values.
-
-        Two passes: the largest magnitude of the whole batch sets the grid, then integers are summed, in any order.
-        """
-        image, largest, totals = len(values) // self.batch_size, [np.uint32(0)] * self.workers, self._totals([channels])
-
-        def find(worker: int, lo: int, hi: int) -> None:
-            largest[worker] = kernels.largest(values[lo * image : hi * image].view(np.uint32))
-
-        def add(worker: int, lo: int, hi: int) -> None:
-            kernels.sum_plane(values[lo * image : hi * image], channels, np.float32(1 / grid), totals[worker][0])
-
-        self._each_share(find)
-        magnitude = np.uint32(max(largest)).view(np.float32)
-        grid = 2.0 ** (max(math.frexp(magnitude)[1], -100) - VALUE_BITS)
-        self._each_share(add)
-        return sum(t[0] for t in totals), grid
 
     def _pool(self, buffers: CellBuffers, node: int, op: Op, lo: int, hi: int) -> None:
         pool = F.avg_pool2d if op is Op.AVGPOOL3X3 else F.max_pool2d
@@ -232,12 +256,12 @@ class CpuEngine(Engine):
         a, b = self._affine(norm, [buffers.planes[output, : buffers.floats]], None, [None])
         terms = make_terms([((1, output, SIDE), 1.0, (1.0, a, b))], buffers.channels)  # a plane, as if of sums
         target = self._target(buffers, -1, buffers.num_nodes, True, first)
-        packed = self._packed(buffers.image)
+        packed = packed_rows(self.batch_size, buffers.image)
 
         def work(worker: int, lo: int, hi: int) -> None:
             span = lo * buffers.image, hi * buffers.image
             kernels.integrate(*span, terms, buffers.planes, buffers.planes, target)
-            self._pack(buffers.images(buffers.spikes, lo, hi), packed[lo:hi])
+            pack_rows(buffers.images(buffers.spikes, lo, hi), packed[lo:hi])
             after(worker, lo, hi)
 
         self._each_share(work)
@@ -247,10 +271,10 @@ class CpuEngine(Engine):
         norm, _, conv, _, _ = self.supernet.down
         one, two = self.cell_buffers
         channels, slot = two.channels, np.zeros(1, np.int64)
-        totals = self._totals([channels])
+        totals = self.shares.totals([channels])
 
         def convolve(worker: int, lo: int, hi: int) -> None:
-            self._convolve(worker, self.down, one, slot, self.down_conv, (lo, hi), totals[worker][0])
+            self._convolve(self.down, one, (slot, self.down_conv, totals[worker][0]), (worker, lo, hi))
 
         self._output_fire(0, norm, "down.1", first, convolve)
         gain, shift = self._affine(self.down.norm, [self.down_conv[0]], sum(t[0] for t in totals), self.down.grids)
@@ -280,7 +304,7 @@ class CpuEngine(Engine):
                 features[lo:hi] = windows.sum((2, 4), dtype=np.int8)
 
         self._output_fire(1, norm, "last.1", first, pool)
-        x = [None] * self.workers
+        x = [None] * self.shares.workers
         area = p * p if self.config.pool == "avg" else 1
 
         def multiply(worker: int, lo: int, hi: int) -> None:
@@ -292,38 +316,14 @@ class CpuEngine(Engine):
         spikes, self.hidden_v = exact_lif(x, v, self.config.tau, self.config.v_threshold)
         self.recorder.add(("classifier.2",), spikes, spikes @ spikes.T)
 
-    # -- samples over threads ------------------------------------------------------------------------------------
-
-    def _each_share(self, work) -> None:
+    def _each_share(self, work: Callable[[int, int, int], object]) -> None:
         """Call ``work(worker, lo, hi)`` once per worker, on its share of the samples."""
-        ends = np.linspace(0, -(-self.batch_size // self.together), self.workers + 1).astype(int) * self.together
-        bounds = [min(int(end), self.batch_size) for end in ends]
-        if self.workers == 1:
-            work(0, 0, self.batch_size)
-        else:
-            list(
-                thread_pool(self.workers).map(
-                    lambda worker: work(worker, bounds[worker], bounds[worker + 1]), range(self.workers)
-                )
-            )
+        self.shares.each(work)
         if not self.fits:  # only now: no worker writes any more
             raise TooLargeError
 
-    def _totals(self, sizes: list[int]) -> list[list[np.ndarray]]:
-        return [[np.zeros((2, size), np.int64) for size in sizes] for _ in range(self.workers)]
-
-    def _packed(self, num_neurons: int) -> np.ndarray:
-        return np.zeros((self.batch_size, -(-num_neurons // 64) * 8), np.uint8)
-
-    @staticmethod
-    def _pack(spikes: np.ndarray, packed: np.ndarray) -> None:
-        bits = np.packbits(spikes.reshape(len(spikes), -1), axis=1)  # [B, N / 8]: 64 neurons to a word
-        packed[:, : bits.shape[1]] = bits
-
     def _record(self, names: tuple[str, ...], packed: np.ndarray, buffers: CellBuffers) -> None:
         words, shared = packed.view(np.uint64), np.empty((self.batch_size, self.batch_size), np.int64)
-        tasks = range(self.workers)
-        run = map if self.workers == 1 else thread_pool(self.workers).map
-        list(run(lambda worker: kernels.shared_spikes(words, worker, self.workers, shared), tasks))
+        self._each_share(lambda worker, *_: kernels.shared_spikes(words, worker, self.shares.workers, shared))
         columns = torch.from_numpy(buffers.spikes[: buffers.floats]).view(self.batch_size, -1)  # [B, N]
         self.recorder.add(names, columns, torch.from_numpy(shared), pack_columns)

@@ -1,9 +1,9 @@
-"""What the CPU engine works with: int8 convolutions by oneDNN, a cell's buffers."""
+"""What the CPU engine works with: its convolutions, a cell's buffers, samples shared among threads."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..cells import Op
-from ..exact import WEIGHT_MAX, largest_sum
+from ..exact import VALUE_BITS, WEIGHT_MAX, largest_sum
 from . import cpu_loops
 from .amx import TileConvs, amx_works
 from .cpu_loops import LANES, Terms
 from .engine import ConvKey, join_norms
 from .plan import SIDE, Term
+from .threads import run_all
 
 
 @cache
@@ -118,6 +119,17 @@ class HiddenLayer:
         return torch.from_numpy(sums).view(len(pixels), hidden) / area
 
 
+def packed_rows(samples: int, num_neurons: int) -> np.ndarray:
+    """Room for the spikes of samples as bits, 64 neurons to a word: uint8 [B, bytes], zeros."""
+    return np.zeros((samples, -(-num_neurons // 64) * 8), np.uint8)
+
+
+def pack_rows(spikes: np.ndarray, packed: np.ndarray) -> None:
+    """Write spikes uint8 [B, ...] as bits."""
+    bits = np.packbits(spikes.reshape(len(spikes), -1), axis=1)  # [B, N / 8]
+    packed[:, : bits.shape[1]] = bits
+
+
 def pack_columns(spikes: Tensor) -> Tensor:
     """``kernels.column_words`` of uint8 [B, N]: int64 [W, N], sample b in bit b of 64."""
     words = np.zeros((-(-len(spikes) // 64), spikes.shape[1]), np.uint64)
@@ -166,7 +178,6 @@ class CellBuffers:
         """Samples [lo, hi) of a plane, a v or a spike buffer as [B, H, W, C]."""
         return array[lo * self.image : hi * self.image].reshape(hi - lo, *self.shape[1:])  # [B, H, W, C]
 
-
     def terms(self, summed: Sequence[tuple[Term, int]], *, drive: bool) -> Terms:
         """The table of a plan's terms; with ``drive`` the cell's input stands before them."""
         rows: list[tuple[tuple, float, Coefficients]] = [self._plane_row(self.input_plane, SIDE, 1.0)] if drive else []
@@ -186,7 +197,8 @@ class CellBuffers:
 def make_terms(rows: Sequence[tuple[tuple, float, Coefficients]], channels: int) -> Terms:
     """The table of rows (place, weight, coefficients), with as many copies of the latter as fill whole vectors."""
     together = math.lcm(channels, LANES)
-    factors = np.array([[np.tile(factor, together // channels) for factor in row[2][1:]] for row in rows], np.float32)
+    factors = np.array([row[2][1:] for row in rows], np.float32).reshape(len(rows), 2, channels)  # also of none
+    factors = np.concatenate([factors] * (together // channels), axis=2)
     factors = factors.reshape(len(rows), 2, together // LANES, LANES).transpose(2, 0, 1, 3)
     return Terms(
         np.array([row[0] for row in rows], np.int64).reshape(-1, 3),  # [terms, 3], also of none
@@ -194,6 +206,51 @@ def make_terms(rows: Sequence[tuple[tuple, float, Coefficients]], channels: int)
         np.array([row[2][0] for row in rows], np.float32),
         np.ascontiguousarray(factors),
     )
+
+
+class Shares:
+    """The samples of a batch, cut for at most ``workers`` threads at multiples of ``together``."""
+
+    def __init__(self, batch_size: int, together: int, workers: int) -> None:
+        pieces = -(-batch_size // together)
+        self.workers = max(1, min(workers, pieces))
+        ends = np.linspace(0, pieces, self.workers + 1).astype(int) * together
+        self.bounds = [min(int(end), batch_size) for end in ends]
+
+    def each(self, work: Callable[[int, int, int], object]) -> None:
+        """Call ``work(worker, lo, hi)`` once per worker, on its share."""
+        if self.workers == 1:
+            work(0, *self.bounds)
+        else:
+            run_all(lambda worker: work(worker, *self.bounds[worker : worker + 2]), range(self.workers), self.workers)
+
+    def totals(self, sizes: list[int]) -> list[list[np.ndarray]]:
+        """Zeros [2, size] for every worker and size, to add up sums and squares."""
+        return [[np.zeros((2, size), np.int64) for size in sizes] for _ in range(self.workers)]
+
+
+def plane_sums(values: np.ndarray, channels: int, shares: Shares) -> tuple[np.ndarray, float]:
+    """Sums of ``exact.grid_steps`` and of their squares, int64 [2, C], for a plane of real values, and the grid.
+
+    Two passes: the largest magnitude of the whole batch sets the grid, then integers are summed, in any order.
+    """
+    image, largest, totals = (
+        len(values) // shares.bounds[-1],
+        [np.uint32(0)] * shares.workers,
+        shares.totals([channels]),
+    )
+
+    def find(worker: int, lo: int, hi: int) -> None:
+        largest[worker] = cpu_loops.largest(values[lo * image : hi * image].view(np.uint32))
+
+    def add(worker: int, lo: int, hi: int) -> None:
+        cpu_loops.sum_plane(values[lo * image : hi * image], channels, np.float32(1 / grid), totals[worker][0])
+
+    shares.each(find)
+    magnitude = np.uint32(max(largest)).view(np.float32)
+    grid = 2.0 ** (max(math.frexp(magnitude)[1], -100) - VALUE_BITS)
+    shares.each(add)
+    return sum(t[0] for t in totals), grid
 
 
 def uses_tiles(convs: list[nn.Conv2d]) -> bool:

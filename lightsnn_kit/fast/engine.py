@@ -75,12 +75,13 @@ def scale_of(conv: nn.Module) -> float:
 
 
 class Recorder:
-    """Collects spike counts and distances per layer and step, under the names of the LIF layers they stand for."""
+    """Collects which spikes samples share per layer and step, under the names of the LIF layers they stand for."""
 
     def __init__(self, *, patterns: bool) -> None:
         self.patterns = patterns  # whether different columns are counted
         self.sizes: dict[tuple[str, ...], int] = {}
-        self.rows: dict[tuple[str, ...], list[tuple[Tensor, ...]]] = {}
+        self.shared: dict[tuple[str, ...], list[Tensor]] = {}
+        self.distinct: dict[tuple[str, ...], list[Tensor]] = {}
 
     def add(self, names: tuple[str, ...], spikes: Tensor, shared: Tensor, pack: Pack = column_words) -> None:
         """Add one step: ``spikes`` [B, N], and ``shared`` [B, B], how many of them each pair of samples has in common.
@@ -88,13 +89,15 @@ class Recorder:
         ``pack`` makes words of columns, in any way that keeps different ones apart, as ``column_words``.
         """
         self.sizes[names] = spikes.shape[1]
-        counts, hamming = from_shared(shared)  # [B], [B, B]
-        distinct = (count_distinct(pack(spikes)),) if self.patterns else ()
-        self.rows.setdefault(names, []).append((counts, hamming, *distinct))
+        self.shared.setdefault(names, []).append(shared)
+        if self.patterns:
+            self.distinct.setdefault(names, []).append(count_distinct(pack(spikes)))
 
     def result(self) -> SpikeStatistics:
         """What was collected."""
-        return SpikeStatistics.stacked(list(self.sizes.values()), self.rows)
+        counts, hamming = from_shared(torch.stack([torch.stack(each) for each in self.shared.values()]))
+        patterns = torch.stack([torch.stack(each) for each in self.distinct.values()]) if self.patterns else None
+        return SpikeStatistics(tuple(self.sizes), torch.tensor(list(self.sizes.values())), counts, hamming, patterns)
 
 
 class Engine(ABC):

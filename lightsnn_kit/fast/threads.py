@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
+from typing import TypeVar
 
 import torch
+
+T, R = TypeVar("T"), TypeVar("R")
 
 
 @cache
@@ -20,6 +24,17 @@ def thread_pool(workers: int) -> ThreadPoolExecutor:
         list(pool.map(start, range(workers)))
         torch.set_num_threads(threads)
     return pool
+
+
+def run_all(function: Callable[[T], R], items: Iterable[T], workers: int) -> list[R]:
+    """The results of a function by threads of the pool; whatever ends this, also an interrupt, none runs on."""
+    futures = [thread_pool(workers).submit(function, item) for item in items]
+    try:
+        return [future.result() for future in futures]
+    finally:
+        for future in futures:
+            future.cancel()
+        wait(futures)
 
 
 if hasattr(os, "register_at_fork"):  # POSIX; a forked process has none of the threads

@@ -76,7 +76,7 @@ def store(typing_context, array, index, vector):
 
 @intrinsic
 def copy(typing_context, to, at, array, index, count):
-    """Copy ``count`` numbers from ``index`` of an array to ``at`` of one of its type; nobody checks that they fit in."""
+    """Copy ``count`` numbers from ``index`` of an array to ``at`` of one of its type; nobody checks the places."""
 
     def generate(context, builder, signature, args):
         ends = ((to, *args[:2]), (array, *args[2:4]))

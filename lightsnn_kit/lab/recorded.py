@@ -27,11 +27,11 @@ Compute = Callable[[list[OpMask], tuple[str, ...]], Iterator[Timed]]
 
 def timed(score: Scorer, names: tuple[str, ...], *masks: OpMask) -> tuple[list[tuple[float, ...]], float]:
     """What a score says of masks, wherever that is, and the seconds that each took."""
-    started = time.perf_counter()
+    started, several = time.perf_counter(), len(masks) > 1
     if "synops" in names:
-        found = [score.with_synops(mask) for mask in masks]
+        found = list(score.many_with_synops(masks) if several else map(score.with_synops, masks))
     else:
-        found = [(value,) for value in (score.many(masks) if len(masks) > 1 else map(score, masks))]
+        found = [(value,) for value in (score.many(masks) if several else map(score, masks))]
     return found, (time.perf_counter() - started) / len(masks)
 
 
@@ -66,17 +66,22 @@ class RecordedScore:
 
     @property
     def at_once(self) -> int:
-        """How many masks are worth handing to ``many``: 1 on the CPU, and where each depends on those before it."""
-        alike = self.config.reset and not self.config.fresh_batches
-        return 64 if alike and torch.device(self.device).type != "cpu" else 1
+        """How many masks are worth handing to ``many``: 1 where each depends on those before it."""
+        if not self.config.reset or self.config.fresh_batches:
+            return 1
+        return torch.get_num_threads() if torch.device(self.device).type == "cpu" else 64
 
     def many(self, masks: Sequence[OpMask]) -> list[float]:
-        """The scores of several masks; on a GPU side by side, and the seconds that are recorded are their mean."""
+        """The scores of several masks; of those side by side the seconds that are recorded are their mean."""
         return [values[0] for values in self._take(masks, ("score",))]
 
     def with_synops(self, mask: OpMask) -> tuple[float, float]:
         """As `Scorer.with_synops`: both stand in one record."""
         return next(self._take([mask], ("score", "synops")))
+
+    def many_with_synops(self, masks: Sequence[OpMask]) -> list[tuple[float, float]]:
+        """``with_synops`` of several masks, as ``many``."""
+        return list(self._take(masks, ("score", "synops")))
 
     @contextmanager
     def over(self, workers: int | str) -> Iterator[Executor | None]:
@@ -131,7 +136,7 @@ class RecordedScore:
         while masks:
             started = time.perf_counter()
             scorer = self.scorer(masks[0].space, self.index)
-            count = scorer.at_once if names == ("score",) and not self.config.fresh_batches else 1
+            count = 1 if self.config.fresh_batches else scorer.at_once
             (now, masks), built = (masks[:count], masks[count:]), time.perf_counter()
             values, seconds = timed(scorer, names, *now)
             for each in values:

@@ -236,12 +236,11 @@ def test_score_and_synops_from_one_pass(proxy: str, monkeypatch: pytest.MonkeyPa
     scorer = scorer_of(proxy=proxy)
     mask = OpMask.from_cell(SPACES["lightsnn"].sample(np.random.default_rng(4)), SPACES["lightsnn"])
     score, (passes,) = scorer(mask), scorer.statistics(mask)
-    taken = []
-    statistics = Scorer.statistics
-    monkeypatch.setattr(Scorer, "statistics", lambda *args, **o: taken.append(o) or statistics(*args, **o))
+    taken, compute = [], Scorer._compute
+    monkeypatch.setattr(Scorer, "_compute", lambda self, *args: taken.append(args) or compute(self, *args))
     rates = {name: rate.numpy() for name, rate in passes.firing_rate.items()}
     assert scorer.with_synops(mask) == (score, estimate_synops(scorer.supernet.config, mask.to_cell(), rates))
-    assert taken == [{"patterns": proxy == "swap"}]
+    assert taken == [((mask,), proxy == "swap")]
     assert scorer_of(proxy=proxy, engine="plain").with_synops(mask) == scorer.with_synops(mask)
 
 

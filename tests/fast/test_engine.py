@@ -1,8 +1,11 @@
 """The fast engine against the plain scorer: the same integers, the same bits, whatever computes them."""
 
 import itertools
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,10 +23,11 @@ from lightsnn_kit.exact import (
     window_matrix_product,
 )
 from lightsnn_kit.fast import cpu_engine, cpu_parts
+from lightsnn_kit.fast.amx import amx_works
 from lightsnn_kit.fast.cpu_engine import CpuEngine
 from lightsnn_kit.fast.cpu_parts import Group, int8_works
 from lightsnn_kit.fast.device import DeviceEngine
-from lightsnn_kit.fast.threads import thread_pool
+from lightsnn_kit.fast.threads import run_all, thread_pool
 from lightsnn_kit.kernels import SpikeStatistics, log_det
 from lightsnn_kit.networks import NetworkConfig, build_supernet
 from lightsnn_kit.recording import record_spikes, scoring_mode
@@ -81,6 +85,8 @@ CASES = list(itertools.product(NAMES, (False, True), ("batch", "running"), (True
 def test_same_integers_per_layer_and_step(name, events, bn, feedback, pool, monkeypatch, use_threads):
     """64 settings with four masks each: 256 masks through int8, float32 and the device back end."""
     space, case = SPACES[name], CASES.index((name, events, bn, feedback, pool))
+    if case % 2:  # oneDNN's convolutions also where there are tiles
+        monkeypatch.setattr(cpu_parts, "amx_works", lambda: False)
     if case % 5 == 0:  # several workers, a block for every sample
         monkeypatch.setattr(cpu_engine, "SHARE", 1)
         monkeypatch.setattr(cpu_engine, "BLOCK", 1)
@@ -140,13 +146,30 @@ def test_event_counts_past_the_bound_are_refused():
         Scorer(supernet=supernet, batches=(x,))
 
 
-def test_wide_layers_leave_int16_and_stay_exact():
-    settings = config((3, 8, 8), width=80, num_steps=2)
+@pytest.mark.parametrize("tiles", [False, True])
+@pytest.mark.parametrize("fill", [None, 127.0])
+def test_wide_layers_leave_int16_and_stay_exact(tiles, fill, monkeypatch):
+    """Where sums are looked at (by tiles) int16 goes on until one is too large: 9 · 80 · 127 = 91,440 > 32,767."""
+    if tiles and not amx_works():
+        pytest.skip("needs a processor with AMX")
+    monkeypatch.setattr(cpu_parts, "amx_works", lambda: tiles)
+    settings = config((3, 8, 8), width=80, num_steps=2, v_threshold=0.05)
     supernet, x = build_supernet(LIGHTSNN, settings), batch(settings, size=4)
+    if fill:
+        for module in supernet.cell1.modules():
+            if isinstance(module, LatticeConv2d):
+                module.weight.data[:40] = fill
     fast = Scorer(supernet=supernet, batches=(x,), engine="fast")
     plain = Scorer(supernet=supernet, batches=(x,), engine="plain")
-    assert fast(LIGHTSNN.full_mask()) == plain(LIGHTSNN.full_mask())
-    assert [buffers.conv.dtype for buffers in fast._engine.cell_buffers] == [np.int16, np.float32]
+    for mask in (LIGHTSNN.full_mask(), OpMask.from_cell(LIGHTSNN.uniform("conv3x3"), LIGHTSNN)):
+        assert fast(mask) == plain(mask)
+    kinds = [buffers.conv.dtype for buffers in fast._engine.cell_buffers]
+    if not int8_works():
+        return
+    if tiles:
+        assert kinds == ([np.float32, np.float32] if fill else [np.int16, np.int16])
+    else:
+        assert kinds == [np.float32 if fill else np.int16, np.float32]
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +198,65 @@ def test_same_bits_for_any_number_of_threads(scorer, monkeypatch, use_threads):
         found.append([again(mask) for mask in masks])
         assert torch.get_num_threads() == count  # the engine's threads leave the caller's setting alone
     assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("proxy", ["sahd", "swap", "firing_rate", "params"])
+def test_same_bits_side_by_side(scorer, proxy, monkeypatch, use_threads):
+    """Masks on threads of their own, each with buffers of its own; without memory for them one after the other."""
+    masks = [random_mask(LIGHTSNN, np.random.default_rng(seed)) for seed in range(7)]
+    again = Scorer(supernet=scorer.supernet, batches=scorer.batches, engine="fast", proxy=proxy)
+    use_threads(1)
+    found = [again(mask) for mask in masks]
+    assert (again.at_once, again.many(masks)) == (1, found)
+    for count in (2, 3):
+        use_threads(count)
+        assert (again.at_once, again.many(masks), again.many([])) == (count, found, [])
+        assert len(again._engine.lanes) == (1 if proxy == "params" else count)  # which needs no pass
+    assert [again(mask) for mask in masks] == found
+    cells = [OpMask.from_cell(LIGHTSNN.sample(np.random.default_rng(seed)), LIGHTSNN) for seed in range(4)]
+    assert again.many_with_synops(cells) == [again.with_synops(cell) for cell in cells]
+    monkeypatch.setattr(cpu_engine.psutil, "virtual_memory", lambda: SimpleNamespace(available=10**6))
+    assert (again.at_once, again.many(masks)) == (1, found)
+
+
+def test_what_side_by_side_takes_is_known(scorer):
+    """Of the passes' buffers no more is ever touched: values and membranes of 4 nodes, sums of 12 convolutions."""
+    scorer(LIGHTSNN.full_mask())
+    engine = scorer._engine
+    floats = sum(buffers.floats for buffers in engine.cell_buffers)
+    assert floats == 9 * (12 * 10 * 6 + 6 * 5 * 12) == 3 * engine.drives[0][0].numel() // 2
+    assert engine._pass_bytes() == floats * (4 * 5 + 4 * 5 + 4 * 12 + 8)
+
+
+def test_order_is_kept_where_scores_depend_on_those_before(scorer):
+    """With membranes that carry over a mask scores otherwise the second time, also among several."""
+    masks = [LIGHTSNN.full_mask()] * 3
+
+    def carried() -> Scorer:
+        supernet = build_supernet(LIGHTSNN, config())
+        return Scorer(supernet=supernet, batches=scorer.batches[:1], reset=False)
+
+    one_by_one = carried()
+    expected = [one_by_one(mask) for mask in masks]
+    assert len(set(expected)) == 3
+    assert carried().many(masks) == expected
+
+
+def test_none_runs_on_when_one_fails():
+    """Whoever comes next has the buffers alone."""
+    running, seen = threading.Event(), []
+
+    def work(number: int) -> None:
+        if number == 0:
+            running.wait(10)
+            raise KeyboardInterrupt
+        running.set()
+        time.sleep(0.2)
+        seen.append(number)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_all(work, range(2), 2)
+    assert seen == [1]
 
 
 @pytest.mark.parametrize("proxy", ["sahd", "swap"])
@@ -244,8 +326,9 @@ def test_work_that_no_counted_layer_sees_is_left_out(scorer, monkeypatch, use_th
 
 
 @pytest.mark.parametrize("kernel", [1, 3])
-def test_worst_case_sums_do_not_overflow(kernel):
-    """All inputs spike and all weights are ±127, at four times the paper's width."""
+def test_worst_case_sums_do_not_overflow(kernel, monkeypatch):
+    """All inputs spike and all weights are ±127, at four times the paper's width (by tiles: see ``test_vectors``)."""
+    monkeypatch.setattr(cpu_parts, "amx_works", lambda: False)
     channels = 1024
     check_exact("test", channels * kernel**2)
     weight = torch.full((32, channels, kernel, kernel), 127.0)
@@ -423,17 +506,17 @@ def test_values_that_grow_step_by_step_keep_their_statistics():
 
 
 @pytest.mark.parametrize("area", [1, 64])
-def test_worst_case_of_the_hidden_layer(area):
+def test_worst_case_of_the_hidden_layer(area, monkeypatch):
     """The largest fan-in that passes the check, all inputs at their top and all weights ±127."""
     fan_in = (EXACT_LIMIT - 1) // 127 // area // 8 * 8
     check_exact("hidden layer", fan_in, steps_per_unit=area)
-    weight = torch.full((fan_in, 32), 127, dtype=torch.int8)
-    weight[:, 1] = -127
-    engine = object.__new__(CpuEngine)
-    engine.hidden_weight = weight
-    for engine.int8 in {int8_works(), False}:
-        got = engine._linear(torch.full((32, fan_in), area, dtype=torch.int8), area)
-        assert (got[0, 0], got[0, 1]) == (127 * fan_in, -127 * fan_in)
+    linear = nn.Linear(fan_in, 32)
+    linear.weight.data[:], linear.weight.data[1] = 127, -127
+    for int8, tiles in {(int8_works(), amx_works()), (int8_works(), False), (False, False)}:
+        monkeypatch.setattr(cpu_parts, "amx_works", lambda tiles=tiles: tiles)
+        layer = cpu_parts.HiddenLayer(linear, (1, 1), lattice=True, int8=int8)
+        got = layer(np.full((32, 1, 1, fan_in), area, np.int8), area)
+        assert (got[0, 0], got[31, 1]) == (127 * fan_in, -127 * fan_in)
 
 
 def test_averages_that_are_not_exact_are_refused():
