@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 
 from ..checks import whole
 from ..figures import membrane_trace, rate_curve, surrogate_gradient
+from ..neurons import INPUTS, SURROGATES, LIFSettings, expected_rate, input_current, simulate_lif, surrogate_slope
 from .base import View
-from .neurons import INPUTS, SURROGATES, LIFSettings, expected_rate, input_current, simulate_lif, surrogate_slope
 from .parts import control, flow
 
 _RESETS = {"hard: set to v_reset": False, "soft: subtract the threshold": True}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..checks import make_plain, real, unknown, whole
+from .checks import make_plain, real, unknown, whole
 
 SURROGATES = ("ATan", "Sigmoid", "PiecewiseQuadratic", "PiecewiseExp", "SoftSign", "Erf", "Rect")
 """spikingjelly's surrogate functions to choose from, each with its own default width."""
@@ -85,7 +85,7 @@ def simulate_lif(current: np.ndarray, settings: LIFSettings) -> tuple[np.ndarray
     import torch
     from spikingjelly.activation_based import neuron, surrogate
 
-    from ..recording import record_potentials
+    from .recording import record_potentials
 
     logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # a warning per kernel without CUDA
     lif = neuron.LIFNode(
