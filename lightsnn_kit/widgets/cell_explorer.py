@@ -13,12 +13,13 @@ import plotly.graph_objects as go
 
 from ..cells import Cell
 from ..figures import cell_graph
+from ..lab.cell_measures import CellMeasures, Measured, parameters_of
 from ..lab.saved_cells import load_cell, save_cell, saved_cells
 from ..spaces import CellSpace, as_space
 from .base import WRONG_INPUT, View
 from .cell_editor import CellEditor, as_cell
+from .cell_facts import facts, facts_html, number
 from .cell_graph import CellGraph
-from .cell_measures import CellMeasures, Measured, facts, facts_html, number, parameters_of
 from .cell_scores import CellScores, kernel_figure, rates_figure
 from .cell_settings import CellSettings
 from .cell_time import CellInTime

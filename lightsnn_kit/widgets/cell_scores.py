@@ -9,8 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from ..figures import firing_rates, kernel_heatmap
+from ..lab.cell_measures import CellMeasures
 from .base import View
-from .cell_measures import CellMeasures
 from .parts import flow
 
 _KINDS = {"SAHD kernel": "sahd", "HD kernel": "hd"}

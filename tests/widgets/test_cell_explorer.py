@@ -20,14 +20,15 @@ from hypothesis import strategies as st
 from lightsnn_kit.cells import Cell, Edge, Op
 from lightsnn_kit.files import RunError, RunExistsError, read_json
 from lightsnn_kit.kernels import SpikeStatistics
+from lightsnn_kit.lab.cell_measures import measure_cell, parameters_of
 from lightsnn_kit.lab.saved_cells import load_cell
 from lightsnn_kit.networks import NetworkConfig, build_network, build_supernet
 from lightsnn_kit.scoring import Scorer
 from lightsnn_kit.spaces import PUBLISHED_CELLS, SPACES, CellSpace, OpMask
 from lightsnn_kit.widgets import CellExplorer, CellGraph
 from lightsnn_kit.widgets.cell_editor import as_cell
+from lightsnn_kit.widgets.cell_facts import change, facts, facts_html
 from lightsnn_kit.widgets.cell_graph import graph_data
-from lightsnn_kit.widgets.cell_measures import change, facts, facts_html, measure_cell, parameters_of
 
 SPACE = SPACES["lightsnn"]
 CHAIN = Cell.from_edges({"1<-0": "conv3x3", "2<-1": "conv3x3", "3<-2": "conv3x3", "3<-0": "skip"}, num_nodes=4)

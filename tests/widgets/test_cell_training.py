@@ -158,8 +158,8 @@ def test_what_cannot_be_trained_is_told(view: CellTraining, trainer: Trainer) ->
 
 
 def test_the_explorer_hands_its_cell_on(trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lightsnn_kit.widgets import cell_measures
-    from lightsnn_kit.widgets.cell_measures import CellMeasures
+    from lightsnn_kit.lab import cell_measures
+    from lightsnn_kit.lab.cell_measures import CellMeasures
 
     kernels, rates = {kind: np.eye(2) for kind in ("sahd", "hd")}, {"hidden layer": np.zeros(2)}
     monkeypatch.setattr(cell_measures, "measure_cell", lambda cell, *_: CellMeasures(cell, 1.0, 1.0, kernels, rates))
