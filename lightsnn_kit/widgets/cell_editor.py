@@ -11,28 +11,14 @@ import numpy as np
 import traitlets
 
 from ..cells import Cell, Edge, Op
-from ..cells import as_cell as read_any
 from ..files import at_root
 from ..lab.saved_cells import load_cell, remember, remembered, save_cell, saved_cells
-from ..ops import tie_rank
-from ..spaces import PUBLISHED_CELLS, CellSpace, OpMask
+from ..spaces import PUBLISHED_CELLS, CellSpace
 from .base import View
 from .cell_graph import CellGraph, CopyButton
 from .parts import flow
 
 _COPIES = {"Copy string": "copy-string", "Copy matrix": "copy-matrix"}
-
-
-def as_cell(value: object, space: CellSpace) -> Cell:
-    """A cell of the space from anything ``cells.as_cell`` reads; ``ValueError`` says what the space does not have.
-
-    >>> str(as_cell("03 00", CellSpace(("zeroize", "conv3x3"), 2, backward=False)))
-    '|conv3x3~0|'
-    """
-    cell = read_any(value)
-    if foreign := [str(op) for op in sorted(set(cell.ops), key=tie_rank) if op not in space.ops]:
-        raise ValueError(f"this cell uses {', '.join(foreign)}; the ops of this space are {', '.join(space.ops)}.")
-    return OpMask.from_cell(cell, space).to_cell()  # refuses other nodes and edges, drops empty backward edges
 
 
 class CellEditor(View):
@@ -62,7 +48,7 @@ class CellEditor(View):
         earlier = []  # of kernels that were restarted, and pages that were closed
         for cell in remembered(self.folder):
             with contextlib.suppress(ValueError):  # it was of another space
-                earlier.append(as_cell(cell, self.space))
+                earlier.append(self.space.read(cell))
         names = ("edited last", *(f"edited last but {number}" for number in range(1, len(earlier))))
         return known | dict(more) | dict(zip(names, earlier, strict=False))
 
@@ -107,7 +93,7 @@ class CellEditor(View):
 
     @traitlets.validate("cell")
     def _admit(self, proposal: dict) -> Cell:
-        return as_cell(proposal["value"], self.space)
+        return self.space.read(proposal["value"])
 
     @traitlets.observe("cell")
     def _remember(self, change: dict) -> None:

@@ -17,7 +17,7 @@ from ..lab.cell_measures import CellMeasures, Measured, parameters_of
 from ..lab.saved_cells import load_cell, save_cell, saved_cells
 from ..spaces import CellSpace, as_space
 from .base import WRONG_INPUT, View
-from .cell_editor import CellEditor, as_cell
+from .cell_editor import CellEditor
 from .cell_facts import facts, facts_html, number
 from .cell_graph import CellGraph
 from .cell_scores import CellScores, kernel_figure, rates_figure
@@ -191,7 +191,7 @@ class CellExplorer(CellEditor):
             return
         self._compared = name
         try:
-            self.other = (name.partition(": ")[2], as_cell(self._cell_named(name), self.space)) if name else None
+            self.other = (name.partition(": ")[2], self.space.read(self._cell_named(name))) if name else None
         except WRONG_INPUT:
             self.compare.value = ""
             raise

@@ -11,8 +11,8 @@ import plotly.graph_objects as go
 from ..cells import Cell
 from ..figures.runs import runs_scatter
 from ..figures.style import field, has_field, with_unit
-from ..files import RunError, at_root, reading
-from ..lab.results import Estimate, gather
+from ..files import RunError, reading
+from ..lab.results import Estimate, gather, read_runs
 from ..spaces import CellSpace
 from .base import View
 from .cell_graph import CellGraph
@@ -26,22 +26,6 @@ _COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {  # heading: field of
     "parameters": ("parameters", lambda value: with_unit(value, "")),
     "firing rate": ("firing_rate", lambda value: f"{100 * value:.1f} %"),
 }
-
-
-def read_runs(*places: str | Path) -> list[dict[str, object]]:
-    """Rows of run folders and result files, their ``name`` being the method; ``RunError`` for a place without one.
-
-    Rows of several places differ by the place's name, unless they differ in their seeds alone.
-    """
-    by_place = {at_root(place): gather(place) for place in places}
-    rows = [row for found in by_place.values() for row in found]
-    apart = len({(row["preset"], row["method"], row["seed"]) for row in rows}) < len(rows)
-    apart = apart or len({row["preset"] for row in rows}) > 1
-    return [
-        {**row, "name": f"{path.stem}: " * apart + str(row["method"])}
-        for path, found in by_place.items()
-        for row in found
-    ]
 
 
 class CompareRuns(View):

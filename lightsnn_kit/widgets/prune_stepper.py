@@ -7,7 +7,6 @@ from collections.abc import Iterable
 import ipywidgets
 import plotly.graph_objects as go
 
-from ..cells import Edge
 from ..checks import real, whole
 from ..figures.pruning import is_uncertain, margin_noise, prune_round
 from ..records import read_steps
@@ -16,14 +15,6 @@ from ..spaces import CellSpace, OpMask
 from .base import View
 from .cell_graph import CellGraph
 from .parts import flow
-
-
-def mask_before(step: PruneStep) -> OpMask:
-    """The mask at the start of a round: on the edges it scored the ops it scored, elsewhere what it left."""
-    scored: dict[Edge, list] = {}
-    for edge, op, _ in step.scores:
-        scored.setdefault(edge, []).append(op)
-    return OpMask(step.mask.space, tuple(tuple(scored.get(edge, ops)) for edge, ops in step.mask.items()))
 
 
 class PruneStepper(View):
@@ -50,6 +41,12 @@ class PruneStepper(View):
         super().__init__(theme=theme)
         self.steps = read_steps(steps, space=space)
         self._taken: list[tuple[PruneStep, Decision]] = [(step, d) for step in self.steps for d in step.pruned]
+        self._masks: list[OpMask] = [step.mask_before for step in self.steps[:1]]  # by how many decisions are taken
+        for step in self.steps:
+            mask = step.mask_before
+            for decision in step.pruned:
+                mask = mask.without(decision.edge, decision.op)
+                self._masks.append(mask)
         if not self._taken:
             raise ValueError("PruneStepper needs at least one round with a decision; the search has recorded none.")
         self.noise = None if noise is None else real("noise", noise, low=0)
@@ -88,12 +85,7 @@ class PruneStepper(View):
     @property
     def mask(self) -> OpMask:
         """The ops alive after the decisions taken."""
-        step, _ = self.current
-        first = next(index for index, (of, _) in enumerate(self._taken) if of is step)
-        mask = mask_before(step)
-        for _, decision in self._taken[first : self.position.value]:
-            mask = mask.without(decision.edge, decision.op)
-        return mask
+        return self._masks[self.position.value]
 
     def noise_of(self, step: PruneStep) -> float:
         """The margin up to which decisions of a round are uncertain."""

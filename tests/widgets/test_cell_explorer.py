@@ -26,7 +26,6 @@ from lightsnn_kit.networks import NetworkConfig, build_network, build_supernet
 from lightsnn_kit.scoring import Scorer
 from lightsnn_kit.spaces import PUBLISHED_CELLS, SPACES, CellSpace, OpMask
 from lightsnn_kit.widgets import CellExplorer, CellGraph
-from lightsnn_kit.widgets.cell_editor import as_cell
 from lightsnn_kit.widgets.cell_facts import change, facts, facts_html
 from lightsnn_kit.widgets.cell_graph import graph_data
 
@@ -206,13 +205,11 @@ def test_a_wrong_text_becomes_a_message(explorer: CellExplorer, typed: str, said
 
 def test_a_cell_is_taken_into_a_space() -> None:
     forward = SPACES["lightsnn-forward"]
-    assert (
-        as_cell("0303 0030 0003 0000", forward) in forward
-    )  # a matrix always has backward edges: empty ones are dropped
+    assert forward.read("0303 0030 0003 0000") in forward  # a matrix always has backward edges: empty ones are dropped
     with pytest.raises(ValueError, match="uses 0<-3, which the space does not have"):
-        as_cell("0303 0030 0003 3000", forward)
+        forward.read("0303 0030 0003 3000")
     with pytest.raises(ValueError, match=r"a SNASNet matrix is square and of integers, .* got 3\."):
-        as_cell(3, forward)
+        forward.read(3)
     with pytest.raises(ValueError, match="unknown space 'lightsn'"):
         CellExplorer(space="lightsn")
 
