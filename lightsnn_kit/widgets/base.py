@@ -92,6 +92,23 @@ class View(ipywidgets.VBox):
         """A new part that shows figures; ``label`` is its text alternative."""
         return self.part(PlotView(label=label), name)
 
+    def add_control(
+        self, name: str, kind: type, value: object, label: str, then: Callable[[], object] | None = None,
+        **options: object,
+    ) -> ipywidgets.DOMWidget:  # fmt: skip
+        """A new part to choose a value, its whole label beside it; ``then()`` is called, guarded, for another value."""
+        style = {"description_width": "initial"}
+        made = self.part(kind(value=value, description=label, style=style, **options), name)
+        if then is not None:
+            self.watch(made, lambda _: then())
+        return made
+
+    def add_button(self, name: str, text: str, click: Callable[[], object], **options: object) -> ipywidgets.Button:
+        """A new button, as wide as its text, that calls ``click()``, guarded."""
+        made = self.part(ipywidgets.Button(description=text, **{"layout": {"width": "auto"}} | options), name)
+        self.watch(made, lambda _: click())
+        return made
+
     def arrange(self, *rows: ipywidgets.Widget) -> None:
         """Set what is shown, from top to bottom; the message line stands at the foot unless it is among the rows."""
         self.children = (self._page, *rows, *([] if self.message in rows else [self.message]))

@@ -54,19 +54,13 @@ class CellEditor(View):
 
     # ---- rows of controls
 
-    def button(self, text: str, name: str, icon: str, tip: str) -> ipywidgets.Button:
-        button = ipywidgets.Button(description=text, icon=icon, tooltip=tip, layout={"width": "auto"})
-        return self.part(button, name)
-
     def history_row(self) -> ipywidgets.Box:
-        self.back = self.button("Undo", "undo", "undo", "Back to the cell before")
-        self.forth = self.button("Redo", "redo", "repeat", "Forth again")
-        self.draw = self.button("Random cell", "random", "random", "A cell drawn uniformly from the space")
+        self.back = self.add_button("undo", "Undo", self.undo, icon="undo", tooltip="Back to the cell before")
+        self.forth = self.add_button("redo", "Redo", self.redo, icon="repeat", tooltip="Forth again")
+        random = {"icon": "random", "tooltip": "A cell drawn uniformly from the space"}
+        self.draw = self.add_button("random", "Random cell", self._draw, **random)
         choices = [("choose a cell …", ""), *((name, name) for name in self._presets)]
         self.preset = self.part(ipywidgets.Dropdown(options=choices, description="Preset"), "preset")
-        self.watch(self.back, lambda _: self.undo())
-        self.watch(self.forth, lambda _: self.redo())
-        self.watch(self.draw, lambda _: self.set_trait("cell", self.space.sample(self._rng)))
         self.watch(self.preset, self._choose)
         return flow(self.back, self.forth, self.draw, self.preset)
 
@@ -81,12 +75,12 @@ class CellEditor(View):
     def file_row(self) -> ipywidgets.Box:
         names = saved_cells(self.folder)
         self.file = self.part(ipywidgets.Combobox(description="File", value="my-cell", options=names), "file")
-        self.save_button = self.button("Save", "save", "save", f"Save the cell in {self.folder}")
-        self.load_button = self.button("Load", "load", "folder-open", f"Load a cell from {self.folder}")
+        save = {"icon": "save", "tooltip": f"Save the cell in {self.folder}"}
+        self.save_button = self.add_button("save", "Save", self._save, **save)
+        load = {"icon": "folder-open", "tooltip": f"Load a cell from {self.folder}"}
+        self.load_button = self.add_button("load", "Load", lambda: self.load(self.file.value), **load)
         tick = ipywidgets.Checkbox(description="replace an older file", indent=False, layout={"width": "auto"})
         self.overwrite = self.part(tick, "overwrite")
-        self.watch(self.save_button, lambda _: self.save(self.file.value, replace=self.overwrite.value))
-        self.watch(self.load_button, lambda _: self.load(self.file.value))
         return flow(self.file, self.save_button, self.load_button, self.overwrite)
 
     # ---- the cell and its history
@@ -127,6 +121,9 @@ class CellEditor(View):
     def _edit(self, edge: Edge, op: Op) -> None:
         self.cell = self.cell.replace(edge, op)
 
+    def _draw(self) -> None:
+        self.cell = self.space.sample(self._rng)
+
     def _choose(self, name: str) -> None:
         if name:
             self.preset.value = ""  # the same one may be chosen again
@@ -144,6 +141,9 @@ class CellEditor(View):
         self.file.options = saved_cells(self.folder)
         self.say(f"saved as {path}")
         return path
+
+    def _save(self) -> None:
+        self.save(self.file.value, replace=self.overwrite.value)
 
     def load(self, name: str) -> None:
         """Show a saved cell; ``RunError`` or ``ValueError`` if there is none or it is of another space."""

@@ -24,7 +24,7 @@ from .cell_scores import CellScores, kernel_figure, rates_figure
 from .cell_settings import CellSettings
 from .cell_time import CellInTime
 from .cell_training import CellTraining
-from .parts import control, flow
+from .parts import flow
 
 
 class CellExplorer(CellEditor):
@@ -99,12 +99,12 @@ class CellExplorer(CellEditor):
         self.arrange(*rows)
 
     def _compare_row(self) -> ipywidgets.Box:
-        self.compare = self.part(control(ipywidgets.Dropdown, "", "Compare with", options=[("nothing", "")]), "compare")
-        self.pin_button = self.button("Pin this cell", "pin", "thumb-tack", "Keep it, and compare what comes with it")
-        self.take_button = self.button("Show that one", "take", "exchange", "Make the other cell the one shown")
+        self.compare = self.add_control("compare", ipywidgets.Dropdown, "", "Compare with", options=[("nothing", "")])
         self.watch(self.compare, self._compare_with)
-        self.watch(self.pin_button, lambda _: self.pin())
-        self.watch(self.take_button, lambda _: self.set_trait("cell", self.other[1]))
+        pin = {"icon": "thumb-tack", "tooltip": "Keep it, and compare what comes with it"}
+        self.pin_button = self.add_button("pin", "Pin this cell", self.pin, **pin)
+        take = {"icon": "exchange", "tooltip": "Make the other cell the one shown"}
+        self.take_button = self.add_button("take", "Show that one", self._take, **take)
         return flow(self.compare, self.pin_button, self.take_button)
 
     # ---- panes: one is shown, each is made when it is asked for first
@@ -166,6 +166,9 @@ class CellExplorer(CellEditor):
         self.compare.value = f"saved: {name}"
         self.say(f"pinned as {name}; it is kept in {self.folder}")
         return name
+
+    def _take(self) -> None:
+        self.cell = self.other[1]
 
     def _is_saved(self, name: str) -> bool:
         try:

@@ -10,7 +10,7 @@ from typing import Protocol
 import ipywidgets
 
 from .base import WRONG_INPUT, View
-from .parts import control, flow
+from .parts import flow
 
 _NUMBERS = {"width": "Width", "num_steps": "Steps", "batch_size": "Samples of a score"}
 _LISTS = {"preset": "Data", "proxy": "Score"}
@@ -45,15 +45,17 @@ class CellSettings(View):
         self.controls = {}
         for name, text in _LISTS.items():
             options = dict.fromkeys((*choices[name], settings[name]))  # its own may be none of the list
-            self.controls[name] = control(ipywidgets.Dropdown, settings[name], text, options=tuple(options))
+            self._add(name, ipywidgets.Dropdown, text, options=tuple(options))
         for name, text in _NUMBERS.items():
             width = "120px" if len(text) < 8 else "220px"
-            self.controls[name] = control(ipywidgets.IntText, settings[name], text, layout={"width": width})
-        for name, widget in self.controls.items():
-            self.part(widget, name.replace("_", "-"))
-            self.watch(widget, lambda value, name=name: self.choose(**{name: value}))
+            self._add(name, ipywidgets.IntText, text, layout={"width": width})
         order = ("preset", *_NUMBERS, "proxy")
         self.arrange(flow(*(self.controls[name] for name in order)), self.message)
+
+    def _add(self, name: str, kind: type, text: str, **options: object) -> None:
+        made = self.add_control(name.replace("_", "-"), kind, self.workshop.settings[name], text, **options)
+        self.watch(made, lambda value: self.choose(**{name: value}))
+        self.controls[name] = made
 
     def choose(self, **settings: object) -> None:
         """Build what these settings ask for; ``ValueError`` for one that cannot be."""

@@ -15,7 +15,7 @@ from ..checks import whole
 from ..figures.runs import record_curves
 from .base import View
 from .cell_graph import CopyButton
-from .parts import ROW_COLUMNS, control, flow, table_html
+from .parts import ROW_COLUMNS, flow, table_html
 from .run_monitor import RunMonitor
 
 
@@ -48,17 +48,16 @@ class CellTraining(View):
         self.monitor: RunMonitor | None = None
         self._epochs = whole("epochs", trainer.settings["epochs"])  # the last good number of the field
         self._seen: tuple | None = None  # state of the job and number of finished stages when rows were read
-        button = ipywidgets.Button(description="Train this cell", icon="play", button_style="primary")
-        button.tooltip = "Train and test it in a process of its own, which outlives this page"
-        self.button = self.part(button, "start")
-        epochs = control(ipywidgets.IntText, trainer.settings["epochs"], "Epochs", layout={"width": "130px"})
-        self.epochs = self.part(epochs, "epochs")
+        style = {"icon": "play", "button_style": "primary", "layout": {}}
+        style["tooltip"] = "Train and test it in a process of its own, which outlives this page"
+        self.button = self.add_button("start", "Train this cell", self.start, **style)
+        epochs, narrow = trainer.settings["epochs"], {"layout": {"width": "130px"}}
+        self.epochs = self.add_control("epochs", ipywidgets.IntText, epochs, "Epochs", **narrow)
         self.command = self.part(ipywidgets.HTML(), "command")
         self.copy = self.part(CopyButton(label="Copy command"), "copy")
         self.place = self.part(ipywidgets.VBox(), "place")
         self.table = self.part(ipywidgets.HTML(layout={"width": "100%"}), "table")
         self.arrange(flow(self.button, self.epochs, self.copy), self.command, self.message, self.table, self.place)
-        self.watch(self.button, lambda _: self.start())
         self.watch(self.epochs, self._choose_epochs)
         with self.guarded():  # the folder may hold odd files
             self.attach()

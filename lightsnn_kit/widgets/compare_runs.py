@@ -16,7 +16,7 @@ from ..lab.results import Estimate, gather, read_runs
 from ..spaces import CellSpace
 from .base import View
 from .cell_graph import CellGraph
-from .parts import control, flow, table_html
+from .parts import flow, table_html
 
 _COSTS = {"SynOps": "synops", "energy": "energy_pj", "parameters": "parameters"}
 _NEEDED = ("cell", "test_accuracy", *_COSTS.values())
@@ -65,28 +65,23 @@ class CompareRuns(View):
 
     def _build(self) -> None:
         by = {"accuracy": "test_accuracy", **_COSTS, "name": "name"}
-        self.cost = self.part(control(ipywidgets.Dropdown, "synops", "Against", options=list(_COSTS.items())), "cost")
-        self.sort = self.part(
-            control(ipywidgets.Dropdown, "test_accuracy", "Sort by", options=list(by.items())), "sort"
-        )
+        add, costs, by = self.add_control, list(_COSTS.items()), list(by.items())
+        self.cost = add("cost", ipywidgets.Dropdown, "synops", "Against", self.redraw, options=costs)
+        self.sort = add("sort", ipywidgets.Dropdown, "test_accuracy", "Sort by", self._write_table, options=by)
         self.table = self.part(ipywidgets.HTML(layout={"width": "100%"}), "table")
         self.scatter = self.plot("scatter", "Test accuracy of the runs against what they cost")
         options = [(self._label(index), index) for index in range(len(self.rows))]
         second = min(1, len(self.rows) - 1)
         self.chosen = tuple(
-            self.part(control(ipywidgets.Dropdown, at, name, options=options, layout={"width": "auto"}), part)
+            add(part, ipywidgets.Dropdown, at, name, options=options, layout={"width": "auto"})
             for at, name, part in ((0, "Left cell", "left"), (second, "Right cell", "right"))
         )
         self.graphs = tuple(
             self.part(CellGraph(self.cells[widget.value], space=_space(self.cells), editable=False), part)
             for widget, part in zip(self.chosen, ("left-graph", "right-graph"), strict=True)
         )
-        sides = [
-            ipywidgets.VBox(pair, layout={"overflow": "hidden"}) for pair in zip(self.chosen, self.graphs, strict=True)
-        ]
+        sides = map(list, zip(self.chosen, self.graphs, strict=True))
         self.arrange(flow(self.cost, self.sort), self.table, self.scatter, flow(*sides, width=380))
-        self.watch(self.cost, lambda _: self.redraw())
-        self.watch(self.sort, lambda _: self._write_table())
         self.watch(self.scatter, self._pick)
         for widget, graph in zip(self.chosen, self.graphs, strict=True):
             self.watch(widget, lambda index, graph=graph: graph.show(self.cells[index]))

@@ -12,7 +12,7 @@ from ..checks import whole
 from ..figures import membrane_trace, rate_curve, surrogate_gradient
 from ..neurons import INPUTS, SURROGATES, LIFSettings, expected_rate, input_current, simulate_lif, surrogate_slope
 from .base import View
-from .parts import control, flow
+from .parts import flow
 
 _RESETS = {"hard: set to v_reset": False, "soft: subtract the threshold": True}
 MIN_STEPS, MAX_STEPS = 5, 200  # of a simulation
@@ -49,37 +49,33 @@ class LIFPlayground(View):
         self.arrange(first, second, self.traces, flow(self.slope, self.curve, width=400))
         self.watch(self.input, lambda _: self._show_inputs())
         self.watch(self.reset, lambda soft: self.v_reset.set_trait("disabled", soft))
-        drawn = (self.input, self.amplitude, self.steps, self.pulse, self.spread, self.seed)
-        drawn += (self.tau, self.v_threshold, self.reset, self.v_reset, self.surrogate)
-        for widget in drawn:
-            self.watch(widget, lambda _: self.soon(self.redraw))
         self._show_inputs()
         self.redraw()
 
     def _add_inputs(self, num_steps: int) -> None:
-        add, wide, narrow = self.part, {"layout": {"width": "300px"}}, {"layout": {"width": "140px"}}
-        self.input = add(control(ipywidgets.Dropdown, "constant", "Input", options=INPUTS), "input")
+        add, wide, narrow = self._add, {"layout": {"width": "300px"}}, {"layout": {"width": "140px"}}
+        self.input = add("input", ipywidgets.Dropdown, "constant", "Input", options=INPUTS)
         span = {"min": -1.0, "max": 4.0, "step": 0.05}
-        self.amplitude = add(control(ipywidgets.FloatSlider, 1.1, "Current x", **span, **wide), "amplitude")
+        self.amplitude = add("amplitude", ipywidgets.FloatSlider, 1.1, "Current x", **span, **wide)
         steps = {"min": MIN_STEPS, "max": MAX_STEPS} | wide
-        self.steps = add(control(ipywidgets.IntSlider, num_steps, "Steps", **steps), "steps")
+        self.steps = add("steps", ipywidgets.IntSlider, num_steps, "Steps", **steps)
         ends = (num_steps // 4, max(num_steps // 4 + 1, num_steps // 2))
-        steps |= {"min": 0}
-        self.pulse = add(control(ipywidgets.IntRangeSlider, ends, "Pulse from, to", **steps), "pulse")
-        self.spread = add(control(ipywidgets.FloatSlider, 0.5, "Noise (sd)", min=0.0, max=2.0, step=0.05), "spread")
-        self.seed = add(control(ipywidgets.IntText, 0, "Seed", **narrow), "seed")
+        self.pulse = add("pulse", ipywidgets.IntRangeSlider, ends, "Pulse from, to", **steps | {"min": 0})
+        self.spread = add("spread", ipywidgets.FloatSlider, 0.5, "Noise (sd)", min=0.0, max=2.0, step=0.05)
+        self.seed = add("seed", ipywidgets.IntText, 0, "Seed", **narrow)
+
+    def _add(self, *what: object, **options: object) -> ipywidgets.DOMWidget:
+        """A control after whose changes all is drawn anew."""
+        return self.add_control(*what, lambda: self.soon(self.redraw), **options)
 
     def _add_neuron(self, settings: LIFSettings) -> None:
-        add, soft, narrow = self.part, settings.v_reset is None, {"layout": {"width": "140px"}}
-        self.tau = add(control(ipywidgets.FloatText, round(settings.tau, 4), "τ (steps)", step=0.1, **narrow), "tau")
-        threshold = control(ipywidgets.FloatText, settings.v_threshold, "Threshold", step=0.1, **narrow)
-        self.v_threshold = add(threshold, "threshold")
-        self.reset = add(control(ipywidgets.Dropdown, soft, "Reset", options=_RESETS), "reset")
-        reset = control(ipywidgets.FloatText, settings.v_reset or 0.0, "v_reset", step=0.1, disabled=soft, **narrow)
-        self.v_reset = add(reset, "v-reset")
-        self.surrogate = add(
-            control(ipywidgets.Dropdown, settings.surrogate, "Surrogate", options=SURROGATES), "surrogate"
-        )
+        add, soft, number = self._add, settings.v_reset is None, {"step": 0.1, "layout": {"width": "140px"}}
+        self.tau = add("tau", ipywidgets.FloatText, round(settings.tau, 4), "τ (steps)", **number)
+        self.v_threshold = add("threshold", ipywidgets.FloatText, settings.v_threshold, "Threshold", **number)
+        self.reset = add("reset", ipywidgets.Dropdown, soft, "Reset", options=_RESETS)
+        reset = settings.v_reset or 0.0
+        self.v_reset = add("v-reset", ipywidgets.FloatText, reset, "v_reset", disabled=soft, **number)
+        self.surrogate = add("surrogate", ipywidgets.Dropdown, settings.surrogate, "Surrogate", options=SURROGATES)
 
     def _show_inputs(self) -> None:
         """Show only the controls that the chosen input has."""

@@ -47,17 +47,14 @@ def table_html(
     return f"<div style='overflow-x:auto' role='region' tabindex='0' aria-label='{label}'>{table}</div>"
 
 
-def flow(*widgets: ipywidgets.DOMWidget, width: int | None = None) -> ipywidgets.Box:
-    """A row that wraps; with ``width`` its widgets share it, each at least that many pixels wide."""
+def flow(*parts: ipywidgets.DOMWidget | list, width: int | None = None) -> ipywidgets.Box:
+    """A row that wraps, lists being columns of it; with ``width`` all share it, each at least that many pixels wide."""
+    hidden = {"overflow": "hidden"}
+    widgets = [ipywidgets.VBox(part, layout=hidden) if isinstance(part, list) else part for part in parts]
     for widget in widgets if width else ():
         widget.layout.flex, widget.layout.min_width = f"1 1 {width}px", "0"
     layout = {"flex_flow": "row wrap", "align_items": "flex-start" if width else "center", "width": "100%"}
     return ipywidgets.Box(widgets, layout=layout)
-
-
-def control(kind: type, value: object, name: str, **options: object) -> ipywidgets.DOMWidget:
-    """A control of that kind with its whole name beside it."""
-    return kind(value=value, description=name, style={"description_width": "initial"}, **options)
 
 
 def as_array(values: object) -> np.ndarray:
@@ -72,6 +69,18 @@ def layer_record(record: Mapping[str, object], name: str) -> dict[str, np.ndarra
     if not arrays or len(set(sizes.values())) > 1 or any(a.ndim < 3 or not a.size for a in arrays.values()):
         raise ValueError(f"{name} must map layers to arrays [T, B, ...] of one T and B; got {sizes or 'none'}.")
     return arrays
+
+
+def images_by_sample(images: object | None, count: int) -> np.ndarray | None:
+    """Images [B, C, H, W], or of event frames [T, B, 2, H, W] those of each sample [B, T, 2, H, W]."""
+    array = None if images is None else as_array(images)
+    array = array.swapaxes(0, 1) if array is not None and array.ndim == 5 else array
+    return one_per_sample(array, "images", count)
+
+
+def sample_name(sample: int, labels: np.ndarray | None) -> str:
+    """A sample in words, with its class where that is known."""
+    return f"sample {sample}" + ("" if labels is None else f" (class {labels[sample]})")
 
 
 def one_per_sample(values: object | None, name: str, count: int) -> np.ndarray | None:

@@ -57,23 +57,21 @@ class PruneStepper(View):
         wide = ipywidgets.Layout(flex="1 1 260px", width="auto")
         slider = ipywidgets.IntSlider(description="Decisions", max=len(self._taken), layout=wide)
         self.position = self.part(slider, "position")
-        moves = {"back": ("‹ Back", -1), "next": ("Next ›", 1), "round": ("Next round »", 0)}
-        self.buttons = {name: self._button(name, text) for name, (text, _) in moves.items()}
-        self.buttons["doubt"] = self._button("doubt", "Next uncertain ≈")
+        moves = {
+            "back": ("‹ Back", lambda: self.move(-1)),
+            "next": ("Next ›", lambda: self.move(1)),
+            "round": ("Next round »", self.next_round),
+            "doubt": ("Next uncertain ≈", self.next_uncertain),
+        }
+        self.buttons = {name: self.add_button(name, *move) for name, move in moves.items()}
         self.words = self.part(ipywidgets.HTML(), "words")
         self.graph = self.part(CellGraph(self.mask, space=self.steps[0].mask.space, editable=False), "graph")
         self.graph.layout.max_width = "640px"
         self.bars = self.plot("bars", "Scores of the candidates of one edge, and the margins of the round")
         self.watch(self.position, lambda _: self.redraw())
-        for name, (_, by) in moves.items():
-            self.watch(self.buttons[name], lambda _, by=by: self.move(by) if by else self.next_round())
-        self.watch(self.buttons["doubt"], lambda _: self.next_uncertain())
         self.watch(self.graph, self.show_edge, names="selected")
-        self.watch(self.bars, lambda point: self._clicked(point))
+        self.watch(self.bars, self._clicked)
         self.arrange(flow(*self.buttons.values(), self.position), self.words, flow(self.graph, self.bars, width=480))
-
-    def _button(self, name: str, text: str) -> ipywidgets.Button:
-        return self.part(ipywidgets.Button(description=text, layout={"width": "auto"}), name)
 
     # ---- the state
 

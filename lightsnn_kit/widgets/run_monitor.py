@@ -53,8 +53,8 @@ class RunMonitor(View):
         self._looked, self._took = 0.0, 0.0  # when its files were read last, and how long that took
         self._lost = False  # whether the message says that the last reading failed
         self.state = self.part(ipywidgets.HTML(), "state")
-        self.cancel = self.part(ipywidgets.Button(description="Cancel", icon="stop"), "cancel")
-        self.cancel.tooltip = "Stop after the record it is working on; all records are kept"
+        cancel = {"icon": "stop", "tooltip": "Stop after the record it is working on; all records are kept"}
+        self.cancel = self.add_button("cancel", "Cancel", self.stop, layout={}, **cancel)
         self.stages = self.part(ipywidgets.HTML(), "stages")
         self.curves = self.plot("curves", "Scores and training curves recorded so far")
         self.last = self.part(ipywidgets.HTML(), "last")
@@ -63,7 +63,6 @@ class RunMonitor(View):
         self.arrange(
             flow(self.cancel, self.state), self.stages, self.message, self.curves, self.last, self.printed, self.hint
         )
-        self.watch(self.cancel, lambda _: self.stop())
         following = ExitStack()
         following.enter_context(listening(self._recorded))
         self._undo.append(following.close)
