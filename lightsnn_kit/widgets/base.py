@@ -10,7 +10,7 @@ import html
 import json
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import anywidget
@@ -51,7 +51,7 @@ class View(ipywidgets.VBox):
 
     def __init__(self, *, theme: str = "light") -> None:
         super().__init__(theme=theme)
-        self._undo: list[Callable[[], None]] = []
+        self._undo = ExitStack()
         self._parts: list[ipywidgets.Widget] = []
         self._tasks: set[asyncio.Task] = set()
         self._lock, self._inside = threading.RLock(), False  # of a guarded block
@@ -121,11 +121,11 @@ class View(ipywidgets.VBox):
         if isinstance(widget, ipywidgets.Button | PlotView):
             click = self.guard(callback)
             widget.on_click(click)
-            self._undo.append(lambda: widget.on_click(click, remove=True))
+            self._undo.callback(widget.on_click, click, remove=True)
         else:
             observer = self.guard(lambda change: callback(change["new"]))
             widget.observe(observer, names)
-            self._undo.append(lambda: widget.unobserve(observer, names))
+            self._undo.callback(widget.unobserve, observer, names)
 
     def guard(self, callback: Callable) -> Callable:
         """``callback`` inside ``guarded()``."""
@@ -212,9 +212,7 @@ class View(ipywidgets.VBox):
         for waiting in self._due.values():
             waiting.cancel()
         self._due.clear()
-        for undo in self._undo:
-            undo()
-        self._undo.clear()
+        self._undo.close()
         inside: set[ipywidgets.Widget] = {self}
         for widget in (self, *self._parts):  # a part may be hidden at the moment: then it is no child
             inside |= {widget} | _nested(widget, inside)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import html
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
 import ipywidgets
@@ -63,9 +62,7 @@ class RunMonitor(View):
         self.arrange(
             flow(self.cancel, self.state), self.stages, self.message, self.curves, self.last, self.printed, self.hint
         )
-        following = ExitStack()
-        following.enter_context(listening(self._recorded))
-        self._undo.append(following.close)
+        self._undo.enter_context(listening(self._recorded))
         self.check()
         self.spawn(self._keep_refreshing())
 

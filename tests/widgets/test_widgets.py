@@ -178,7 +178,7 @@ def test_opening_and_closing_leaves_nothing(leaves_nothing: Callable) -> None:
         opened.number.value = 13
         bars.append(weakref.ref(opened.bar))
         opened.close()
-        assert (opened._undo, opened._tasks, opened._due, opened.bar._on_click) == ([], set(), {}, [])
+        assert (opened._tasks, opened._due, opened.bar._listeners["click"].callbacks) == (set(), {}, [])
         return opened
 
     leaves_nothing(view)
