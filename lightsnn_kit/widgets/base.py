@@ -54,6 +54,7 @@ class View(ipywidgets.VBox):
         self._undo = ExitStack()
         self._parts: list[ipywidgets.Widget] = []
         self._tasks: set[asyncio.Task] = set()
+        self._running: set[Callable[[], Coroutine]] = set()  # of what keeps up with the newest
         self._lock, self._inside = threading.RLock(), False  # of a guarded block
         self._due: dict[Callable[[], None], asyncio.TimerHandle] = {}
         self.message = self.part(ipywidgets.HTML().add_class("lightsnn-message"), "message")
@@ -175,6 +176,20 @@ class View(ipywidgets.VBox):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    def keep_up(self, work: Callable[[], Coroutine]) -> None:
+        """Run what goes on to the newest by itself, unless it is running; here and now without a running loop."""
+
+        async def run() -> None:
+            try:
+                await work()
+            finally:
+                self._running.discard(work)
+
+        if work not in self._running:
+            self._running.add(work)
+            if self.spawn(run()) is None:
+                asyncio.run(run())
 
     def soon(self, callback: Callable[[], None], *, delay: float = 0.03) -> None:
         """Call ``callback()``, guarded, after ``delay`` quiet seconds: a burst of edits leads to one call.

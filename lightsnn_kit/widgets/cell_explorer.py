@@ -66,7 +66,7 @@ class CellExplorer(CellEditor):
         self._before: CellMeasures | None = None  # shown before, to tell by how much a score changed
         self.other: tuple[str, Cell] | None = None  # name and cell that it is compared with
         self.rows: tuple = ()  # of cells that were trained
-        self._scoring = self._listing = False
+        self._listing = False
         self._compared = ""  # the choice that ``other`` comes from
         self.made: dict[str, View] = {}  # panes by name
         self._build()
@@ -234,15 +234,7 @@ class CellExplorer(CellEditor):
                 self.measures()
             self._show()
             if self.scorer is not None:
-                self._score()
-
-    def _score(self) -> None:
-        if self._scoring:  # goes on to the newest cell by itself
-            return
-        self._scoring = True
-        if self.spawn(self._score_newest()) is None:
-            self._scoring = False
-            self.redraw()
+                self.keep_up(self._score_newest)
 
     async def _score_newest(self) -> None:
         """Score in a thread, so that the loop stays free for edits; of many edits the newest is scored."""
@@ -253,8 +245,6 @@ class CellExplorer(CellEditor):
                 self.redraw()
         except WRONG_INPUT as error:
             self.say(str(error), kind="error")
-        finally:
-            self._scoring = False
 
     # ---- pictures
 

@@ -40,7 +40,7 @@ class CellSettings(View):
         super().__init__(theme=theme)
         self.workshop, self.accept = workshop, accept
         self._wanted: Workshop | None = None  # what is built next
-        self._building = self._filling = False
+        self._filling = False
         settings, choices = workshop.settings, workshop.choices
         self.controls = {}
         for name, text in _LISTS.items():
@@ -67,24 +67,18 @@ class CellSettings(View):
             self._fill()
             raise
         self.say("building …")
-        if not self._building:  # goes on to the newest by itself
-            self._building = True
-            if self.spawn(self._build()) is None:
-                asyncio.run(self._build())
+        self.keep_up(self._build)
 
     async def _build(self) -> None:
-        try:
-            while (wanted := self._wanted) is not None:
-                begun, work = time.monotonic(), asyncio.ensure_future(asyncio.to_thread(wanted.prepare))
-                while not (await asyncio.wait({work}, timeout=0.5))[0]:
-                    self.say(f"building … {time.monotonic() - begun:.0f} s")
-                if wanted is self._wanted:  # else there is a newer one
-                    self._wanted = None
-                    self._take(work)
-                else:
-                    work.exception()  # of no interest any more
-        finally:
-            self._building = False
+        while (wanted := self._wanted) is not None:
+            begun, work = time.monotonic(), asyncio.ensure_future(asyncio.to_thread(wanted.prepare))
+            while not (await asyncio.wait({work}, timeout=0.5))[0]:
+                self.say(f"building … {time.monotonic() - begun:.0f} s")
+            if wanted is self._wanted:  # else there is a newer one
+                self._wanted = None
+                self._take(work)
+            else:
+                work.exception()  # of no interest any more
 
     def _take(self, work: asyncio.Future) -> None:
         with self.guarded():

@@ -437,7 +437,7 @@ def test_an_edit_scores_its_cell_before_the_other() -> None:
     async def scene() -> None:
         explorer.cell = SPACE.uniform("conv3x3")
         explorer.compare.value = "preset: all skip"
-        while explorer._scoring:
+        while explorer._running:
             await asyncio.sleep(0.01)
 
     asyncio.run(scene())
@@ -485,7 +485,7 @@ def test_of_rapid_edits_only_the_newest_is_scored() -> None:
         scorer.go.set()
         for _ in range(200):
             await asyncio.sleep(0.01)
-            if not explorer._scoring:
+            if not explorer._running:
                 break
 
     asyncio.run(scene())
