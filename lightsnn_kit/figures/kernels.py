@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..checks import unknown
-from .style import PALETTE, check_array, finish, theme_of, thin
+from .style import PALETTE, check_array, finish, number, theme_of, thin
 
 _MAX_SAMPLES = {1: 200, 3: 100}  # of a heatmap, by how many stand side by side: 0.9 MB
 _KINDS = {
@@ -137,7 +137,7 @@ def _spectrum_words(matrix: np.ndarray) -> tuple[str, str]:
     """The sum of the logarithms, and a note on the eigenvalues."""
     values, zero = _eigenvalues(matrix)
     sizes = np.abs(values)
-    total = "−∞" if zero.any() else f"{np.log(sizes).sum():.4g}".replace("-", "−")
+    total = "−∞" if zero.any() else number(np.log(sizes).sum())
     note = f"{len(values)} eigenvalues, the largest {sizes[0]:.4g}, the median {np.median(sizes):.3g}."
     if (values[~zero] < 0).any():
         note += "\nNegative ones are no kernel's; an odd number of them scores −∞."
@@ -161,5 +161,5 @@ def _draw_spectrum(fig: go.Figure, matrix: np.ndarray, theme: str) -> None:
     fig.update_xaxes(dtick=1 if len(values) <= 16 else None)
     high = np.log10(sizes[0] or 1) + 0.2
     powers = np.arange(low, high, np.ceil((high - low) / 9)).astype(int)
-    ticks = {"tickvals": 10.0**powers, "ticktext": [f"10<sup>{p}</sup>".replace("-", "−") for p in powers]}
+    ticks = {"tickvals": 10.0**powers, "ticktext": [f"10<sup>{number(p, 'd')}</sup>" for p in powers]}
     fig.update_yaxes(title="|λ|", type="log", range=[low, high], **ticks)

@@ -13,12 +13,13 @@ import plotly.graph_objects as go
 
 from ..cells import Cell
 from ..figures import cell_graph
+from ..figures.style import number
 from ..lab.cell_measures import CellMeasures, Measured, parameters_of
 from ..lab.saved_cells import load_cell, save_cell, saved_cells
 from ..spaces import CellSpace, as_space
 from .base import WRONG_INPUT, View
 from .cell_editor import CellEditor
-from .cell_facts import facts, facts_html, number
+from .cell_facts import facts, facts_html
 from .cell_graph import CellGraph
 from .cell_scores import CellScores, kernel_figure, rates_figure
 from .cell_settings import CellSettings
@@ -252,7 +253,8 @@ class CellExplorer(CellEditor):
         """The cell as a graph, its scores in the title."""
         found, title = self.measures(), None
         if found.sahd is not None:
-            title = f"Cell: SAHD {number(found.sahd)}, HD {number(found.hd)}, {found.num_conv_ops} convolutions"
+            sahd, hd = number(found.sahd, ",.2f"), number(found.hd, ",.2f")
+            title = f"Cell: SAHD {sahd}, HD {hd}, {found.num_conv_ops} convolutions"
         return cell_graph(self.cell, title=title, theme=self.theme)
 
     def kernel_figure(self) -> go.Figure:

@@ -9,19 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..cells import Cell
-from ..figures.style import OP_COLOURS, with_unit
+from ..figures.style import OP_COLOURS, number, with_unit
 from ..lab.cell_measures import CellMeasures
-
-
-def number(value: float | None, digits: int = 2) -> str:
-    """A score as text, with a real minus sign and −∞.
-
-    >>> number(-12.345), number(float("-inf")), number(None)
-    ('−12.35', '−∞', '–')
-    """
-    if value is None:
-        return "–"
-    return "−∞" if value == -math.inf else f"{value:,.{digits}f}".replace("-", "−")
 
 
 def change(now: float | None, before: float | None) -> str:
@@ -46,7 +35,7 @@ def facts(
     rows = {}
     for name, field in scores.items():
         now, then = getattr(found, field), before and getattr(before, field)
-        rows[name] = number(now), scored or change(now, then)
+        rows[name] = number(now, ",.2f"), scored or change(now, then)
     if row:
         rows["Test accuracy"] = f"{row['test_accuracy']:.1%}", "after training"
     rows["Parameters"] = "–" if found.parameters is None else f"{found.parameters:,}", scored or "whole network"

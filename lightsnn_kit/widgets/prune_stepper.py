@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from ..checks import real, whole
 from ..figures.pruning import is_uncertain, margin_noise, prune_round
+from ..figures.style import number
 from ..records import read_steps
 from ..search import Decision, PruneStep
 from ..spaces import CellSpace, OpMask
@@ -150,7 +151,7 @@ class PruneStepper(View):
         at = f"decision {self.position.value} of {len(self._taken)}, round {step.round}"
         if not self.position.value:
             return f"{at}: nothing is pruned yet"
-        how = f"margin {decision.margin:.3g}".replace("inf", "∞").replace("-", "−") if decision.margin else "a tie"
+        how = f"margin {number(decision.margin, '.3g')}" if decision.margin else "a tie"
         how += f" (instead of {decision.undone}, which would have cut the last path)" * bool(decision.undone)
         return f"{at}: {decision.op} pruned from {decision.edge}, {how}"
 

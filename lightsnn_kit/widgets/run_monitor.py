@@ -11,6 +11,7 @@ import ipywidgets
 import plotly.graph_objects as go
 
 from ..figures.runs import record_curves
+from ..figures.style import number
 from ..files import RunError, at_root, reading
 from ..lab import jobs
 from ..lab.runs import listening
@@ -182,13 +183,9 @@ def _log_lines(folder: Path) -> str:
     return said and f"<div style='margin:4px 10px'>{said}</div>"
 
 
-def _in_words(number: int, row: dict[str, object]) -> str:
+def _in_words(place: int, row: dict[str, object]) -> str:
     values = {name: value for name, value in row.items() if isinstance(value, int | float | str) and name != "mask"}
-    return f"{number}: " + ", ".join(
-        f"{name.replace('_', ' ')} " + (_number(value) if isinstance(value, float) else str(value))
+    return f"{place}: " + ", ".join(
+        f"{name.replace('_', ' ')} " + (number(value) if isinstance(value, float) else str(value))
         for name, value in values.items()
     )
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}".replace("inf", "∞").replace("-", "−")
