@@ -5,33 +5,26 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import ipywidgets
 
 from .base import WRONG_INPUT, View
 from .parts import flow
 
+if TYPE_CHECKING:
+    from ..lab.workshop import Workshop
+
 _NUMBERS = {"width": "Width", "num_steps": "Steps", "batch_size": "Samples of a score"}
 _LISTS = {"preset": "Data", "proxy": "Score"}
-
-
-class Workshop(Protocol):
-    """What is handed in, such as a ``lab.workshop.Workshop``: settings by name, and others made of it."""
-
-    title: str
-    settings: dict[str, object]
-    choices: dict[str, tuple[str, ...]]  # of the settings that are chosen from a list
-
-    def changed(self, **settings: object) -> Workshop: ...
-    def prepare(self) -> Workshop: ...  # seconds; in a thread
 
 
 class CellSettings(View):
     """Controls for what an explorer works with; ``accept(workshop)`` is called when another one has been built.
 
-    The page stays free while it is built. Of changes in the meantime the newest counts; where they cannot be had, a
-    message says why, and all stays as it was.
+    ``workshop``: a `Workshop`, or what has its ``title``, ``settings``, ``choices``, ``changed`` and ``prepare``, which
+    runs in a thread. The page stays free while it is built. Of changes in the meantime the newest counts; where they
+    cannot be had, a message says why, and all stays as it was.
     """
 
     name = "cell-settings"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import html
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import ipywidgets
 import plotly.graph_objects as go
@@ -18,31 +17,22 @@ from .cell_graph import CopyButton
 from .parts import ROW_COLUMNS, flow, table_html
 from .run_monitor import RunMonitor
 
-
-class Trainer(Protocol):
-    """What is handed in, such as a ``lab.workshop.Workshop``: a run folder, and how a cell is trained in it."""
-
-    run: str  # as a user gives it
-    path: Path
-    settings: dict[str, object]  # with the entry "epochs"
-
-    def start(self, cell: Cell, epochs: int) -> None: ...
-    def command(self, cell: Cell, epochs: int) -> str: ...
-    def row_name(self, cell: Cell, epochs: int) -> str: ...
-    def rows(self) -> list[dict[str, object]]: ...
+if TYPE_CHECKING:
+    from ..lab.workshop import Workshop
 
 
 class CellTraining(View):
     """Train the cell shown, watch the job, and read its row beside the earlier ones of the run folder.
 
-    All state is the folder's files, so a training goes on when the page is closed: made again, the view attaches to the
-    job, or shows the finished row. The trait ``rows`` holds the finished rows and may be observed.
+    ``trainer``: a `Workshop`, or what has its ``run``, ``path``, ``settings``, ``start``, ``command``, ``row_name`` and
+    ``rows``. All state is the folder's files, so a training goes on when the page is closed: made again, the view
+    attaches to the job, or shows the finished row. The trait ``rows`` holds the finished rows and may be observed.
     """
 
     name = "cell-training"
     rows = traitlets.Tuple()
 
-    def __init__(self, trainer: Trainer, cell: Cell, *, theme: str = "light") -> None:
+    def __init__(self, trainer: Workshop, cell: Cell, *, theme: str = "light") -> None:
         super().__init__(theme=theme)
         self.trainer, self.cell = trainer, cell
         self.monitor: RunMonitor | None = None
