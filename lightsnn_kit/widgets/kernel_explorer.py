@@ -6,10 +6,10 @@ import ipywidgets
 import numpy as np
 import plotly.graph_objects as go
 
-from ..checks import unknown
+from ..checks import unknown, whole
 from ..figures import eigenvalue_spectrum, input_images, kernel_panels
 from .base import View
-from .parts import as_array, chosen, flow, images_by_sample, one_per_sample, sample_name
+from .parts import as_array, flow, images_by_sample, one_per_sample, sample_name
 
 _ALL = "all"
 
@@ -74,7 +74,7 @@ class KernelExplorer(View):
         with self.guarded():
             if layer not in (_ALL, *self.rows):
                 raise unknown("layer", layer, [_ALL, *sorted(self.rows)])
-            step = step if step == _ALL else chosen(step, "step", self.num_steps)
+            step = step if step == _ALL else whole("step", step, low=0, high=self.num_steps - 1)
             self.layer.value, self.step.value = layer, step
 
     def matrices(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -117,7 +117,8 @@ class KernelExplorer(View):
         self.first.value, self.second.value = int(i), int(j)
 
     def _draw_pair(self) -> None:
-        pair = [chosen(widget.value, "sample", self.num_samples) for widget in (self.first, self.second)]
+        last = self.num_samples - 1
+        pair = [whole("sample", widget.value, low=0, high=last) for widget in (self.first, self.second)]
         names = [sample_name(i, self.labels) for i in pair]
         hamming, d, k = (matrix[tuple(pair)] for matrix in self._matrices)
         self.pair.value = f"{names[0]}, {names[1]}: <b>Hamming {hamming:.4g}, d {d:.4g}, K {k:.6g}</b>"

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 import ipywidgets
 import numpy as np
 
-from ..checks import whole
 from ..figures.style import with_unit
 
 ROW_COLUMNS: dict[str, Callable[[Mapping[str, object]], str]] = {
@@ -89,14 +88,3 @@ def one_per_sample(values: object | None, name: str, count: int) -> np.ndarray |
     if array is not None and array.shape[:1] != (count,):
         raise ValueError(f"{name} must hold one entry per sample, {count}; got shape {array.shape}.")
     return array
-
-
-def chosen(value: int, name: str, count: int) -> int:
-    """``value`` as a plain number if it lies within 0..count − 1, else ``ValueError``.
-
-    >>> chosen(7, "sample", 4)
-    Traceback (most recent call last):
-    ...
-    ValueError: sample must be a whole number from 0 to 3, got 7.
-    """
-    return whole(name, value, low=0, high=count - 1)

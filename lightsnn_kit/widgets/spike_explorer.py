@@ -8,10 +8,10 @@ import ipywidgets
 import numpy as np
 import plotly.graph_objects as go
 
-from ..checks import real, unknown
+from ..checks import real, unknown, whole
 from ..figures import input_images, membrane_trace, rate_histogram, spike_maps, spike_raster
 from .base import View
-from .parts import chosen, flow, images_by_sample, layer_record, one_per_sample, sample_name
+from .parts import flow, images_by_sample, layer_record, one_per_sample, sample_name
 
 _MAX_NEURONS = 300  # of a raster: as many rows as it has pixels
 
@@ -93,14 +93,15 @@ class SpikeExplorer(View):
                 raise unknown("layer", layer, self.spikes)
             self.layer.value = self.layer.value if layer is None else layer
             if sample is not None:
-                self.sample.value = chosen(sample, "sample", self.num_samples)
+                self.sample.value = whole("sample", sample, low=0, high=self.num_samples - 1)
             if neuron is not None:
-                self.neuron.value = chosen(neuron, "neuron", self._size(self.layer.value))
+                self.neuron.value = whole("neuron", neuron, low=0, high=self._size(self.layer.value) - 1)
 
     @property
     def _chosen(self) -> np.ndarray:
         """The chosen layer's spikes for the chosen sample, [T, ...]."""
-        return self.spikes[self.layer.value][:, chosen(self.sample.value, "sample", self.num_samples)]
+        sample = whole("sample", self.sample.value, low=0, high=self.num_samples - 1)
+        return self.spikes[self.layer.value][:, sample]
 
     def _size(self, layer: str) -> int:
         return int(np.prod(self.spikes[layer].shape[2:]))
@@ -127,8 +128,8 @@ class SpikeExplorer(View):
         """The raster of the chosen layer and sample."""
         spikes = self._chosen.reshape(self.num_steps, -1)  # [T, N]
         title = f"{self.layer.value}, {sample_name(self.sample.value, self.labels)}"
-        window = (max(0, self.window.value[0]), max(self.window.value[0] + 1, self.window.value[1]))
-        window = tuple(np.clip(window, (0, 1), (spikes.shape[1] - 1, spikes.shape[1])).tolist())
+        (low, high), count = self.window.value, spikes.shape[1]
+        window = (min(low, count - 1), max(low + 1, min(high, count)))
         return spike_raster(spikes, max_neurons=_MAX_NEURONS, window=window, title=title, theme=self.theme)
 
     def redraw(self) -> None:
@@ -158,7 +159,7 @@ class SpikeExplorer(View):
         if self.potentials is None:
             return
         spikes = self._chosen.reshape(self.num_steps, -1)  # [T, N]
-        neuron = chosen(self.neuron.value, "neuron", spikes.shape[1])
+        neuron = whole("neuron", self.neuron.value, low=0, high=spikes.shape[1] - 1)
         v = self.potentials[self.layer.value][:, self.sample.value].reshape(self.num_steps, -1)[:, neuron]
         title = f"Membrane potential of neuron {neuron}"
         fig = membrane_trace(v, spikes[:, neuron], levels=self.levels, title=title, theme=self.theme)
