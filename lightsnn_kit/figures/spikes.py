@@ -13,11 +13,11 @@ from .style import PALETTE, Theme, check_array, check_binary, finish, percent, t
 _MAX_PIXELS = 100_000  # of a map, gaps between pictures included: 1 MB with the numbers of the neurons
 
 
-def spike_maps(spikes: object, *, step: int | None = None, max_channels: int = 64, theme: str = "light") -> go.Figure:
+def spike_maps(spikes: object, *, step: int | None = None, theme: str = "light") -> go.Figure:
     """Draw one sample's spikes [T, C, H, W], or [T, N] of a layer without channels, as pictures of 0 and 1.
 
-    ``step=None``: channels below each other (8 at most), all steps side by side; else the grid of channels at that
-    step. More channels (or, of large layers, steps) are thinned evenly, and the figure says so; a pixel's
+    ``step=None``: channels below each other (8 at most), all steps side by side; else the grid of channels (64 at
+    most) at that step. More channels (or, of large layers, steps) are thinned evenly, and the figure says so; a pixel's
     ``customdata`` is its neuron's number in [C, H, W]. ``ValueError`` for other values or steps.
 
     >>> spike_maps(np.ones((3, 2, 4, 4))).data[0].z.shape  # 2 channels by 3 steps, with a line between them
@@ -33,7 +33,7 @@ def spike_maps(spikes: object, *, step: int | None = None, max_channels: int = 6
         raise ValueError(f"step must lie within 0..{len(maps) - 1}, got {step}.")
     most = _MAX_PIXELS // ((maps.shape[2] + 1) * (maps.shape[3] + 1))  # pictures
     steps, words_t = thin(len(maps), max(1, most), "steps") if step is None else (np.array([step]), "")
-    most = max(1, min(most // len(steps), max_channels, 8 if step is None else max_channels))
+    most = max(1, min(most // len(steps), 8 if step is None else 64))
     kept, words = thin(maps.shape[1], most, "channels")
     tiles = maps[np.ix_(steps, kept)].swapaxes(0, 1)  # [C, T, H, W]: a row per channel, a column per step
     neurons = np.stack([numbers[kept]] * len(steps), axis=1)

@@ -41,14 +41,14 @@ class CompareRuns(View):
 
     def __init__(self, runs: Iterable[object] | str | Path, *, theme: str = "light") -> None:
         runs = [runs] if isinstance(runs, str | Path) else list(runs)
-        paths, problems = [run for run in runs if isinstance(run, str | Path)], []
-        for path in list(paths):
+        paths, problems = [], []
+        for path in [run for run in runs if isinstance(run, str | Path)]:
             try:
                 with reading(path):
                     [row[name] for row in gather(path) for name in _NEEDED]
+                paths.append(path)
             except RunError as error:
                 problems.append(error)
-                paths.remove(path)
         self.rows: list[object] = read_runs(*paths) + [run for run in runs if not isinstance(run, str | Path)]
         if problems and not self.rows:
             raise problems[0]
