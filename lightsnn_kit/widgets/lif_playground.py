@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import ipywidgets
 import numpy as np
 import plotly.graph_objects as go
 
+from .. import neurons
 from ..checks import whole
 from ..figures import membrane_trace, rate_curve, surrogate_gradient
-from ..neurons import INPUTS, SURROGATES, LIFSettings, expected_rate, input_current, simulate_lif, surrogate_slope
+from ..neurons import INPUTS, SURROGATES, LIFSettings
 from .base import View
 from .parts import flow
 
 _RESETS = {"hard: set to v_reset": False, "soft: subtract the threshold": True}
 MIN_STEPS, MAX_STEPS = 5, 200  # of a simulation
-_RATE_STEPS = 200  # of the f-I curve: rates to half a per cent
-
-
-@lru_cache(16)
-def _rates(settings: LIFSettings) -> tuple[np.ndarray, np.ndarray]:
-    """Constant currents, and the rates that they lead to."""
-    rise = settings.v_threshold - (settings.v_reset or 0.0)
-    currents = np.linspace(0, rise * (settings.tau + 1), 121)  # at x = tau·rise and above, every step spikes
-    return currents, simulate_lif(np.tile(currents, (_RATE_STEPS, 1)), settings)[1].mean(0)
 
 
 class LIFPlayground(View):
@@ -92,11 +82,11 @@ class LIFPlayground(View):
     def current(self) -> np.ndarray:
         """The input current [T] as chosen."""
         options = {"pulse": self.pulse.value, "spread": self.spread.value, "seed": self.seed.value}
-        return input_current(self.input.value, self.steps.value, amplitude=self.amplitude.value, **options)
+        return neurons.input_current(self.input.value, self.steps.value, amplitude=self.amplitude.value, **options)
 
     def run(self) -> tuple[np.ndarray, np.ndarray]:
         """Potentials before the reset, and spikes, [T] each."""
-        return simulate_lif(self.current(), self.settings)
+        return neurons.simulate_lif(self.current(), self.settings)
 
     def figure(self) -> go.Figure:
         """Input, membrane and spikes."""
@@ -107,11 +97,11 @@ class LIFPlayground(View):
         chosen, (potentials, spikes) = self.settings, self.run()
         distance = np.linspace(-2, 2, 161)
         names = (chosen.surrogate, *(name for name in ("ATan", "Sigmoid") if name != chosen.surrogate))
-        curves = {name: surrogate_slope(name, distance) for name in names[:2]}
+        curves = {name: neurons.surrogate_slope(name, distance) for name in names[:2]}
         self.slope.show(surrogate_gradient(distance, curves, at=potentials - chosen.v_threshold, theme=self.theme))
-        currents, rates = _rates(chosen)
+        currents, rates = neurons.simulated_rates(chosen)
         mark = self.amplitude.value if self.input.value == "constant" else None
-        expected = expected_rate(currents, chosen)
+        expected = neurons.expected_rate(currents, chosen)
         self.curve.show(rate_curve(currents, rates, expected=expected, mark=mark, theme=self.theme))
         self.traces.show(self._draw_traces(potentials, spikes))
 
