@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from ..cells import Cell
 from ..figures import cell_graph
 from ..figures.style import number
 from ..lab.cell_measures import CellMeasures, Measured, parameters_of
-from ..lab.saved_cells import load_cell, save_cell, saved_cells
+from ..lab.saved_cells import load_cell, saved_cells
 from ..spaces import CellSpace, as_space
 from .base import WRONG_INPUT, View
 from .cell_editor import CellEditor
@@ -86,17 +86,15 @@ class CellExplorer(CellEditor):
             graph.layout.flex, graph.layout.min_width = "3 1 440px", "0"
         self.top = ipywidgets.Box([self.graph, self.facts], layout={"flex_flow": "row wrap", "width": "100%"})
         rows = [self.history_row(), self.top, self.text_row(), self.file_row(), self._compare_row(), self.message]
-        makers: dict[str, Callable[[], View]] = {"Scores": self._scores} if self.scorer is not None else {}
-        makers |= {"Train": self._training} if self.workshop else {}
-        makers |= {"Watch time": self._time} if hasattr(self.scorer, "record") else {}
-        makers |= {"Settings": self._settings} if self.workshop else {}
-        self._makers, self.pane = makers, None
-        if makers:
-            self.pane = self.part(ipywidgets.ToggleButtons(options=list(makers), tooltips=list(makers)), "pane")
+        needs = {"Scores": self.scorer is not None, "Train": self.workshop is not None}
+        needs |= {"Watch time": hasattr(self.scorer, "record"), "Settings": self.workshop is not None}
+        panes, self.pane = [name for name, there in needs.items() if there], None
+        if panes:
+            self.pane = self.part(ipywidgets.ToggleButtons(options=panes, tooltips=panes), "pane")
             self.pane.style.button_width = "110px"
             self.place = ipywidgets.VBox(layout={"width": "100%"})
             self.watch(self.pane, lambda _: self._show_pane())
-            rows += [*[self.pane] * (len(makers) > 1), self.place]
+            rows += [*[self.pane] * (len(panes) > 1), self.place]
         self.arrange(*rows)
 
     def _compare_row(self) -> ipywidgets.Box:
@@ -116,23 +114,20 @@ class CellExplorer(CellEditor):
     def _show_pane(self) -> None:
         name = self.pane.value
         if name not in self.made:
-            self.made[name] = self.part(self._makers[name](), name.lower().replace(" ", "-"))
+            self.made[name] = self.part(self._make_pane(name), name.lower().replace(" ", "-"))
         self.place.children = (self.made[name],)
         self.redraw()
 
-    def _scores(self) -> CellScores:
-        return CellScores(self.measures(), labels=self.labels, theme=self.theme)
-
-    def _training(self) -> CellTraining:
+    def _make_pane(self, name: str) -> View:
+        if name == "Scores":
+            return CellScores(self.measures(), labels=self.labels, theme=self.theme)
+        if name == "Watch time":
+            return CellInTime(self.cell, self.space, self.scorer, labels=self.labels, theme=self.theme)
+        if name == "Settings":
+            return CellSettings(self.workshop, self._move_to, theme=self.theme)
         training = CellTraining(self.workshop, self.cell, theme=self.theme)
         self.watch(training, self._take_rows, names="rows")
         return training
-
-    def _time(self) -> CellInTime:
-        return CellInTime(self.cell, self.space, self.scorer, labels=self.labels, theme=self.theme)
-
-    def _settings(self) -> CellSettings:
-        return CellSettings(self.workshop, self._move_to, theme=self.theme)
 
     def _move_to(self, workshop: object) -> None:
         """Go on with another workshop: other scores, other rows; the cell and its history stay."""
@@ -161,8 +156,7 @@ class CellExplorer(CellEditor):
         name = next((name for name in names if self._is_saved(name)), None)
         if name is None:
             name = next(f"pinned-{number}" for number in range(1, len(names) + 2) if f"pinned-{number}" not in names)
-            save_cell(self.cell, self.folder, name)
-            self.file.options = saved_cells(self.folder)
+            self.save(name)
         self._list_cells()
         self.compare.value = f"saved: {name}"
         self.say(f"pinned as {name}; it is kept in {self.folder}")
