@@ -51,13 +51,18 @@ def measure_cell(cell: Cell, space: CellSpace, scorer: object | None) -> CellMea
 
     wants_swap = getattr(getattr(scorer, "config", None), "proxy", "") == "swap"
     found = measure(scorer, OpMask.from_cell(cell, space), **({"patterns": True} if wants_swap else {}))
-    kernels = {kind: kernel.cpu().numpy() for kind, kernel in found.kernels.items()}
-    rates = {name: rate.cpu().numpy().astype(float) for name, rate in found.firing_rate.items()}
+    kernels = {kind: as_array(kernel) for kind, kernel in found.kernels.items()}
+    rates = {name: as_array(rate).astype(float) for name, rate in found.firing_rate.items()}
     network = getattr(scorer, "supernet", None)
     known = network is not None and not any(op.is_own for op in cell.ops)  # of your own ops the fan-out is not known
     counted = {"synops": estimate_synops(network.config, cell, rates)} if known else {}
     counted |= {"parameters": parameters_of(cell, space, scorer), "swap": found.swap}
     return CellMeasures(cell, found.sahd, found.hd, kernels, _rates_by_source(rates), **counted)
+
+
+def as_array(values: object) -> np.ndarray:
+    """An array of what may be a torch tensor on any device."""
+    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
 
 
 class Measured:

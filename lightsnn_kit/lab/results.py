@@ -214,6 +214,11 @@ def by_method(rows: Iterable[Row]) -> dict[str, list[Row]]:
     return groups
 
 
+def newest_row(rows: Sequence[Row], cell: Cell) -> Row | None:
+    """The last row of a cell, if there is one."""
+    return next((row for row in reversed(rows) if row["cell"] == str(cell)), None)
+
+
 def estimate(rows: Iterable[Row], key: str | Callable[[Row], float]) -> Estimate:
     """The estimate of an entry of the rows, or of a function of each row.
 

@@ -15,6 +15,7 @@ from ..cells import Cell
 from ..figures import cell_graph
 from ..figures.style import number
 from ..lab.cell_measures import CellMeasures, Measured, parameters_of
+from ..lab.results import newest_row
 from ..lab.saved_cells import load_cell, saved_cells
 from ..spaces import CellSpace, as_space
 from .base import WRONG_INPUT, View
@@ -291,9 +292,6 @@ class CellExplorer(CellEditor):
         other = None
         if self.other and self.other[1] in self.measured:
             name, cell = self.other
-            other = name, facts(self.measured[cell], row=self._row_of(cell))
-        shown = facts(found, before, row=self._row_of(self.cell))
+            other = name, facts(self.measured[cell], row=newest_row(self.rows, cell))
+        shown = facts(found, before, row=newest_row(self.rows, self.cell))
         return facts_html(shown, self.cell, waiting=waiting, other=other)
-
-    def _row_of(self, cell: Cell) -> Mapping[str, object] | None:
-        return next((row for row in reversed(self.rows) if row["cell"] == str(cell)), None)

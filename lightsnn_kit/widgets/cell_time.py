@@ -9,10 +9,9 @@ import plotly.graph_objects as go
 
 from ..cells import Cell
 from ..figures import cell_unrolled
-from ..lab.cell_measures import layer_title
+from ..lab.cell_measures import as_array, layer_title
 from ..spaces import CellSpace, OpMask
 from .base import View
-from .parts import as_array
 from .spike_explorer import SpikeExplorer
 
 _MOST = 50_000_000  # potentials that are kept: 200 MB

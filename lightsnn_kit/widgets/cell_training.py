@@ -92,10 +92,6 @@ class CellTraining(View):
         self.rows = tuple(self.trainer.rows())
         self._write_table()
 
-    def row_of(self, cell: Cell) -> dict[str, object] | None:
-        """The newest finished row of a cell."""
-        return next((row for row in reversed(self.rows) if row["cell"] == str(cell)), None)
-
     # ---- what is shown
 
     def figure(self) -> go.Figure:

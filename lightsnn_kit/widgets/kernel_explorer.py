@@ -8,8 +8,9 @@ import plotly.graph_objects as go
 
 from ..checks import unknown, whole
 from ..figures import eigenvalue_spectrum, input_images, kernel_panels
+from ..lab.cell_measures import as_array
 from .base import View
-from .parts import as_array, flow, images_by_sample, one_per_sample, sample_name
+from .parts import flow, images_by_sample, one_per_sample, sample_name
 
 _ALL = "all"
 

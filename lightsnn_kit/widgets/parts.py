@@ -9,6 +9,7 @@ import ipywidgets
 import numpy as np
 
 from ..figures.style import with_unit
+from ..lab.cell_measures import as_array
 
 ROW_COLUMNS: dict[str, Callable[[Mapping[str, object]], str]] = {
     "convolutions": lambda row: str(row["convs"]),
@@ -54,11 +55,6 @@ def flow(*parts: ipywidgets.DOMWidget | list, width: int | None = None) -> ipywi
         widget.layout.flex, widget.layout.min_width = f"1 1 {width}px", "0"
     layout = {"flex_flow": "row wrap", "align_items": "flex-start" if width else "center", "width": "100%"}
     return ipywidgets.Box(widgets, layout=layout)
-
-
-def as_array(values: object) -> np.ndarray:
-    """An array of what may be a torch tensor on any device."""
-    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
 
 
 def layer_record(record: Mapping[str, object], name: str) -> dict[str, np.ndarray]:
