@@ -97,21 +97,15 @@ class RunMonitor(View):
         """Read the files once and show what is new; ``RunError`` if the folder is gone, or holds what is no record."""
         try:
             with reading(self.folder):
-                self._refresh()
+                self.status = jobs.status(self.folder)
+                self.cancel.disabled = not self.status.alive
+                self.state.value = _state(self.status)
+                self.stages.value, self.hint.value = _bar(self.status), self._what_to_do()
+                self.last.value, self.printed.value = _last_lines(self.records()), _log_lines(self.folder)
+                if self._shown() != self._drawn:
+                    self.redraw()
         except OSError as error:  # taken away between two reads
             raise RunError(f"cannot read the run in {self.folder}: {error}") from error
-
-    def _refresh(self) -> None:
-        self.status = jobs.status(self.folder)
-        self.cancel.disabled = not self.status.alive
-        symbol, state = _SYMBOLS.get(self.status.state, "○"), self.status.state
-        self.state.value = (
-            f"<span role='status'>{symbol} <b>{html.escape(state)}</b>: {html.escape(self.status.message)}</span>"
-        )
-        self.stages.value, self.hint.value = _bar(self.status), self._what_to_do()
-        self.last.value, self.printed.value = _last_lines(self.records()), _log_lines(self.folder)
-        if self._shown() != self._drawn:
-            self.redraw()
 
     def _what_to_do(self) -> str:
         """A line on what happens when the tab is closed, and how to go on."""
@@ -153,6 +147,11 @@ class RunMonitor(View):
     def describe(self) -> str:
         """The state of the run, in a line."""
         return f"RunMonitor: {self.status.state}: {self.status.message}"
+
+
+def _state(status: jobs.Status) -> str:
+    words = f"<b>{html.escape(status.state)}</b>: {html.escape(status.message)}"
+    return f"<span role='status'>{_SYMBOLS.get(status.state, '○')} {words}</span>"
 
 
 def _bar(status: jobs.Status) -> str:
