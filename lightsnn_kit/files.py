@@ -150,13 +150,15 @@ def reading(what: object) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, replace: bool = True) -> Iterator[Path]:
     """A name for a file or folder to be made; it becomes ``path`` when the block ends well.
 
     A reader finds the old one or the new one, never a part. What a failed block has made is removed; what a killed one
-    has made, the next block in that folder removes.
+    has made, the next block in that folder removes. ``RunExistsError`` if it is there and ``replace`` is False.
     """
     path = user_path(path)
+    if path.exists() and not replace:
+        raise RunExistsError(f"{path} exists; choose another name, or pass replace=True to overwrite it.")
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_left_over(path.parent)
     with scratch(path) as folder:
@@ -168,9 +170,9 @@ def replacing(path: Path) -> Iterator[Path]:
         sync(path.parent)  # the name, too, is on the disk
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically, replacing what was there."""
-    with replacing(path) as making:
+def write_text(path: Path, text: str, *, replace: bool = True) -> None:
+    """Write a text file atomically, replacing what was there unless ``replace`` is False (``RunExistsError``)."""
+    with replacing(path, replace=replace) as making:
         making.write_text(text, encoding="utf-8")
 
 
@@ -219,12 +221,9 @@ def write_json(path: str | Path, value: object, *, replace: bool = False, of: st
     ``of`` says whose file it is, and must be given to read it. ``RunExistsError`` if the file is there and ``replace``
     is False.
     """
-    path = user_path(path)
     plainly = isinstance(value, Mapping) and value.keys() != {"value"}  # `read_json` takes a lone value out again
     text = to_json(_without_sum(value) if plainly else {"value": value}, indent=2)
-    if path.exists() and not replace:
-        raise RunExistsError(f"{path} exists; choose another run folder, or pass replace=True to overwrite it.")
-    write_text(path, _summed(text.encode(), of.encode()).decode() + "\n")
+    write_text(path, _summed(text.encode(), of.encode()).decode() + "\n", replace=replace)
 
 
 def read_json(path: str | Path, *, of: str = "") -> object:

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from .cells import Cell, Edge, Op
 from .checkpoints import name_weights
 from .checks import real
-from .files import RunExistsError, at_root, replacing
+from .files import at_root, replacing
 from .layers import LIF
 from .networks import SpikingCell, SpikingNetwork
 from .recording import as_network, check_weights
@@ -87,10 +87,8 @@ def write_nir(
     A relative path starts at the project. ``RunExistsError`` if the file is there and ``replace`` is False.
     """
     path = at_root(path)
-    if path.exists() and not replace:
-        raise RunExistsError(f"{path} exists; choose another name, or pass replace=True to overwrite it.")
     graph = to_nir(network, dt=dt)
-    with replacing(path) as making:
+    with replacing(path, replace=replace) as making:
         _library().write(making, graph)
     return path
 

@@ -108,6 +108,14 @@ class PruneStep:
         """The decisions that were tested and did not pass: exact ties, and differences within their noise."""
         return tuple(decision for decision in self.pruned if decision.settled is False)
 
+    @property
+    def mask_before(self) -> OpMask:
+        """The mask at the start of the round: on the edges it scored the ops it scored, elsewhere what it left."""
+        scored: dict[Edge, list[Op]] = {}
+        for edge, op, _ in self.scores:
+            scored.setdefault(edge, []).append(op)
+        return OpMask(self.mask.space, tuple(tuple(scored.get(edge, ops)) for edge, ops in self.mask.items()))
+
 
 @dataclass(frozen=True)
 class ScoredCell:

@@ -9,7 +9,7 @@ from math import prod
 
 import numpy as np
 
-from .cells import Cell, Edge, cell_edges
+from .cells import Cell, Edge, as_cell, cell_edges
 from .checks import shown, unknown
 from .ops import Op, as_ops, tie_rank
 
@@ -64,6 +64,17 @@ class CellSpace:
         if Op(op) not in self.ops:
             raise ValueError(f"{op} is not an op of this space; expected one of {', '.join(self.ops)}.")
         return Cell(self.num_nodes, (Op(op),) * len(self.edges))
+
+    def read(self, value: object) -> Cell:
+        """A cell of this space from anything ``cells.as_cell`` reads; ``ValueError`` says what the space does not have.
+
+        >>> str(CellSpace(("zeroize", "conv3x3"), 2, backward=False).read("03 00"))
+        '|conv3x3~0|'
+        """
+        cell = as_cell(value)
+        if foreign := [str(op) for op in sorted(set(cell.ops), key=tie_rank) if op not in self.ops]:
+            raise ValueError(f"this cell uses {', '.join(foreign)}; the ops of this space are {', '.join(self.ops)}.")
+        return OpMask.from_cell(cell, self).to_cell()  # refuses other nodes and edges, drops empty backward edges
 
     def sample(self, rng: np.random.Generator) -> Cell:
         """A cell drawn uniformly from the space."""

@@ -18,8 +18,8 @@ from studies import trained_cells as study
 
 from lightsnn_kit.cells import Cell
 from lightsnn_kit.lab.notebooks import run_notebook
+from lightsnn_kit.neurons import LIFSettings, simulate_lif
 from lightsnn_kit.spaces import OpMask
-from lightsnn_kit.widgets.neurons import LIFSettings, simulate_lif
 from tests.test_notebooks import PLOTLY, check_outputs, outputs
 
 LESSONS = course.lessons()

@@ -134,7 +134,7 @@ def test_ci_is_executable_and_runs_the_test_command() -> None:
 BASE = {"checks", "files", "locks"}  # small helpers on the standard library alone, which every door may use
 CORE = {"cells", "spaces", "kernels", "layers", "recording", "exact", "networks", "scoring", "search", "records"}
 CORE |= {"paths", "methods", "evolution", "pareto", "training", "checkpoints", "energy", "notation", "workers"}
-CORE |= {"nir_export", "ops", "blocks", "updates", "ranks", "recompute", "cluster"}
+CORE |= {"nir_export", "neurons", "ops", "blocks", "updates", "ranks", "recompute", "cluster"}
 FOLDERS = ("fast", "data", "lab", "figures", "widgets")
 
 # Door -> (doors it may import, packages it may import at its top, packages inside functions only). ``core``, ``base``
@@ -150,7 +150,7 @@ DOORS = {
     "data": ("base", "numpy torch", "sklearn tonic pooch psutil platformdirs PIL tqdm"),
     "figures": ("base core: cells ops spaces lab: lab.results", "numpy plotly", ""),
     "lab": ("base core data", "numpy torch scipy psutil nbconvert plotly", "papermill IPython tqdm"),
-    "widgets": ("base core figures lab", "numpy plotly traitlets ipywidgets anywidget", "torch spikingjelly"),
+    "widgets": ("base core figures lab", "numpy plotly traitlets ipywidgets anywidget", "torch"),
     "top": ("base lab", "", ""),
 }
 # Modules that must stay lighter than their door: what they may import from outside the kit.

@@ -22,8 +22,8 @@ import site_pages
 from lightsnn_kit import OpMask, Scorer, prune_search
 from lightsnn_kit.files import RunError
 from lightsnn_kit.lab import presets
+from lightsnn_kit.lab.cell_measures import measure_cell
 from lightsnn_kit.lab.report import PLOTLY
-from lightsnn_kit.widgets.cell_measures import measure_cell
 
 SITE = Path(site_build.__file__).parent
 LESSONS = course.lessons()

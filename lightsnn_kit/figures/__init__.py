@@ -6,152 +6,19 @@ differ by symbol or label, networks by dash, backward edges by side and dash.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
-
 from .cells import cell_graph, cell_unrolled, prune_trace
 from .export import export
 from .kernels import eigenvalue_spectrum, kernel_heatmap, kernel_panels
+from .networks import compare_networks, firing_rates
 from .neurons import membrane_trace, rate_curve, surrogate_gradient
 from .pareto import pareto_scatter, write_pareto_csv
 from .pruning import margin_noise, prune_round
 from .runs import record_curves, runs_scatter
-from .spikes import input_images, rate_histogram, spike_maps
-from .style import (
-    OP_COLOURS,
-    OP_SYMBOLS,
-    PALETTE,
-    THEMES,
-    check_array,
-    check_binary,
-    field,
-    finish,
-    percent,
-    si,
-    template,
-    theme_of,
-    thin,
-    with_unit,
-)
+from .spikes import input_images, rate_histogram, spike_maps, spike_raster
+from .style import OP_COLOURS, OP_SYMBOLS, THEMES, finish, template
 
 __all__ = ["OP_COLOURS", "OP_SYMBOLS", "THEMES", "cell_graph", "cell_unrolled", "compare_networks"]
-__all__ += ["eigenvalue_spectrum", "export", "firing_rates", "input_images", "kernel_heatmap", "kernel_panels"]
-__all__ += ["margin_noise", "membrane_trace", "pareto_scatter", "prune_round", "prune_trace", "rate_curve"]
-__all__ += ["rate_histogram", "record_curves", "runs_scatter", "spike_maps", "spike_raster", "surrogate_gradient"]
-__all__ += ["template", "write_pareto_csv"]
-
-_METRICS = (  # field of a row, title of its panel, unit, factor to that unit
-    ("test_accuracy", "test accuracy", "%", 100.0),
-    ("parameters", "parameters", "", 1.0),
-    ("synops", "SynOps per sample", "", 1.0),
-    ("energy_pj", "energy per sample", "J", 1e-12),
-)
-
-
-def spike_raster(
-    spikes: object, *, max_neurons: int = 200, window: tuple[int, int] | None = None, title: str = "Spikes",
-    theme: str = "light",
-) -> go.Figure:  # fmt: skip
-    """Draw spikes [T, N] (0 or 1) as neuron x step, with the share of all N neurons that fire at each step above.
-
-    ``window``: the neurons from a up to b only. More than ``max_neurons`` are thinned evenly, and the figure says so.
-    ``ValueError`` for other values.
-
-    >>> spike_raster(np.eye(3)).data[1].z.shape
-    (3, 3)
-    """
-    colours, spikes = theme_of(theme), check_array(spikes, "spikes", "TN")
-    check_binary(spikes)
-    steps, count = np.arange(len(spikes)), spikes.shape[1]
-    first, last = window or (0, count)
-    if not 0 <= first < last <= count:
-        raise ValueError(f"the window must lie within neurons 0..{count}, got {first}..{last}.")
-    kept, shown = thin(last - first, max_neurons, "neurons")
-    kept, shown = kept + first, shown + f" from {first:,} to {last - 1:,}" * (last - first < count)
-    rates = 100 * spikes.mean(axis=1)
-    fig = make_subplots(rows=2, shared_xaxes=True, row_heights=[0.2, 0.8], vertical_spacing=0.05)
-    fig.add_bar(x=steps, y=rates, marker_color=colours.muted, row=1, col=1)
-    if len(steps) <= 16:
-        fig.update_traces(text=[f"{rate:.1f}" for rate in rates], textposition="outside", cliponaxis=False)
-    fig.add_heatmap(x=steps, y=kept, z=spikes[:, kept].T.astype(np.uint8), row=2, col=1)
-    fig.data[1].update(colorscale=[[0, colours.ramp[0]], [1, PALETTE[0]]], zmin=0, zmax=1, showscale=False)
-    fig.data[1].update(xgap=max(0, 4 - len(steps) // 16))
-    fig.data[1].hovertemplate = "neuron %{y}, step %{x}: %{z}<extra></extra>"
-    fig.update_yaxes(title="firing (%)", range=[0, 1.35 * rates.max() or 1], nticks=3, row=1)
-    fig.update_yaxes(title="neuron", showgrid=False, dtick=1 if last - first <= 10 else None, row=2)
-    fig.update_xaxes(title="time step", showgrid=False, dtick=max(1, len(steps) // 16), row=2)
-    note = f"{shown}.\nA mark is a spike. Mean firing rate of all neurons: {rates.mean():.1f} %."
-    return finish(fig, theme, title, note, body=380)
-
-
-def firing_rates(names: Sequence[str], rates: object, *, theme: str = "light") -> go.Figure:
-    """Draw firing rates [L, T] (share of neurons, 0 to 1) per layer and step, and each layer's mean over the steps.
-
-    Layers without any spike are named as silent. Raises ``ValueError`` if names and rates do not match.
-
-    >>> firing_rates(["stem", "cell"], [[0.2, 0.1], [0, 0]]).layout.yaxis.ticktext[1]
-    '<b>cell (silent)</b>'
-    """
-    colours, rates = theme_of(theme), percent(rates, "rates", "LT")
-    if len(names) != len(rates):
-        raise ValueError(f"rates need one row per name; got {len(names)} names and {len(rates)} rows.")
-    means = rates.mean(axis=1)
-    silent = means == 0
-    rows, steps = np.arange(len(names)), np.arange(rates.shape[1])
-    fig = make_subplots(cols=2, shared_yaxes=True, column_widths=[0.64, 0.36], horizontal_spacing=0.03)
-    fig.add_heatmap(z=rates, x=steps, y=rows, zmin=0, zmax=rates.max() or 1, row=1, col=1)
-    if len(steps) <= 20:
-        written = [f"{value:.{1 if len(steps) <= 8 else 0}f}" for value in rates.ravel()]
-        shades = np.where(rates.ravel() > 0.55 * rates.max(), colours.surface, colours.ink)
-        x, y = (grid.ravel() for grid in np.meshgrid(steps, rows))
-        fig.add_scatter(x=x, y=y, text=written, mode="text", textfont_color=shades, hoverinfo="skip", showlegend=False)
-    fig.data[0].update(showscale=len(steps) > 20, colorbar_title="%", ygap=2, xgap=2 if len(steps) <= 20 else 0)
-    fig.data[0].update(hovertemplate="step %{x}: %{z:.2f} %<extra></extra>")
-    texts = ["silent" if quiet else f"{mean:.1f} %" for quiet, mean in zip(silent, means, strict=True)]
-    _bars(fig, means, rows, texts, colours=PALETTE[0], at=(1, 2))
-    labels = [f"<b>{name} (silent)</b>" if quiet else name for name, quiet in zip(names, silent, strict=True)]
-    fig.update_yaxes(tickvals=rows, ticktext=labels, range=[len(rows) - 0.5, -0.5], showgrid=False)
-    fig.update_xaxes(title="time step", dtick=max(1, len(steps) // 8), showgrid=False, col=1)
-    fig.update_xaxes(title="mean of steps (%)", col=2)
-    note = f"Share of neurons that fire, in %. Silent layers: {silent.sum()} of {len(names)}."
-    return finish(fig, theme, "Firing rate per layer and step", note, body=24 * len(rows) + 60)
-
-
-def compare_networks(rows: Sequence[object], *, note: str = "", theme: str = "light") -> go.Figure:
-    """Draw test accuracy, parameters, SynOps and energy of several networks as small multiples with common rows.
-
-    Rows have ``name``, ``test_accuracy`` (0..1), ``parameters``, ``synops`` and ``energy_pj`` (both per sample).
-    ``note`` is the place for the assumptions behind the energy. Raises ``ValueError`` for no row or a missing field.
-
-    >>> row = {"name": "found", "test_accuracy": 0.97, "parameters": 12e3, "synops": 4e5, "energy_pj": 4e5}
-    >>> [note.text for note in compare_networks([row]).layout.annotations]
-    ['test accuracy (%)', 'parameters (k)', 'SynOps per sample (k)', 'energy per sample (nJ)']
-    """
-    if not rows:
-        raise ValueError("compare_networks needs at least one row, got none.")
-    names, colours = [str(field(row, "name")) for row in rows], [PALETTE[rank % 6] for rank in range(len(rows))]
-    percent([field(row, "test_accuracy") for row in rows], "test_accuracy", "R")  # refuses 97 for 0.97
-    panel, gap = 30 * len(rows) + 20, 76  # pixels
-    body = 2 * panel + gap
-    fig = make_subplots(rows=2, cols=2, shared_yaxes=True, vertical_spacing=gap / body, subplot_titles="1234")
-    for index, (key, title, unit, factor) in enumerate(_METRICS):
-        values = factor * check_array([field(row, key) for row in rows], key, "R")
-        scaled, prefixed = si(values, unit)
-        texts = [with_unit(value, unit) for value in values]
-        fig.layout.annotations[index].text = f"{title} ({prefixed})" if prefixed else title
-        _bars(fig, scaled, names, texts, colours=colours, at=(index // 2 + 1, index % 2 + 1))
-    fig.update_yaxes(autorange="reversed")
-    fig.update_xaxes(tickvals=[0, 50, 100], row=1, col=1)
-    fig.update_annotations(font_size=13, yshift=4)
-    return finish(fig, theme, "Networks compared", note, body=body, room=(20, 30))
-
-
-def _bars(fig: go.Figure, values: np.ndarray, names: object, texts: list[str], *, colours: object, at=(1, 1)) -> None:
-    """Horizontal bars from 0 with their values written beside them."""
-    fig.add_bar(x=values, y=names, orientation="h", text=texts, marker_color=colours, row=at[0], col=at[1])
-    fig.data[-1].update(textposition="outside", cliponaxis=False, showlegend=False, hoverinfo="y+text")
-    fig.update_xaxes(range=[0, 1.4 * values.max() or 1], row=at[0], col=at[1])
-    fig.update_yaxes(showgrid=False, row=at[0], col=at[1])
+__all__ += ["eigenvalue_spectrum", "export", "finish", "firing_rates", "input_images", "kernel_heatmap"]
+__all__ += ["kernel_panels", "margin_noise", "membrane_trace", "pareto_scatter", "prune_round", "prune_trace"]
+__all__ += ["rate_curve", "rate_histogram", "record_curves", "runs_scatter", "spike_maps", "spike_raster"]
+__all__ += ["surrogate_gradient", "template", "write_pareto_csv"]

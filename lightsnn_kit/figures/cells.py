@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 
 from ..cells import Cell, Edge, Op
 from ..spaces import OpMask
-from .style import OP_COLOURS, OP_SYMBOLS, Theme, field, finish, legend_ops, theme_of
+from .style import OP_COLOURS, OP_SYMBOLS, Theme, field, finish, legend_ops, number, theme_of
 
 ROUND_GAP = 70  # pixels between the panels of two rounds
 
@@ -201,6 +201,17 @@ def as_edge(edge: object) -> Edge:
     return Edge.parse(edge) if isinstance(edge, str) else Edge(*edge)
 
 
+def edge_name(edge: Edge) -> str:
+    return f"{edge.target}←{edge.source}" + " (t+1)" * edge.is_backward
+
+
+def decision_words(decision: object) -> str:
+    """What was pruned, and its margin to the next best choice."""
+    op, margin = Op(field(decision, "op")), float(field(decision, "margin"))
+    words = f"{op} {number(margin, '+.3g')}" if margin else f"{op}, a tie"
+    return words + " (path)" * bool(field(decision, "undone", None))
+
+
 def _draw_round(fig: go.Figure, step: object, scores: list[tuple[Edge, Op, float]], row: int, colours: Theme) -> None:
     edges = list(dict.fromkeys(edge for edge, *_ in scores))
     foot, near = _score_axis(fig, [score for *_, score in scores], row, colours)
@@ -219,8 +230,8 @@ def _draw_round(fig: go.Figure, step: object, scores: list[tuple[Edge, Op, float
     _mark_pruned(fig, field(step, "pruned"), at, row, colours)
     head = f"<b>Round {field(step, 'round')}</b>: {len(scores)} candidates"
     at_panel(fig, row, text=head, x=0, y=1, yref="y domain", yanchor="bottom")
-    names = [f"{edge.target}←{edge.source}" + " (t+1)" * edge.is_backward for edge in edges]
-    fig.update_yaxes(tickvals=list(range(len(edges))), ticktext=names, range=[len(edges) - 0.3, -0.7], row=row)
+    fig.update_yaxes(tickvals=list(range(len(edges))), ticktext=list(map(edge_name, edges)))
+    fig.update_yaxes(range=[len(edges) - 0.3, -0.7], row=row)
 
 
 def _score_axis(fig: go.Figure, scores: list[float], row: int, colours: Theme) -> tuple[float, float]:
@@ -232,7 +243,7 @@ def _score_axis(fig: go.Figure, scores: list[float], row: int, colours: Theme) -
     fig.update_xaxes(range=[low - room, high + room], row=row)
     if len(finite) < len(scores):
         ticks = _nice_ticks(low, high) if finite else []
-        texts = ["−∞", *(f"{tick:g}".replace("-", "−") for tick in ticks)]
+        texts = ["−∞", *(number(tick, "g") for tick in ticks)]
         fig.update_xaxes(tickvals=[foot, *ticks], ticktext=texts, range=[foot - room, high + room], row=row)
         where = {"row": row, "col": 1, "exclude_empty_subplots": False}  # the panel's markers come later
         fig.add_vline(low - 2 * room, line={"color": colours.muted, "width": 1, "dash": "dot"}, **where)
@@ -251,10 +262,7 @@ def _mark_pruned(fig: go.Figure, pruned: Iterable[object], at: dict, row: int, c
         bar, y = [max(rivals, default=rings[-1][0]), rings[-1][0]], round(rings[-1][1])
         line = {"color": colours.muted, "width": 5}
         fig.add_scatter(x=bar, y=[y, y], mode="lines", line=line, opacity=0.4, name="margin", row=row, col=1)
-        margin = field(decision, "margin")
-        text = f"{op} {margin:+.3g}" if margin else f"{op}, a tie"
-        text = text.replace("inf", "∞").replace("-", "−") + " (path)" * bool(field(decision, "undone"))
-        at_panel(fig, row, text=text, x=1, xshift=10, y=y)
+        at_panel(fig, row, text=decision_words(decision), x=1, xshift=10, y=y)
     if rings:
         x, y = zip(*rings, strict=True)
         marker = {"symbol": "circle-open", "size": 17, "color": colours.ink, "line_width": 1.5}

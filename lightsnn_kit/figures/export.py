@@ -8,18 +8,17 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import plotly.graph_objects as go
 import plotly.io as pio
+from plotly.utils import PlotlyJSONEncoder
 
 from ..checks import unknown
-from ..files import RunError, RunExistsError, at_root, replacing
+from ..files import RunError, at_root, replacing
 
 _COLUMNS = ("x", "y", "z", "text")
 _PICTURES = ("svg", "png", "pdf")
@@ -38,10 +37,8 @@ def export(figure: object, path: str | os.PathLike[str], *, replace: bool = Fals
     kind = path.suffix[1:].lower()
     if kind not in _KINDS:
         raise unknown("kind of file", path.suffix, [f".{one}" for one in _KINDS])
-    if path.exists() and not replace:
-        raise RunExistsError(f"{path} exists; choose another name, or pass replace=True to overwrite it.")
     content = _picture(figure, kind) if kind in _PICTURES else _text(figure, kind).encode()
-    with replacing(path) as making:
+    with replacing(path, replace=replace) as making:
         making.write_bytes(content)
     return path
 
@@ -49,22 +46,15 @@ def export(figure: object, path: str | os.PathLike[str], *, replace: bool = Fals
 def traces(figure: go.Figure) -> list[dict[str, object]]:
     """What a figure shows, as plain values: type and name of each trace, and those of x, y, z and text that it has.
 
-    >>> traces(go.Figure(go.Bar(name="a", y=np.array([1.5, np.nan]))))
+    >>> traces(go.Figure(go.Bar(name="a", y=[1.5, float("nan")])))
     [{'type': 'bar', 'name': 'a', 'y': [1.5, None]}]
     """
     found = []
     for number, trace in enumerate(figure.data):
         own = {"type": trace.type, "name": trace.name or f"trace {number}"}
         values = {name: trace[name] for name in _COLUMNS if name in trace and trace[name] is not None}
-        found.append(own | {name: _plain(value) for name, value in values.items()})
+        found.append(own | json.loads(json.dumps(values, cls=PlotlyJSONEncoder)))  # NaN and infinite: None
     return found
-
-
-def _plain(value: object) -> object:
-    value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value  # as JSON and spreadsheets have it
 
 
 def _rows(figure: go.Figure) -> Iterator[list[object]]:
@@ -89,10 +79,13 @@ def _text(figure: go.Figure, kind: str) -> str:
     if kind == "json":
         title = re.sub("<[^>]*>", "", (figure.layout.title.text or "").partition("<br>")[0])
         return json.dumps({"title": title, "traces": traces(figure)}, indent=1, ensure_ascii=False) + "\n"
+    return csv_text([["trace", "name", *_COLUMNS], *_rows(figure)])
+
+
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """Rows as a table of comma-separated values; None is an empty field."""
     table = io.StringIO(newline="")
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["trace", "name", *_COLUMNS])
-    writer.writerows(_rows(figure))
+    csv.writer(table, lineterminator="\n").writerows(rows)
     return table.getvalue()
 
 

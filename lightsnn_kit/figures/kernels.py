@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..checks import unknown
-from .style import PALETTE, check_array, finish, theme_of, thin
+from .style import PALETTE, check_array, finish, number, theme_of, thin
 
 _MAX_SAMPLES = {1: 200, 3: 100}  # of a heatmap, by how many stand side by side: 0.9 MB
 _KINDS = {
@@ -55,17 +55,12 @@ def kernel_panels(
     for column, (kind, values) in enumerate(zip(("hamming", "d", "K"), (hamming, d, kernel), strict=True), 1):
         matrix = _square(values, kind)
         shown = _draw_heatmap(fig, matrix, labels, column=column, most=_MAX_SAMPLES[3], theme=theme)
-        _bar_below(fig, fig.layout[f"xaxis{column}" if column > 1 else "xaxis"].domain)
+        low, high = fig.layout[f"xaxis{column}" if column > 1 else "xaxis"].domain
+        bar = {"x": (low + high) / 2, "len": 0.8 * (high - low), "y": 0, "yref": "container", "yanchor": "bottom"}
+        fig.data[-1].update(colorbar=bar | {"nticks": 4, "tickfont_size": 11})  # below its panel
         if column > 1:
             fig.update_yaxes(title="", showticklabels=False, ticks="", col=column)
     return finish(fig, theme, title, f"{shown}. {_NOTE}", body=300, room=(24, 60))
-
-
-def _bar_below(fig: go.Figure, domain: tuple[float, float]) -> None:
-    """Put the colour bar of the last trace below its panel."""
-    low, high = domain
-    bar = {"x": (low + high) / 2, "len": 0.8 * (high - low), "y": 0, "yref": "container", "yanchor": "bottom"}
-    fig.data[-1].update(colorbar=bar | {"nticks": 4, "tickfont_size": 11})
 
 
 def eigenvalue_spectrum(kernel: object, *, theme: str = "light") -> go.Figure:
@@ -76,10 +71,12 @@ def eigenvalue_spectrum(kernel: object, *, theme: str = "light") -> go.Figure:
     >>> "log|det K| = Σ log|λ| = 1.386" in eigenvalue_spectrum([[4, 0], [0, 1]]).layout.title.text
     True
     """
-    matrix = _square(kernel, "K")
+    values = np.linalg.eigvalsh(_square(kernel, "K"))
+    values = values[np.argsort(-np.abs(values))]
+    zero = np.abs(values) <= len(values) * np.finfo(float).eps * abs(values[0])
     fig = make_subplots()
-    _draw_spectrum(fig, matrix, theme)
-    return finish(fig, theme, *_spectrum_words(matrix), body=300)
+    _draw_spectrum(fig, values, zero, theme)
+    return finish(fig, theme, *_spectrum_words(values, zero), body=300)
 
 
 def _square(kernel: object, kind: str) -> np.ndarray:
@@ -126,26 +123,19 @@ def _draw_heatmap(
     return shown
 
 
-def _eigenvalues(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues in falling order of their size, and which of them are 0 within rounding."""
-    values = np.linalg.eigvalsh(matrix)
-    values = values[np.argsort(-np.abs(values))]
-    return values, np.abs(values) <= len(values) * np.finfo(float).eps * abs(values[0])
-
-
-def _spectrum_words(matrix: np.ndarray) -> tuple[str, str]:
+def _spectrum_words(values: np.ndarray, zero: np.ndarray) -> tuple[str, str]:
     """The sum of the logarithms, and a note on the eigenvalues."""
-    values, zero = _eigenvalues(matrix)
     sizes = np.abs(values)
-    total = "−∞" if zero.any() else f"{np.log(sizes).sum():.4g}".replace("-", "−")
+    total = "−∞" if zero.any() else number(np.log(sizes).sum())
     note = f"{len(values)} eigenvalues, the largest {sizes[0]:.4g}, the median {np.median(sizes):.3g}."
     if (values[~zero] < 0).any():
         note += "\nNegative ones are no kernel's; an odd number of them scores −∞."
     return f"log|det K| = Σ log|λ| = {total}", note
 
 
-def _draw_spectrum(fig: go.Figure, matrix: np.ndarray, theme: str) -> None:
-    colours, (values, zero) = theme_of(theme), _eigenvalues(matrix)
+def _draw_spectrum(fig: go.Figure, values: np.ndarray, zero: np.ndarray, theme: str) -> None:
+    """``zero``: which of the eigenvalues are 0 within rounding."""
+    colours = theme_of(theme)
     sizes, rank = np.abs(values), np.arange(1, len(values) + 1)
     low = np.floor(np.log10(sizes[~zero].min() if not zero.all() else 1.0)) - 1
     for name, colour, pattern, sign in (("λ > 0", PALETTE[0], "", 1), ("λ < 0", PALETTE[1], "/", -1)):
@@ -161,5 +151,5 @@ def _draw_spectrum(fig: go.Figure, matrix: np.ndarray, theme: str) -> None:
     fig.update_xaxes(dtick=1 if len(values) <= 16 else None)
     high = np.log10(sizes[0] or 1) + 0.2
     powers = np.arange(low, high, np.ceil((high - low) / 9)).astype(int)
-    ticks = {"tickvals": 10.0**powers, "ticktext": [f"10<sup>{p}</sup>".replace("-", "−") for p in powers]}
+    ticks = {"tickvals": 10.0**powers, "ticktext": [f"10<sup>{number(p, 'd')}</sup>" for p in powers]}
     fig.update_yaxes(title="|λ|", type="log", range=[low, high], **ticks)

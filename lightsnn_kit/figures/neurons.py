@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from .style import DASHES, PALETTE, check_array, check_binary, finish, percent, theme_of
+from .style import DASHES, PALETTE, check_array, check_binary, finish, number, percent, theme_of
 
 _MAX_STEPS = 2_000  # of a trace
 
@@ -83,7 +83,7 @@ def _draw_membrane(
         if value is not None:
             where = {"row": row, "col": 1, "exclude_empty_subplots": False}
             fig.add_hline(value, line={"color": colours.muted, "width": 1, "dash": dash}, **where)
-            fig.add_annotation(y=value, text=f"{name} {value:g}".replace("-", "−"), font_color=colours.muted, **label)
+            fig.add_annotation(y=value, text=f"{name} {number(value, 'g')}", font_color=colours.muted, **label)
     fig.update_xaxes(range=[-0.5, len(v) - 0.5], row=row)
     fig.update_yaxes(title="potential v", row=row)
 

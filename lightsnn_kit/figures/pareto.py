@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -11,7 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from ..checks import unknown
-from ..files import RunExistsError, user_path, write_text
+from ..files import user_path, write_text
+from .export import csv_text
 from .style import PALETTE, Theme, check_array, field, finish, si, theme_of
 
 _COSTS = {  # field of a point: title of its axis, unit
@@ -112,13 +111,9 @@ def write_pareto_csv(
     ``RunExistsError`` if the file is there and ``replace`` is False.
     """
     path, points = user_path(path), list(points)
-    if path.exists() and not replace:
-        raise RunExistsError(f"{path} exists; choose another name, or pass replace=True to overwrite it.")
-    on, text = _marked(points, front), io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_COLUMNS, "front"])
-    for point, marked in zip(points, on, strict=True):
-        values = [field(point, name, None) for name in _COLUMNS]
-        writer.writerow(["" if value is None else value for value in values] + [int(marked)])
-    write_text(path, text.getvalue())
+    rows = [
+        [*(field(point, name, None) for name in _COLUMNS), int(marked)]
+        for point, marked in zip(points, _marked(points, front), strict=True)
+    ]
+    write_text(path, csv_text([[*_COLUMNS, "front"], *rows]), replace=replace)
     return path

@@ -7,8 +7,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..cells import Edge, Op
-from .cells import ROUND_GAP, as_edge, at_panel
-from .style import OP_COLOURS, Theme, field, finish, theme_of
+from .cells import ROUND_GAP, as_edge, at_panel, decision_words, edge_name
+from .style import OP_COLOURS, Theme, field, finish, number, theme_of
 
 
 def margin_noise(step: object) -> float:
@@ -66,7 +66,7 @@ def prune_round(
     fig = make_subplots(rows=2, row_heights=heights, vertical_spacing=(ROUND_GAP + 10) / body)
     _candidate_bars(fig, scores, Op(field(decisions[chosen], "op")), limit, colours)
     _margin_bars(fig, decisions, chosen, limit, colours)
-    names = [_edge_name(chosen), f"Margins of round {field(step, 'round')}: pruned op and margin"]
+    names = [edge_name(chosen), f"Margins of round {field(step, 'round')}: pruned op and margin"]
     for row, text in enumerate([f"Candidates on {names[0]}: score without the op", names[1]], 1):
         at_panel(fig, row, text=f"<b>{text}</b>", x=0, y=1, yref="y domain", yanchor="bottom")
     note = _round_note(decisions, limit)
@@ -84,25 +84,12 @@ def _round_note(decisions: dict[Edge, object], limit: float) -> str:
     return note + " A bar that ends in the grey band is as near." * bool(limit)
 
 
-def _edge_name(edge: Edge) -> str:
-    return f"{edge.target}←{edge.source}" + " (t+1)" * edge.is_backward
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3g}".replace("inf", "∞").replace("-", "−")
-
-
-def _hatch(faces: list[str], hatched: list[bool], colours: Theme) -> dict[str, object]:
-    shape = ["/" if mark else "" for mark in hatched]
-    return {"color": faces, "pattern": {"shape": shape, "fgcolor": colours.surface, "fillmode": "overlay", "size": 6}}
-
-
 def _candidate_bars(fig: go.Figure, scores: dict[Op, float], pruned: Op, limit: float, colours: Theme) -> None:
     """A bar per op, from the edge's lowest finite score; a band where rivals of the highest are too near to tell."""
     finite = [score for score in scores.values() if np.isfinite(score)]
     low, top = min(finite, default=0.0), max(finite, default=0.0)
     x = [max(score - low, 0.0) for score in scores.values()]
-    texts = [f"{score:.6g}".replace("-inf", "−∞").replace("-", "−") for score in scores.values()]
+    texts = [number(score, ".6g") for score in scores.values()]
     names = [f"<b>{op}, pruned</b>" if op is pruned else str(op) for op in scores]
     texts = [f"<b>{text}</b>" if op is pruned else text for op, text in zip(scores, texts, strict=True)]
     marker = {"color": [OP_COLOURS[op] for op in scores]}
@@ -122,14 +109,12 @@ def _candidate_bars(fig: go.Figure, scores: dict[Op, float], pruned: Op, limit: 
 def _margin_bars(fig: go.Figure, decisions: dict[Edge, object], chosen: Edge, limit: float, colours: Theme) -> None:
     margins = [float(field(decision, "margin")) for decision in decisions.values()]
     far = 1.15 * max([abs(margin) for margin in margins if np.isfinite(margin)], default=0.0) or 1.0
-    ops, unsure = [Op(field(d, "op")) for d in decisions.values()], [is_uncertain(d, limit) for d in decisions.values()]
-    texts = []
-    for op, margin, doubtful, decision in zip(ops, margins, unsure, decisions.values(), strict=True):
-        undone = field(decision, "undone", None)
-        text = f"{op} {_signed(margin)}" if margin else f"{op}, a tie"
-        texts.append("≈ " * doubtful + text + " (path)" * bool(undone))
-    names = [f"<b>▸ {_edge_name(edge)}</b>" if edge == chosen else _edge_name(edge) for edge in decisions]
-    rows, marker = list(range(len(names))), _hatch([OP_COLOURS[op] for op in ops], unsure, colours)
+    unsure = [is_uncertain(decision, limit) for decision in decisions.values()]
+    shades = [OP_COLOURS[Op(field(decision, "op"))] for decision in decisions.values()]
+    texts = ["≈ " * doubtful + decision_words(d) for doubtful, d in zip(unsure, decisions.values(), strict=True)]
+    names = [f"<b>▸ {edge_name(edge)}</b>" if edge == chosen else edge_name(edge) for edge in decisions]
+    rows, pattern = list(range(len(names))), {"fgcolor": colours.surface, "fillmode": "overlay", "size": 6}
+    marker = {"color": shades, "pattern": pattern | {"shape": ["/" if doubtful else "" for doubtful in unsure]}}
     bars = np.clip(margins, -far, far)
     fig.add_bar(x=bars, y=rows, orientation="h", text=texts, marker=marker, name="margins", row=2, col=1)
     fig.data[-1].update(textposition="outside", cliponaxis=False, showlegend=False, hoverinfo="text")

@@ -43,15 +43,15 @@ def record_curves(
     """
     colours, totals = theme_of(theme), dict(totals or {})
     waiting = [name for name, rows in records.items() if not len(rows)]
-    panels = [
-        panel for panel, (_, _, fields) in _PANELS.items()
-        if any(has_field(rows[0], fields[0]) for rows in records.values() if len(rows))
-    ]  # fmt: skip
+    panels = {}  # panel: the names that are drawn in it
+    for panel, (_, _, fields) in _PANELS.items():
+        if names := [name for name, rows in records.items() if len(rows) and has_field(rows[0], fields[0])]:
+            panels[panel] = names
     body, notes = 190 * max(1, len(panels)) + 40, []
     fig = make_subplots(rows=max(1, len(panels)), vertical_spacing=_AXIS_ROOM / body)
     for rank, (name, rows) in enumerate(records.items()):
         for row, panel in enumerate(panels, 1):
-            if len(rows) and has_field(rows[0], _PANELS[panel][2][0]):
+            if name in panels[panel]:
                 draw = _score_curve if panel == "score" else _epoch_curve
                 notes += draw(fig, name, rows, (panel, row, rank), colours)
     _live_axes(fig, panels, records, totals)
@@ -65,16 +65,14 @@ def record_curves(
 
 
 def _live_axes(
-    fig: go.Figure, panels: list[str], records: Mapping[str, Sequence[object]], totals: Mapping[str, int]
+    fig: go.Figure, panels: Mapping[str, list[str]], records: Mapping[str, Sequence[object]], totals: Mapping[str, int]
 ) -> None:
     """Each panel ends at the last record expected of the names in it: a search has many, a training few."""
-    for row, panel in enumerate(panels, 1):
-        title, _, fields = _PANELS[panel]
-        inside = [name for name, rows in records.items() if len(rows) and has_field(rows[0], fields[0])]
-        most = max(max(len(records[name]), totals.get(name, 0)) for name in inside)
+    for row, (panel, names) in enumerate(panels.items(), 1):
+        most = max(max(len(records[name]), totals.get(name, 0)) for name in names)
         fig.update_xaxes(range=[0.5 - 0.02 * most, most + 0.5 + 0.02 * most], dtick=1 if most <= 12 else None, row=row)
         fig.update_xaxes(title="candidate scored" if panel == "score" else "epoch", row=row)
-        fig.update_yaxes(title=title, row=row)
+        fig.update_yaxes(title=_PANELS[panel][0], row=row)
     if not panels:
         fig.update_xaxes(visible=False).update_yaxes(visible=False)
 

@@ -1,4 +1,4 @@
-"""Pictures of spiking layers: spike maps, how firing rates are spread, and the input images beside them."""
+"""Pictures of spiking layers: rasters, spike maps, how firing rates are spread, and the input images beside them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,47 @@ from .style import PALETTE, Theme, check_array, check_binary, finish, percent, t
 _MAX_PIXELS = 100_000  # of a map, gaps between pictures included: 1 MB with the numbers of the neurons
 
 
-def spike_maps(spikes: object, *, step: int | None = None, max_channels: int = 64, theme: str = "light") -> go.Figure:
+def spike_raster(
+    spikes: object, *, max_neurons: int = 200, window: tuple[int, int] | None = None, title: str = "Spikes",
+    theme: str = "light",
+) -> go.Figure:  # fmt: skip
+    """Draw spikes [T, N] (0 or 1) as neuron x step, with the share of all N neurons that fire at each step above.
+
+    ``window``: the neurons from a up to b only. More than ``max_neurons`` are thinned evenly, and the figure says so.
+    ``ValueError`` for other values.
+
+    >>> spike_raster(np.eye(3)).data[1].z.shape
+    (3, 3)
+    """
+    colours, spikes = theme_of(theme), check_array(spikes, "spikes", "TN")
+    check_binary(spikes)
+    steps, count = np.arange(len(spikes)), spikes.shape[1]
+    first, last = window or (0, count)
+    if not 0 <= first < last <= count:
+        raise ValueError(f"the window must lie within neurons 0..{count}, got {first}..{last}.")
+    kept, shown = thin(last - first, max_neurons, "neurons")
+    kept, shown = kept + first, shown + f" from {first:,} to {last - 1:,}" * (last - first < count)
+    rates = 100 * spikes.mean(axis=1)
+    fig = make_subplots(rows=2, shared_xaxes=True, row_heights=[0.2, 0.8], vertical_spacing=0.05)
+    fig.add_bar(x=steps, y=rates, marker_color=colours.muted, row=1, col=1)
+    if len(steps) <= 16:
+        fig.update_traces(text=[f"{rate:.1f}" for rate in rates], textposition="outside", cliponaxis=False)
+    fig.add_heatmap(x=steps, y=kept, z=spikes[:, kept].T.astype(np.uint8), row=2, col=1)
+    fig.data[1].update(colorscale=[[0, colours.ramp[0]], [1, PALETTE[0]]], zmin=0, zmax=1, showscale=False)
+    fig.data[1].update(xgap=max(0, 4 - len(steps) // 16))
+    fig.data[1].hovertemplate = "neuron %{y}, step %{x}: %{z}<extra></extra>"
+    fig.update_yaxes(title="firing (%)", range=[0, 1.35 * rates.max() or 1], nticks=3, row=1)
+    fig.update_yaxes(title="neuron", showgrid=False, dtick=1 if last - first <= 10 else None, row=2)
+    fig.update_xaxes(title="time step", showgrid=False, dtick=max(1, len(steps) // 16), row=2)
+    note = f"{shown}.\nA mark is a spike. Mean firing rate of all neurons: {rates.mean():.1f} %."
+    return finish(fig, theme, title, note, body=380)
+
+
+def spike_maps(spikes: object, *, step: int | None = None, theme: str = "light") -> go.Figure:
     """Draw one sample's spikes [T, C, H, W], or [T, N] of a layer without channels, as pictures of 0 and 1.
 
-    ``step=None``: channels below each other (8 at most), all steps side by side; else the grid of channels at that
-    step. More channels (or, of large layers, steps) are thinned evenly, and the figure says so; a pixel's
+    ``step=None``: channels below each other (8 at most), all steps side by side; else the grid of channels (64 at
+    most) at that step. More channels (or, of large layers, steps) are thinned evenly, and the figure says so; a pixel's
     ``customdata`` is its neuron's number in [C, H, W]. ``ValueError`` for other values or steps.
 
     >>> spike_maps(np.ones((3, 2, 4, 4))).data[0].z.shape  # 2 channels by 3 steps, with a line between them
@@ -33,7 +69,7 @@ def spike_maps(spikes: object, *, step: int | None = None, max_channels: int = 6
         raise ValueError(f"step must lie within 0..{len(maps) - 1}, got {step}.")
     most = _MAX_PIXELS // ((maps.shape[2] + 1) * (maps.shape[3] + 1))  # pictures
     steps, words_t = thin(len(maps), max(1, most), "steps") if step is None else (np.array([step]), "")
-    most = max(1, min(most // len(steps), max_channels, 8 if step is None else max_channels))
+    most = max(1, min(most // len(steps), 8 if step is None else 64))
     kept, words = thin(maps.shape[1], most, "channels")
     tiles = maps[np.ix_(steps, kept)].swapaxes(0, 1)  # [C, T, H, W]: a row per channel, a column per step
     neurons = np.stack([numbers[kept]] * len(steps), axis=1)

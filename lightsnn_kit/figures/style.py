@@ -180,6 +180,15 @@ def si(values: np.ndarray, unit: str) -> tuple[np.ndarray, str]:
     return values / 10.0**power, _PREFIXES[power] + unit
 
 
+def number(value: float | None, spec: str = ".4g") -> str:
+    """A number as text, with a real minus sign and ∞; a dash for None.
+
+    >>> number(-12.345, ",.2f"), number(float("-inf")), number(None)
+    ('−12.35', '−∞', '–')
+    """
+    return "–" if value is None else f"{value:{spec}}".replace("inf", "∞").replace("-", "−")
+
+
 def with_unit(value: float, unit: str) -> str:
     """One value with its unit.
 

@@ -90,6 +90,22 @@ def gather(*places: str | Path) -> list[dict[str, object]]:
     return list(rows.values())
 
 
+def read_runs(*places: str | Path) -> list[dict[str, object]]:
+    """Rows of run folders and result files, their ``name`` being the method; ``RunError`` for a place without one.
+
+    Rows of several places differ by the place's name, unless they differ in their seeds alone.
+    """
+    by_place = {at_root(place): gather(place) for place in places}
+    rows = [row for found in by_place.values() for row in found]
+    apart = len({(row["preset"], row["method"], row["seed"]) for row in rows}) < len(rows)
+    apart = apart or len({row["preset"] for row in rows}) > 1
+    return [
+        {**row, "name": f"{path.stem}: " * apart + str(row["method"])}
+        for path, found in by_place.items()
+        for row in found
+    ]
+
+
 def checked_row(row: Row) -> dict[str, object]:
     """The row, if it tells what it is of, and what others compute with is in range; ``ValueError`` else."""
     for name, (low, high) in _LIMITS.items():
@@ -196,6 +212,11 @@ def by_method(rows: Iterable[Row]) -> dict[str, list[Row]]:
     for row in rows:
         groups.setdefault(str(row["method"]), []).append(row)
     return groups
+
+
+def newest_row(rows: Sequence[Row], cell: Cell) -> Row | None:
+    """The last row of a cell, if there is one."""
+    return next((row for row in reversed(rows) if row["cell"] == str(cell)), None)
 
 
 def estimate(rows: Iterable[Row], key: str | Callable[[Row], float]) -> Estimate:

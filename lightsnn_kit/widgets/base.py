@@ -10,7 +10,8 @@ import html
 import json
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import anywidget
 import ipywidgets
@@ -33,75 +34,8 @@ class _Page(anywidget.AnyWidget):
     names for screen readers what ipywidgets leaves unnamed: handles of sliders, buttons of players.
     """
 
-    _esm = (
-        f"{SAVE_MENU}\n"
-        + """
-    function label(root) {
-      for (const handle of root.querySelectorAll(".noUi-handle:not([aria-label])")) {
-        const slider = handle.closest(".widget-slider"), pair = slider.querySelectorAll(".noUi-handle").length > 1;
-        const end = pair ? (handle.matches(".noUi-handle-lower") ? ", from" : ", to") : "";
-        handle.setAttribute("aria-label", slider.querySelector(".widget-label").textContent + end);
-      }
-      for (const player of root.querySelectorAll(".widget-play"))
-        player.querySelectorAll("button:not([aria-label])").forEach((button, i) => {
-          button.setAttribute("aria-label", ["Play or pause", "Stop", "Repeat"][i]);
-        });
-    }
-    const GONE = "⚠ The kernel that drew this was restarted or has ended: nothing here answers any more. "
-      + "Run this cell again, after those before it.";
-    function render({ model, el }) {
-      const gone = document.createElement("p");
-      gone.setAttribute("role", "alert");
-      gone.className = "lightsnn-gone-note";
-      const alive = () => {  // ipywidgets marks the views of a model that has lost its kernel
-        const lost = el.closest(".jupyter-widgets-disconnected") !== null, root = el.closest(".lightsnn");
-        if (root?.parentElement.closest(".lightsnn")) return;  // a view inside a view: once is enough
-        gone.textContent = lost ? GONE : "";
-        root?.classList.toggle("lightsnn-gone", lost);
-      };
-      el.append(gone);
-      model.on("comm_live_update", alive);
-      const send = () => {
-        const light = document.body.dataset.jpThemeLight;
-        model.set("theme", light === "false" ? "dark" : "light");
-        model.save_changes();
-      };
-      const watch = new MutationObserver(send);
-      watch.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
-      if (document.body.dataset.jpThemeLight) send();
-      const keep = ({ target }) => {
-        const typed = target.matches("textarea, input:not([type=checkbox], [type=radio], [type=range])");
-        if (target.closest(".lightsnn") && !typed) target.dataset.lmSuppressShortcuts = "true";
-      };
-      document.addEventListener("focusin", keep);
-      let frame;
-      const labels = new MutationObserver(([{ target }]) => label(target.closest(".lightsnn") ?? target));
-      const attach = () => {  // parts come one by one
-        const root = el.closest(".lightsnn");
-        if (!root) return frame = requestAnimationFrame(attach);
-        label(root);
-        labels.observe(root, { childList: true, subtree: true });
-      };
-      attach();
-      return () => {
-        model.off("comm_live_update", alive);
-        watch.disconnect();
-        labels.disconnect();
-        cancelAnimationFrame(frame);
-        document.removeEventListener("focusin", keep);
-      };
-    }
-    export default { render };
-    """
-    )
-    _css = """
-    .lightsnn { overflow: hidden; }
-    .lightsnn .lightsnn-plot { width: 100%; min-height: 40px; }
-    .lightsnn-gone-note { margin: 0; padding: 2px 10px; line-height: 20px; font-weight: 600; }
-    .lightsnn-gone-note:empty, .lightsnn-gone .jupyter-widgets-disconnected::before { display: none; }
-    .lightsnn-gone > :not(:has(.lightsnn-gone-note)) { filter: grayscale(1); }
-    .lightsnn .lightsnn-message p { margin: 0; padding: 2px 10px; line-height: 20px; overflow-wrap: anywhere; }
-    """
+    _esm = SAVE_MENU + (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
+    _css = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
     theme = traitlets.Unicode("light").tag(sync=True)
 
 
@@ -117,9 +51,10 @@ class View(ipywidgets.VBox):
 
     def __init__(self, *, theme: str = "light") -> None:
         super().__init__(theme=theme)
-        self._undo: list[Callable[[], None]] = []
+        self._undo = ExitStack()
         self._parts: list[ipywidgets.Widget] = []
         self._tasks: set[asyncio.Task] = set()
+        self._running: set[Callable[[], Coroutine]] = set()  # of what keeps up with the newest
         self._lock, self._inside = threading.RLock(), False  # of a guarded block
         self._due: dict[Callable[[], None], asyncio.TimerHandle] = {}
         self.message = self.part(ipywidgets.HTML().add_class("lightsnn-message"), "message")
@@ -158,6 +93,23 @@ class View(ipywidgets.VBox):
         """A new part that shows figures; ``label`` is its text alternative."""
         return self.part(PlotView(label=label), name)
 
+    def add_control(
+        self, name: str, kind: type, value: object, label: str, then: Callable[[], object] | None = None,
+        **options: object,
+    ) -> ipywidgets.DOMWidget:  # fmt: skip
+        """A new part to choose a value, its whole label beside it; ``then()`` is called, guarded, for another value."""
+        style = {"description_width": "initial"}
+        made = self.part(kind(value=value, description=label, style=style, **options), name)
+        if then is not None:
+            self.watch(made, lambda _: then())
+        return made
+
+    def add_button(self, name: str, text: str, click: Callable[[], object], **options: object) -> ipywidgets.Button:
+        """A new button, as wide as its text, that calls ``click()``, guarded."""
+        made = self.part(ipywidgets.Button(description=text, **{"layout": {"width": "auto"}} | options), name)
+        self.watch(made, lambda _: click())
+        return made
+
     def arrange(self, *rows: ipywidgets.Widget) -> None:
         """Set what is shown, from top to bottom; the message line stands at the foot unless it is among the rows."""
         self.children = (self._page, *rows, *([] if self.message in rows else [self.message]))
@@ -170,11 +122,11 @@ class View(ipywidgets.VBox):
         if isinstance(widget, ipywidgets.Button | PlotView):
             click = self.guard(callback)
             widget.on_click(click)
-            self._undo.append(lambda: widget.on_click(click, remove=True))
+            self._undo.callback(widget.on_click, click, remove=True)
         else:
             observer = self.guard(lambda change: callback(change["new"]))
             widget.observe(observer, names)
-            self._undo.append(lambda: widget.unobserve(observer, names))
+            self._undo.callback(widget.unobserve, observer, names)
 
     def guard(self, callback: Callable) -> Callable:
         """``callback`` inside ``guarded()``."""
@@ -225,6 +177,20 @@ class View(ipywidgets.VBox):
         task.add_done_callback(self._tasks.discard)
         return task
 
+    def keep_up(self, work: Callable[[], Coroutine]) -> None:
+        """Run what goes on to the newest by itself, unless it is running; here and now without a running loop."""
+
+        async def run() -> None:
+            try:
+                await work()
+            finally:
+                self._running.discard(work)
+
+        if work not in self._running:
+            self._running.add(work)
+            if self.spawn(run()) is None:
+                asyncio.run(run())
+
     def soon(self, callback: Callable[[], None], *, delay: float = 0.03) -> None:
         """Call ``callback()``, guarded, after ``delay`` quiet seconds: a burst of edits leads to one call.
 
@@ -261,9 +227,7 @@ class View(ipywidgets.VBox):
         for waiting in self._due.values():
             waiting.cancel()
         self._due.clear()
-        for undo in self._undo:
-            undo()
-        self._undo.clear()
+        self._undo.close()
         inside: set[ipywidgets.Widget] = {self}
         for widget in (self, *self._parts):  # a part may be hidden at the moment: then it is no child
             inside |= {widget} | _nested(widget, inside)

@@ -11,28 +11,14 @@ import numpy as np
 import traitlets
 
 from ..cells import Cell, Edge, Op
-from ..cells import as_cell as read_any
 from ..files import at_root
 from ..lab.saved_cells import load_cell, remember, remembered, save_cell, saved_cells
-from ..ops import tie_rank
-from ..spaces import PUBLISHED_CELLS, CellSpace, OpMask
+from ..spaces import PUBLISHED_CELLS, CellSpace
 from .base import View
 from .cell_graph import CellGraph, CopyButton
 from .parts import flow
 
 _COPIES = {"Copy string": "copy-string", "Copy matrix": "copy-matrix"}
-
-
-def as_cell(value: object, space: CellSpace) -> Cell:
-    """A cell of the space from anything ``cells.as_cell`` reads; ``ValueError`` says what the space does not have.
-
-    >>> str(as_cell("03 00", CellSpace(("zeroize", "conv3x3"), 2, backward=False)))
-    '|conv3x3~0|'
-    """
-    cell = read_any(value)
-    if foreign := [str(op) for op in sorted(set(cell.ops), key=tie_rank) if op not in space.ops]:
-        raise ValueError(f"this cell uses {', '.join(foreign)}; the ops of this space are {', '.join(space.ops)}.")
-    return OpMask.from_cell(cell, space).to_cell()  # refuses other nodes and edges, drops empty backward edges
 
 
 class CellEditor(View):
@@ -62,25 +48,19 @@ class CellEditor(View):
         earlier = []  # of kernels that were restarted, and pages that were closed
         for cell in remembered(self.folder):
             with contextlib.suppress(ValueError):  # it was of another space
-                earlier.append(as_cell(cell, self.space))
+                earlier.append(self.space.read(cell))
         names = ("edited last", *(f"edited last but {number}" for number in range(1, len(earlier))))
         return known | dict(more) | dict(zip(names, earlier, strict=False))
 
     # ---- rows of controls
 
-    def button(self, text: str, name: str, icon: str, tip: str) -> ipywidgets.Button:
-        button = ipywidgets.Button(description=text, icon=icon, tooltip=tip, layout={"width": "auto"})
-        return self.part(button, name)
-
     def history_row(self) -> ipywidgets.Box:
-        self.back = self.button("Undo", "undo", "undo", "Back to the cell before")
-        self.forth = self.button("Redo", "redo", "repeat", "Forth again")
-        self.draw = self.button("Random cell", "random", "random", "A cell drawn uniformly from the space")
+        self.back = self.add_button("undo", "Undo", self.undo, icon="undo", tooltip="Back to the cell before")
+        self.forth = self.add_button("redo", "Redo", self.redo, icon="repeat", tooltip="Forth again")
+        random = {"icon": "random", "tooltip": "A cell drawn uniformly from the space"}
+        self.draw = self.add_button("random", "Random cell", self._draw, **random)
         choices = [("choose a cell …", ""), *((name, name) for name in self._presets)]
         self.preset = self.part(ipywidgets.Dropdown(options=choices, description="Preset"), "preset")
-        self.watch(self.back, lambda _: self.undo())
-        self.watch(self.forth, lambda _: self.redo())
-        self.watch(self.draw, lambda _: self.set_trait("cell", self.space.sample(self._rng)))
         self.watch(self.preset, self._choose)
         return flow(self.back, self.forth, self.draw, self.preset)
 
@@ -95,19 +75,19 @@ class CellEditor(View):
     def file_row(self) -> ipywidgets.Box:
         names = saved_cells(self.folder)
         self.file = self.part(ipywidgets.Combobox(description="File", value="my-cell", options=names), "file")
-        self.save_button = self.button("Save", "save", "save", f"Save the cell in {self.folder}")
-        self.load_button = self.button("Load", "load", "folder-open", f"Load a cell from {self.folder}")
+        save = {"icon": "save", "tooltip": f"Save the cell in {self.folder}"}
+        self.save_button = self.add_button("save", "Save", self._save, **save)
+        load = {"icon": "folder-open", "tooltip": f"Load a cell from {self.folder}"}
+        self.load_button = self.add_button("load", "Load", lambda: self.load(self.file.value), **load)
         tick = ipywidgets.Checkbox(description="replace an older file", indent=False, layout={"width": "auto"})
         self.overwrite = self.part(tick, "overwrite")
-        self.watch(self.save_button, lambda _: self.save(self.file.value, replace=self.overwrite.value))
-        self.watch(self.load_button, lambda _: self.load(self.file.value))
         return flow(self.file, self.save_button, self.load_button, self.overwrite)
 
     # ---- the cell and its history
 
     @traitlets.validate("cell")
     def _admit(self, proposal: dict) -> Cell:
-        return as_cell(proposal["value"], self.space)
+        return self.space.read(proposal["value"])
 
     @traitlets.observe("cell")
     def _remember(self, change: dict) -> None:
@@ -141,6 +121,9 @@ class CellEditor(View):
     def _edit(self, edge: Edge, op: Op) -> None:
         self.cell = self.cell.replace(edge, op)
 
+    def _draw(self) -> None:
+        self.cell = self.space.sample(self._rng)
+
     def _choose(self, name: str) -> None:
         if name:
             self.preset.value = ""  # the same one may be chosen again
@@ -158,6 +141,9 @@ class CellEditor(View):
         self.file.options = saved_cells(self.folder)
         self.say(f"saved as {path}")
         return path
+
+    def _save(self) -> None:
+        self.save(self.file.value, replace=self.overwrite.value)
 
     def load(self, name: str) -> None:
         """Show a saved cell; ``RunError`` or ``ValueError`` if there is none or it is of another space."""

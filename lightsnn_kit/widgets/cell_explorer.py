@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,17 +13,20 @@ import plotly.graph_objects as go
 
 from ..cells import Cell
 from ..figures import cell_graph
-from ..lab.saved_cells import load_cell, save_cell, saved_cells
+from ..figures.style import number
+from ..lab.cell_measures import CellMeasures, Measured, parameters_of
+from ..lab.results import newest_row
+from ..lab.saved_cells import load_cell, saved_cells
 from ..spaces import CellSpace, as_space
 from .base import WRONG_INPUT, View
-from .cell_editor import CellEditor, as_cell
+from .cell_editor import CellEditor
+from .cell_facts import facts, facts_html
 from .cell_graph import CellGraph
-from .cell_measures import CellMeasures, Measured, facts, facts_html, number, parameters_of
 from .cell_scores import CellScores, kernel_figure, rates_figure
 from .cell_settings import CellSettings
 from .cell_time import CellInTime
 from .cell_training import CellTraining
-from .parts import control, flow
+from .parts import flow
 
 
 class CellExplorer(CellEditor):
@@ -65,7 +68,7 @@ class CellExplorer(CellEditor):
         self._before: CellMeasures | None = None  # shown before, to tell by how much a score changed
         self.other: tuple[str, Cell] | None = None  # name and cell that it is compared with
         self.rows: tuple = ()  # of cells that were trained
-        self._scoring = self._listing = False
+        self._listing = False
         self._compared = ""  # the choice that ``other`` comes from
         self.made: dict[str, View] = {}  # panes by name
         self._build()
@@ -84,26 +87,24 @@ class CellExplorer(CellEditor):
             graph.layout.flex, graph.layout.min_width = "3 1 440px", "0"
         self.top = ipywidgets.Box([self.graph, self.facts], layout={"flex_flow": "row wrap", "width": "100%"})
         rows = [self.history_row(), self.top, self.text_row(), self.file_row(), self._compare_row(), self.message]
-        makers: dict[str, Callable[[], View]] = {"Scores": self._scores} if self.scorer is not None else {}
-        makers |= {"Train": self._training} if self.workshop else {}
-        makers |= {"Watch time": self._time} if hasattr(self.scorer, "record") else {}
-        makers |= {"Settings": self._settings} if self.workshop else {}
-        self._makers, self.pane = makers, None
-        if makers:
-            self.pane = self.part(ipywidgets.ToggleButtons(options=list(makers), tooltips=list(makers)), "pane")
+        needs = {"Scores": self.scorer is not None, "Train": self.workshop is not None}
+        needs |= {"Watch time": hasattr(self.scorer, "record"), "Settings": self.workshop is not None}
+        panes, self.pane = [name for name, there in needs.items() if there], None
+        if panes:
+            self.pane = self.part(ipywidgets.ToggleButtons(options=panes, tooltips=panes), "pane")
             self.pane.style.button_width = "110px"
             self.place = ipywidgets.VBox(layout={"width": "100%"})
             self.watch(self.pane, lambda _: self._show_pane())
-            rows += [*[self.pane] * (len(makers) > 1), self.place]
+            rows += [*[self.pane] * (len(panes) > 1), self.place]
         self.arrange(*rows)
 
     def _compare_row(self) -> ipywidgets.Box:
-        self.compare = self.part(control(ipywidgets.Dropdown, "", "Compare with", options=[("nothing", "")]), "compare")
-        self.pin_button = self.button("Pin this cell", "pin", "thumb-tack", "Keep it, and compare what comes with it")
-        self.take_button = self.button("Show that one", "take", "exchange", "Make the other cell the one shown")
+        self.compare = self.add_control("compare", ipywidgets.Dropdown, "", "Compare with", options=[("nothing", "")])
         self.watch(self.compare, self._compare_with)
-        self.watch(self.pin_button, lambda _: self.pin())
-        self.watch(self.take_button, lambda _: self.set_trait("cell", self.other[1]))
+        pin = {"icon": "thumb-tack", "tooltip": "Keep it, and compare what comes with it"}
+        self.pin_button = self.add_button("pin", "Pin this cell", self.pin, **pin)
+        take = {"icon": "exchange", "tooltip": "Make the other cell the one shown"}
+        self.take_button = self.add_button("take", "Show that one", self._take, **take)
         return flow(self.compare, self.pin_button, self.take_button)
 
     # ---- panes: one is shown, each is made when it is asked for first
@@ -114,23 +115,20 @@ class CellExplorer(CellEditor):
     def _show_pane(self) -> None:
         name = self.pane.value
         if name not in self.made:
-            self.made[name] = self.part(self._makers[name](), name.lower().replace(" ", "-"))
+            self.made[name] = self.part(self._make_pane(name), name.lower().replace(" ", "-"))
         self.place.children = (self.made[name],)
         self.redraw()
 
-    def _scores(self) -> CellScores:
-        return CellScores(self.measures(), labels=self.labels, theme=self.theme)
-
-    def _training(self) -> CellTraining:
+    def _make_pane(self, name: str) -> View:
+        if name == "Scores":
+            return CellScores(self.measures(), labels=self.labels, theme=self.theme)
+        if name == "Watch time":
+            return CellInTime(self.cell, self.space, self.scorer, labels=self.labels, theme=self.theme)
+        if name == "Settings":
+            return CellSettings(self.workshop, self._move_to, theme=self.theme)
         training = CellTraining(self.workshop, self.cell, theme=self.theme)
         self.watch(training, self._take_rows, names="rows")
         return training
-
-    def _time(self) -> CellInTime:
-        return CellInTime(self.cell, self.space, self.scorer, labels=self.labels, theme=self.theme)
-
-    def _settings(self) -> CellSettings:
-        return CellSettings(self.workshop, self._move_to, theme=self.theme)
 
     def _move_to(self, workshop: object) -> None:
         """Go on with another workshop: other scores, other rows; the cell and its history stay."""
@@ -159,12 +157,14 @@ class CellExplorer(CellEditor):
         name = next((name for name in names if self._is_saved(name)), None)
         if name is None:
             name = next(f"pinned-{number}" for number in range(1, len(names) + 2) if f"pinned-{number}" not in names)
-            save_cell(self.cell, self.folder, name)
-            self.file.options = saved_cells(self.folder)
+            self.save(name)
         self._list_cells()
         self.compare.value = f"saved: {name}"
         self.say(f"pinned as {name}; it is kept in {self.folder}")
         return name
+
+    def _take(self) -> None:
+        self.cell = self.other[1]
 
     def _is_saved(self, name: str) -> bool:
         try:
@@ -190,7 +190,7 @@ class CellExplorer(CellEditor):
             return
         self._compared = name
         try:
-            self.other = (name.partition(": ")[2], as_cell(self._cell_named(name), self.space)) if name else None
+            self.other = (name.partition(": ")[2], self.space.read(self._cell_named(name))) if name else None
         except WRONG_INPUT:
             self.compare.value = ""
             raise
@@ -230,15 +230,7 @@ class CellExplorer(CellEditor):
                 self.measures()
             self._show()
             if self.scorer is not None:
-                self._score()
-
-    def _score(self) -> None:
-        if self._scoring:  # goes on to the newest cell by itself
-            return
-        self._scoring = True
-        if self.spawn(self._score_newest()) is None:
-            self._scoring = False
-            self.redraw()
+                self.keep_up(self._score_newest)
 
     async def _score_newest(self) -> None:
         """Score in a thread, so that the loop stays free for edits; of many edits the newest is scored."""
@@ -249,8 +241,6 @@ class CellExplorer(CellEditor):
                 self.redraw()
         except WRONG_INPUT as error:
             self.say(str(error), kind="error")
-        finally:
-            self._scoring = False
 
     # ---- pictures
 
@@ -258,7 +248,8 @@ class CellExplorer(CellEditor):
         """The cell as a graph, its scores in the title."""
         found, title = self.measures(), None
         if found.sahd is not None:
-            title = f"Cell: SAHD {number(found.sahd)}, HD {number(found.hd)}, {found.num_conv_ops} convolutions"
+            sahd, hd = number(found.sahd, ",.2f"), number(found.hd, ",.2f")
+            title = f"Cell: SAHD {sahd}, HD {hd}, {found.num_conv_ops} convolutions"
         return cell_graph(self.cell, title=title, theme=self.theme)
 
     def kernel_figure(self) -> go.Figure:
@@ -301,9 +292,6 @@ class CellExplorer(CellEditor):
         other = None
         if self.other and self.other[1] in self.measured:
             name, cell = self.other
-            other = name, facts(self.measured[cell], row=self._row_of(cell))
-        shown = facts(found, before, row=self._row_of(self.cell))
+            other = name, facts(self.measured[cell], row=newest_row(self.rows, cell))
+        shown = facts(found, before, row=newest_row(self.rows, self.cell))
         return facts_html(shown, self.cell, waiting=waiting, other=other)
-
-    def _row_of(self, cell: Cell) -> Mapping[str, object] | None:
-        return next((row for row in reversed(self.rows) if row["cell"] == str(cell)), None)

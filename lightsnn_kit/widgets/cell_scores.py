@@ -9,11 +9,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from ..figures import firing_rates, kernel_heatmap
+from ..lab.cell_measures import CellMeasures
 from .base import View
-from .cell_measures import CellMeasures
 from .parts import flow
-
-_KINDS = {"SAHD kernel": "sahd", "HD kernel": "hd"}
 
 
 class CellScores(View):
@@ -24,13 +22,13 @@ class CellScores(View):
     def __init__(self, found: CellMeasures, *, labels: object = None, theme: str = "light") -> None:
         super().__init__(theme=theme)
         self.labels, self.found, self.other, self.other_name = labels, found, None, ""
-        self.kind = self.part(ipywidgets.ToggleButtons(options=_KINDS), "kind")
+        self.kind = self.part(ipywidgets.ToggleButtons(options={"SAHD kernel": "sahd", "HD kernel": "hd"}), "kind")
         self.kind.style.button_width, self.kind.layout.margin = "110px", "8px 2px 2px"
         self.kernel = self.plot("kernel", "Heatmap of the kernel between the samples of the first batch")
         self.rates = self.plot("rates", "Firing rate of each LIF layer at each time step")
         self.other_kernel = self.plot("other-kernel", "The same kernel of the other cell")
         self.other_rates = self.plot("other-rates", "Firing rates of the other cell")
-        self.plots = flow(self.kernel, self.rates, width=420)
+        self.plots = flow(self.kernel, self.rates, self.other_kernel, self.other_rates, width=420)
         self.arrange(self.kind, self.plots)
         self.watch(self.kind, lambda _: self.redraw())
         self.redraw()
@@ -54,8 +52,6 @@ class CellScores(View):
             self.other_kernel.show(kernel_figure(self.other, kind=self.kind.value, labels=self.labels, **of))
             self.other_rates.show(rates_figure(self.other, **of))
             shown = (self.kernel, self.other_kernel, self.rates, self.other_rates)
-            for plot in shown:
-                plot.layout.flex, plot.layout.min_width = "1 1 420px", "0"
         if self.plots.children != shown:
             self.plots.children = shown
 
@@ -68,8 +64,7 @@ def kernel_figure(
     found: CellMeasures, *, kind: str = "sahd", labels: object = None, name: str = "", theme: str = "light"
 ) -> go.Figure:
     """The kernel between the samples of the first batch; ``ValueError`` if the cell was measured without a scorer."""
-    [label] = [label for label, value in _KINDS.items() if value == kind]
-    title = f"{label}, first batch" + f", {name}" * bool(name)
+    title = f"{kind.upper()} kernel, first batch" + f", {name}" * bool(name)
     figure = kernel_heatmap(_needed(found.kernels)[kind], labels=labels, title=title, theme=theme)
     return figure.update_layout(height=figure.layout.height - 90)  # the column is narrow, the heatmap square
 

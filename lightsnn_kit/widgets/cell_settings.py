@@ -5,33 +5,26 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import ipywidgets
 
 from .base import WRONG_INPUT, View
-from .parts import control, flow
+from .parts import flow
+
+if TYPE_CHECKING:
+    from ..lab.workshop import Workshop
 
 _NUMBERS = {"width": "Width", "num_steps": "Steps", "batch_size": "Samples of a score"}
 _LISTS = {"preset": "Data", "proxy": "Score"}
 
 
-class Workshop(Protocol):
-    """What is handed in, such as a ``lab.workshop.Workshop``: settings by name, and others made of it."""
-
-    title: str
-    settings: dict[str, object]
-    choices: dict[str, tuple[str, ...]]  # of the settings that are chosen from a list
-
-    def changed(self, **settings: object) -> Workshop: ...
-    def prepare(self) -> Workshop: ...  # seconds; in a thread
-
-
 class CellSettings(View):
     """Controls for what an explorer works with; ``accept(workshop)`` is called when another one has been built.
 
-    The page stays free while it is built. Of changes in the meantime the newest counts; where they cannot be had, a
-    message says why, and all stays as it was.
+    ``workshop``: a `Workshop`, or what has its ``title``, ``settings``, ``choices``, ``changed`` and ``prepare``, which
+    runs in a thread. The page stays free while it is built. Of changes in the meantime the newest counts; where they
+    cannot be had, a message says why, and all stays as it was.
     """
 
     name = "cell-settings"
@@ -40,20 +33,22 @@ class CellSettings(View):
         super().__init__(theme=theme)
         self.workshop, self.accept = workshop, accept
         self._wanted: Workshop | None = None  # what is built next
-        self._building = self._filling = False
+        self._filling = False
         settings, choices = workshop.settings, workshop.choices
         self.controls = {}
         for name, text in _LISTS.items():
             options = dict.fromkeys((*choices[name], settings[name]))  # its own may be none of the list
-            self.controls[name] = control(ipywidgets.Dropdown, settings[name], text, options=tuple(options))
+            self._add(name, ipywidgets.Dropdown, text, options=tuple(options))
         for name, text in _NUMBERS.items():
             width = "120px" if len(text) < 8 else "220px"
-            self.controls[name] = control(ipywidgets.IntText, settings[name], text, layout={"width": width})
-        for name, widget in self.controls.items():
-            self.part(widget, name.replace("_", "-"))
-            self.watch(widget, lambda value, name=name: self.choose(**{name: value}))
+            self._add(name, ipywidgets.IntText, text, layout={"width": width})
         order = ("preset", *_NUMBERS, "proxy")
         self.arrange(flow(*(self.controls[name] for name in order)), self.message)
+
+    def _add(self, name: str, kind: type, text: str, **options: object) -> None:
+        made = self.add_control(name.replace("_", "-"), kind, self.workshop.settings[name], text, **options)
+        self.watch(made, lambda value: self.choose(**{name: value}))
+        self.controls[name] = made
 
     def choose(self, **settings: object) -> None:
         """Build what these settings ask for; ``ValueError`` for one that cannot be."""
@@ -65,24 +60,18 @@ class CellSettings(View):
             self._fill()
             raise
         self.say("building …")
-        if not self._building:  # goes on to the newest by itself
-            self._building = True
-            if self.spawn(self._build()) is None:
-                asyncio.run(self._build())
+        self.keep_up(self._build)
 
     async def _build(self) -> None:
-        try:
-            while (wanted := self._wanted) is not None:
-                begun, work = time.monotonic(), asyncio.ensure_future(asyncio.to_thread(wanted.prepare))
-                while not (await asyncio.wait({work}, timeout=0.5))[0]:
-                    self.say(f"building … {time.monotonic() - begun:.0f} s")
-                if wanted is self._wanted:  # else there is a newer one
-                    self._wanted = None
-                    self._take(work)
-                else:
-                    work.exception()  # of no interest any more
-        finally:
-            self._building = False
+        while (wanted := self._wanted) is not None:
+            begun, work = time.monotonic(), asyncio.ensure_future(asyncio.to_thread(wanted.prepare))
+            while not (await asyncio.wait({work}, timeout=0.5))[0]:
+                self.say(f"building … {time.monotonic() - begun:.0f} s")
+            if wanted is self._wanted:  # else there is a newer one
+                self._wanted = None
+                self._take(work)
+            else:
+                work.exception()  # of no interest any more
 
     def _take(self, work: asyncio.Future) -> None:
         with self.guarded():

@@ -9,10 +9,9 @@ import plotly.graph_objects as go
 
 from ..cells import Cell
 from ..figures import cell_unrolled
+from ..lab.cell_measures import as_array, layer_title
 from ..spaces import CellSpace, OpMask
 from .base import View
-from .cell_measures import layer_title
-from .parts import as_array
 from .spike_explorer import SpikeExplorer
 
 _MOST = 50_000_000  # potentials that are kept: 200 MB
@@ -34,7 +33,6 @@ class CellInTime(View):
         self.cell, self.space, self.scorer, self.labels = cell, space, scorer, labels
         self.spikes: SpikeExplorer | None = None
         self._recorded: Cell | None = None
-        self._recording = False
         self.unrolled = self.plot("unrolled", "The cell at two steps: which edges stay within a step, which lead on")
         self.place = self.part(ipywidgets.VBox(layout={"width": "100%"}), "place")
         self.arrange(self.unrolled, self.message, self.place)
@@ -44,10 +42,8 @@ class CellInTime(View):
         """Draw another cell, and record it."""
         self.cell = cell
         self.redraw()
-        if self._recorded != cell and not self._recording:  # goes on to the newest by itself
-            self._recording = True
-            if self.spawn(self._record()) is None:
-                asyncio.run(self._record())
+        if self._recorded != cell:
+            self.keep_up(self._record)
 
     def figure(self) -> go.Figure:
         """The cell unrolled over two steps."""
@@ -59,17 +55,14 @@ class CellInTime(View):
 
     async def _record(self) -> None:
         """Record until the newest cell is recorded; an edit in the meantime makes the record worthless."""
-        try:
-            with self.guarded():
-                while (cell := self.cell) != self._recorded:
-                    if self.spikes is None:
-                        self.say("recording spikes …")
-                    record = await asyncio.to_thread(self._run, cell)
-                    self._recorded = cell
-                    if cell == self.cell:
-                        self._replace(*record)
-        finally:
-            self._recording = False
+        with self.guarded():
+            while (cell := self.cell) != self._recorded:
+                if self.spikes is None:
+                    self.say("recording spikes …")
+                record = await asyncio.to_thread(self._run, cell)
+                self._recorded = cell
+                if cell == self.cell:
+                    self._replace(*record)
 
     def _run(self, cell: Cell) -> tuple[dict, dict]:
         config = self.scorer.supernet.config

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import html
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import ipywidgets
 import plotly.graph_objects as go
@@ -15,50 +14,40 @@ from ..checks import whole
 from ..figures.runs import record_curves
 from .base import View
 from .cell_graph import CopyButton
-from .parts import ROW_COLUMNS, control, flow, table_html
+from .parts import ROW_COLUMNS, flow, table_html
 from .run_monitor import RunMonitor
 
-
-class Trainer(Protocol):
-    """What is handed in, such as a ``lab.workshop.Workshop``: a run folder, and how a cell is trained in it."""
-
-    run: str  # as a user gives it
-    path: Path
-    settings: dict[str, object]  # with the entry "epochs"
-
-    def start(self, cell: Cell, epochs: int) -> None: ...
-    def command(self, cell: Cell, epochs: int) -> str: ...
-    def row_name(self, cell: Cell, epochs: int) -> str: ...
-    def rows(self) -> list[dict[str, object]]: ...
+if TYPE_CHECKING:
+    from ..lab.workshop import Workshop
 
 
 class CellTraining(View):
     """Train the cell shown, watch the job, and read its row beside the earlier ones of the run folder.
 
-    All state is the folder's files, so a training goes on when the page is closed: made again, the view attaches to the
-    job, or shows the finished row. The trait ``rows`` holds the finished rows and may be observed.
+    ``trainer``: a `Workshop`, or what has its ``run``, ``path``, ``settings``, ``start``, ``command``, ``row_name`` and
+    ``rows``. All state is the folder's files, so a training goes on when the page is closed: made again, the view
+    attaches to the job, or shows the finished row. The trait ``rows`` holds the finished rows and may be observed.
     """
 
     name = "cell-training"
     rows = traitlets.Tuple()
 
-    def __init__(self, trainer: Trainer, cell: Cell, *, theme: str = "light") -> None:
+    def __init__(self, trainer: Workshop, cell: Cell, *, theme: str = "light") -> None:
         super().__init__(theme=theme)
         self.trainer, self.cell = trainer, cell
         self.monitor: RunMonitor | None = None
         self._epochs = whole("epochs", trainer.settings["epochs"])  # the last good number of the field
         self._seen: tuple | None = None  # state of the job and number of finished stages when rows were read
-        button = ipywidgets.Button(description="Train this cell", icon="play", button_style="primary")
-        button.tooltip = "Train and test it in a process of its own, which outlives this page"
-        self.button = self.part(button, "start")
-        epochs = control(ipywidgets.IntText, trainer.settings["epochs"], "Epochs", layout={"width": "130px"})
-        self.epochs = self.part(epochs, "epochs")
+        style = {"icon": "play", "button_style": "primary", "layout": {}}
+        style["tooltip"] = "Train and test it in a process of its own, which outlives this page"
+        self.button = self.add_button("start", "Train this cell", self.start, **style)
+        epochs, narrow = trainer.settings["epochs"], {"layout": {"width": "130px"}}
+        self.epochs = self.add_control("epochs", ipywidgets.IntText, epochs, "Epochs", **narrow)
         self.command = self.part(ipywidgets.HTML(), "command")
         self.copy = self.part(CopyButton(label="Copy command"), "copy")
         self.place = self.part(ipywidgets.VBox(), "place")
         self.table = self.part(ipywidgets.HTML(layout={"width": "100%"}), "table")
         self.arrange(flow(self.button, self.epochs, self.copy), self.command, self.message, self.table, self.place)
-        self.watch(self.button, lambda _: self.start())
         self.watch(self.epochs, self._choose_epochs)
         with self.guarded():  # the folder may hold odd files
             self.attach()
@@ -102,10 +91,6 @@ class CellTraining(View):
         self.button.disabled = bool(self.monitor and self.monitor.status.alive)
         self.rows = tuple(self.trainer.rows())
         self._write_table()
-
-    def row_of(self, cell: Cell) -> dict[str, object] | None:
-        """The newest finished row of a cell."""
-        return next((row for row in reversed(self.rows) if row["cell"] == str(cell)), None)
 
     # ---- what is shown
 

@@ -11,12 +11,12 @@ import plotly.graph_objects as go
 from ..cells import Cell
 from ..figures.runs import runs_scatter
 from ..figures.style import field, has_field, with_unit
-from ..files import RunError, at_root, reading
-from ..lab.results import Estimate, gather
+from ..files import RunError, reading
+from ..lab.results import Estimate, gather, read_runs
 from ..spaces import CellSpace
 from .base import View
 from .cell_graph import CellGraph
-from .parts import control, flow, table_html
+from .parts import flow, table_html
 
 _COSTS = {"SynOps": "synops", "energy": "energy_pj", "parameters": "parameters"}
 _NEEDED = ("cell", "test_accuracy", *_COSTS.values())
@@ -26,22 +26,6 @@ _COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {  # heading: field of
     "parameters": ("parameters", lambda value: with_unit(value, "")),
     "firing rate": ("firing_rate", lambda value: f"{100 * value:.1f} %"),
 }
-
-
-def read_runs(*places: str | Path) -> list[dict[str, object]]:
-    """Rows of run folders and result files, their ``name`` being the method; ``RunError`` for a place without one.
-
-    Rows of several places differ by the place's name, unless they differ in their seeds alone.
-    """
-    by_place = {at_root(place): gather(place) for place in places}
-    rows = [row for found in by_place.values() for row in found]
-    apart = len({(row["preset"], row["method"], row["seed"]) for row in rows}) < len(rows)
-    apart = apart or len({row["preset"] for row in rows}) > 1
-    return [
-        {**row, "name": f"{path.stem}: " * apart + str(row["method"])}
-        for path, found in by_place.items()
-        for row in found
-    ]
 
 
 class CompareRuns(View):
@@ -57,14 +41,14 @@ class CompareRuns(View):
 
     def __init__(self, runs: Iterable[object] | str | Path, *, theme: str = "light") -> None:
         runs = [runs] if isinstance(runs, str | Path) else list(runs)
-        paths, problems = [run for run in runs if isinstance(run, str | Path)], []
-        for path in list(paths):
+        paths, problems = [], []
+        for path in [run for run in runs if isinstance(run, str | Path)]:
             try:
                 with reading(path):
                     [row[name] for row in gather(path) for name in _NEEDED]
+                paths.append(path)
             except RunError as error:
                 problems.append(error)
-                paths.remove(path)
         self.rows: list[object] = read_runs(*paths) + [run for run in runs if not isinstance(run, str | Path)]
         if problems and not self.rows:
             raise problems[0]
@@ -81,28 +65,23 @@ class CompareRuns(View):
 
     def _build(self) -> None:
         by = {"accuracy": "test_accuracy", **_COSTS, "name": "name"}
-        self.cost = self.part(control(ipywidgets.Dropdown, "synops", "Against", options=list(_COSTS.items())), "cost")
-        self.sort = self.part(
-            control(ipywidgets.Dropdown, "test_accuracy", "Sort by", options=list(by.items())), "sort"
-        )
+        add, costs, by = self.add_control, list(_COSTS.items()), list(by.items())
+        self.cost = add("cost", ipywidgets.Dropdown, "synops", "Against", self.redraw, options=costs)
+        self.sort = add("sort", ipywidgets.Dropdown, "test_accuracy", "Sort by", self._write_table, options=by)
         self.table = self.part(ipywidgets.HTML(layout={"width": "100%"}), "table")
         self.scatter = self.plot("scatter", "Test accuracy of the runs against what they cost")
         options = [(self._label(index), index) for index in range(len(self.rows))]
         second = min(1, len(self.rows) - 1)
         self.chosen = tuple(
-            self.part(control(ipywidgets.Dropdown, at, name, options=options, layout={"width": "auto"}), part)
+            add(part, ipywidgets.Dropdown, at, name, options=options, layout={"width": "auto"})
             for at, name, part in ((0, "Left cell", "left"), (second, "Right cell", "right"))
         )
         self.graphs = tuple(
             self.part(CellGraph(self.cells[widget.value], space=_space(self.cells), editable=False), part)
             for widget, part in zip(self.chosen, ("left-graph", "right-graph"), strict=True)
         )
-        sides = [
-            ipywidgets.VBox(pair, layout={"overflow": "hidden"}) for pair in zip(self.chosen, self.graphs, strict=True)
-        ]
+        sides = map(list, zip(self.chosen, self.graphs, strict=True))
         self.arrange(flow(self.cost, self.sort), self.table, self.scatter, flow(*sides, width=380))
-        self.watch(self.cost, lambda _: self.redraw())
-        self.watch(self.sort, lambda _: self._write_table())
         self.watch(self.scatter, self._pick)
         for widget, graph in zip(self.chosen, self.graphs, strict=True):
             self.watch(widget, lambda index, graph=graph: graph.show(self.cells[index]))

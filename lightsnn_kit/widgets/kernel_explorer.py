@@ -6,10 +6,11 @@ import ipywidgets
 import numpy as np
 import plotly.graph_objects as go
 
-from ..checks import unknown
+from ..checks import unknown, whole
 from ..figures import eigenvalue_spectrum, input_images, kernel_panels
+from ..lab.cell_measures import as_array
 from .base import View
-from .parts import as_array, chosen, control, flow, one_per_sample
+from .parts import flow, images_by_sample, one_per_sample, sample_name
 
 _ALL = "all"
 
@@ -42,9 +43,7 @@ class KernelExplorer(View):
         self.rows = {name: row for row, names in enumerate(statistics.layers) for name in names}  # layer name -> row
         self.num_steps, self.num_samples = shape[1:3]
         self.labels = one_per_sample(labels, "labels", self.num_samples)
-        frames = None if images is None else as_array(images)
-        frames = frames if frames is None or frames.ndim != 5 else frames.swapaxes(0, 1)  # [B, T, 2, H, W]
-        self.images = one_per_sample(frames, "images", self.num_samples)
+        self.images = images_by_sample(images, self.num_samples)
         self._pictured: tuple | None = None  # the pair and theme that are drawn
         self._add_controls()
         self._add_plots()
@@ -53,13 +52,13 @@ class KernelExplorer(View):
     def _add_controls(self) -> None:
         layers = [(f"all {len(self.rows)} layers", _ALL), *((name, name) for name in sorted(self.rows))]
         steps = [(f"all {self.num_steps} steps", _ALL), *((str(t), t) for t in range(self.num_steps))]
-        self.layer = self.part(control(ipywidgets.Dropdown, _ALL, "Layer", options=layers), "layer")
-        self.step = self.part(control(ipywidgets.Dropdown, _ALL, "Step", options=steps), "step")
-        sort = {"disabled": self.labels is None, "indent": False}
-        self.sort = self.part(control(ipywidgets.Checkbox, self.labels is not None, "Sort by class", **sort), "sort")
-        last, narrow = self.num_samples - 1, {"layout": {"width": "190px"}}
-        self.first = self.part(control(ipywidgets.IntText, 0, f"Sample i (0–{last})", **narrow), "first")
-        self.second = self.part(control(ipywidgets.IntText, min(1, last), f"Sample j (0–{last})", **narrow), "second")
+        self.layer = self.add_control("layer", ipywidgets.Dropdown, _ALL, "Layer", self.redraw, options=layers)
+        self.step = self.add_control("step", ipywidgets.Dropdown, _ALL, "Step", self.redraw, options=steps)
+        known, sort = self.labels is not None, {"disabled": self.labels is None, "indent": False}
+        self.sort = self.add_control("sort", ipywidgets.Checkbox, known, "Sort by class", self.redraw, **sort)
+        last, pair = self.num_samples - 1, {"then": self._draw_pair, "layout": {"width": "190px"}}
+        self.first = self.add_control("first", ipywidgets.IntText, 0, f"Sample i (0–{last})", **pair)
+        self.second = self.add_control("second", ipywidgets.IntText, min(1, last), f"Sample j (0–{last})", **pair)
         self.pair = self.part(ipywidgets.HTML(), "pair")
 
     def _add_plots(self) -> None:
@@ -67,12 +66,7 @@ class KernelExplorer(View):
         self.spectrum = self.plot("spectrum", "Eigenvalues of the kernel, whose logarithms add up to log det K")
         self.pictures = self.plot("pictures", "The two chosen samples")
         pair = [flow(self.first, self.second), self.pair, *[self.pictures] * (self.images is not None)]
-        columns = [ipywidgets.VBox(column, layout={"overflow": "hidden"}) for column in ([self.spectrum], pair)]
-        self.arrange(flow(self.layer, self.step, self.sort), self.panels, flow(*columns, width=400))
-        for widget in (self.layer, self.step, self.sort):
-            self.watch(widget, lambda _: self.redraw())
-        for widget in (self.first, self.second):
-            self.watch(widget, lambda _: self._draw_pair())
+        self.arrange(flow(self.layer, self.step, self.sort), self.panels, flow([self.spectrum], pair, width=400))
         self.watch(self.panels, self._pick)
         self.panels.on_hover(self.guard(self._pick))
 
@@ -81,7 +75,7 @@ class KernelExplorer(View):
         with self.guarded():
             if layer not in (_ALL, *self.rows):
                 raise unknown("layer", layer, [_ALL, *sorted(self.rows)])
-            step = step if step == _ALL else chosen(step, "step", self.num_steps)
+            step = step if step == _ALL else whole("step", step, low=0, high=self.num_steps - 1)
             self.layer.value, self.step.value = layer, step
 
     def matrices(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -124,8 +118,9 @@ class KernelExplorer(View):
         self.first.value, self.second.value = int(i), int(j)
 
     def _draw_pair(self) -> None:
-        pair = [chosen(widget.value, "sample", self.num_samples) for widget in (self.first, self.second)]
-        names = [f"sample {i}" + ("" if self.labels is None else f" (class {self.labels[i]})") for i in pair]
+        last = self.num_samples - 1
+        pair = [whole("sample", widget.value, low=0, high=last) for widget in (self.first, self.second)]
+        names = [sample_name(i, self.labels) for i in pair]
         hamming, d, k = (matrix[tuple(pair)] for matrix in self._matrices)
         self.pair.value = f"{names[0]}, {names[1]}: <b>Hamming {hamming:.4g}, d {d:.4g}, K {k:.6g}</b>"
         if self.images is not None and self._pictured != (shown := (*pair, self.theme)):

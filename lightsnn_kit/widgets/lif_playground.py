@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import ipywidgets
 import numpy as np
 import plotly.graph_objects as go
 
+from .. import neurons
 from ..checks import whole
 from ..figures import membrane_trace, rate_curve, surrogate_gradient
+from ..neurons import INPUTS, SURROGATES, LIFSettings
 from .base import View
-from .neurons import INPUTS, SURROGATES, LIFSettings, expected_rate, input_current, simulate_lif, surrogate_slope
-from .parts import control, flow
+from .parts import flow
 
 _RESETS = {"hard: set to v_reset": False, "soft: subtract the threshold": True}
 MIN_STEPS, MAX_STEPS = 5, 200  # of a simulation
-_RATE_STEPS = 200  # of the f-I curve: rates to half a per cent
-
-
-@lru_cache(16)
-def _rates(settings: LIFSettings) -> tuple[np.ndarray, np.ndarray]:
-    """Constant currents, and the rates that they lead to."""
-    rise = settings.v_threshold - (settings.v_reset or 0.0)
-    currents = np.linspace(0, rise * (settings.tau + 1), 121)  # at x = tau·rise and above, every step spikes
-    return currents, simulate_lif(np.tile(currents, (_RATE_STEPS, 1)), settings)[1].mean(0)
 
 
 class LIFPlayground(View):
@@ -49,37 +39,33 @@ class LIFPlayground(View):
         self.arrange(first, second, self.traces, flow(self.slope, self.curve, width=400))
         self.watch(self.input, lambda _: self._show_inputs())
         self.watch(self.reset, lambda soft: self.v_reset.set_trait("disabled", soft))
-        drawn = (self.input, self.amplitude, self.steps, self.pulse, self.spread, self.seed)
-        drawn += (self.tau, self.v_threshold, self.reset, self.v_reset, self.surrogate)
-        for widget in drawn:
-            self.watch(widget, lambda _: self.soon(self.redraw))
         self._show_inputs()
         self.redraw()
 
     def _add_inputs(self, num_steps: int) -> None:
-        add, wide, narrow = self.part, {"layout": {"width": "300px"}}, {"layout": {"width": "140px"}}
-        self.input = add(control(ipywidgets.Dropdown, "constant", "Input", options=INPUTS), "input")
+        add, wide, narrow = self._add, {"layout": {"width": "300px"}}, {"layout": {"width": "140px"}}
+        self.input = add("input", ipywidgets.Dropdown, "constant", "Input", options=INPUTS)
         span = {"min": -1.0, "max": 4.0, "step": 0.05}
-        self.amplitude = add(control(ipywidgets.FloatSlider, 1.1, "Current x", **span, **wide), "amplitude")
+        self.amplitude = add("amplitude", ipywidgets.FloatSlider, 1.1, "Current x", **span, **wide)
         steps = {"min": MIN_STEPS, "max": MAX_STEPS} | wide
-        self.steps = add(control(ipywidgets.IntSlider, num_steps, "Steps", **steps), "steps")
+        self.steps = add("steps", ipywidgets.IntSlider, num_steps, "Steps", **steps)
         ends = (num_steps // 4, max(num_steps // 4 + 1, num_steps // 2))
-        steps |= {"min": 0}
-        self.pulse = add(control(ipywidgets.IntRangeSlider, ends, "Pulse from, to", **steps), "pulse")
-        self.spread = add(control(ipywidgets.FloatSlider, 0.5, "Noise (sd)", min=0.0, max=2.0, step=0.05), "spread")
-        self.seed = add(control(ipywidgets.IntText, 0, "Seed", **narrow), "seed")
+        self.pulse = add("pulse", ipywidgets.IntRangeSlider, ends, "Pulse from, to", **steps | {"min": 0})
+        self.spread = add("spread", ipywidgets.FloatSlider, 0.5, "Noise (sd)", min=0.0, max=2.0, step=0.05)
+        self.seed = add("seed", ipywidgets.IntText, 0, "Seed", **narrow)
+
+    def _add(self, *what: object, **options: object) -> ipywidgets.DOMWidget:
+        """A control after whose changes all is drawn anew."""
+        return self.add_control(*what, lambda: self.soon(self.redraw), **options)
 
     def _add_neuron(self, settings: LIFSettings) -> None:
-        add, soft, narrow = self.part, settings.v_reset is None, {"layout": {"width": "140px"}}
-        self.tau = add(control(ipywidgets.FloatText, round(settings.tau, 4), "τ (steps)", step=0.1, **narrow), "tau")
-        threshold = control(ipywidgets.FloatText, settings.v_threshold, "Threshold", step=0.1, **narrow)
-        self.v_threshold = add(threshold, "threshold")
-        self.reset = add(control(ipywidgets.Dropdown, soft, "Reset", options=_RESETS), "reset")
-        reset = control(ipywidgets.FloatText, settings.v_reset or 0.0, "v_reset", step=0.1, disabled=soft, **narrow)
-        self.v_reset = add(reset, "v-reset")
-        self.surrogate = add(
-            control(ipywidgets.Dropdown, settings.surrogate, "Surrogate", options=SURROGATES), "surrogate"
-        )
+        add, soft, number = self._add, settings.v_reset is None, {"step": 0.1, "layout": {"width": "140px"}}
+        self.tau = add("tau", ipywidgets.FloatText, round(settings.tau, 4), "τ (steps)", **number)
+        self.v_threshold = add("threshold", ipywidgets.FloatText, settings.v_threshold, "Threshold", **number)
+        self.reset = add("reset", ipywidgets.Dropdown, soft, "Reset", options=_RESETS)
+        reset = settings.v_reset or 0.0
+        self.v_reset = add("v-reset", ipywidgets.FloatText, reset, "v_reset", disabled=soft, **number)
+        self.surrogate = add("surrogate", ipywidgets.Dropdown, settings.surrogate, "Surrogate", options=SURROGATES)
 
     def _show_inputs(self) -> None:
         """Show only the controls that the chosen input has."""
@@ -96,11 +82,11 @@ class LIFPlayground(View):
     def current(self) -> np.ndarray:
         """The input current [T] as chosen."""
         options = {"pulse": self.pulse.value, "spread": self.spread.value, "seed": self.seed.value}
-        return input_current(self.input.value, self.steps.value, amplitude=self.amplitude.value, **options)
+        return neurons.input_current(self.input.value, self.steps.value, amplitude=self.amplitude.value, **options)
 
     def run(self) -> tuple[np.ndarray, np.ndarray]:
         """Potentials before the reset, and spikes, [T] each."""
-        return simulate_lif(self.current(), self.settings)
+        return neurons.simulate_lif(self.current(), self.settings)
 
     def figure(self) -> go.Figure:
         """Input, membrane and spikes."""
@@ -111,11 +97,11 @@ class LIFPlayground(View):
         chosen, (potentials, spikes) = self.settings, self.run()
         distance = np.linspace(-2, 2, 161)
         names = (chosen.surrogate, *(name for name in ("ATan", "Sigmoid") if name != chosen.surrogate))
-        curves = {name: surrogate_slope(name, distance) for name in names[:2]}
+        curves = {name: neurons.surrogate_slope(name, distance) for name in names[:2]}
         self.slope.show(surrogate_gradient(distance, curves, at=potentials - chosen.v_threshold, theme=self.theme))
-        currents, rates = _rates(chosen)
+        currents, rates = neurons.simulated_rates(chosen)
         mark = self.amplitude.value if self.input.value == "constant" else None
-        expected = expected_rate(currents, chosen)
+        expected = neurons.expected_rate(currents, chosen)
         self.curve.show(rate_curve(currents, rates, expected=expected, mark=mark, theme=self.theme))
         self.traces.show(self._draw_traces(potentials, spikes))
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 import ipywidgets
 import numpy as np
 
-from ..checks import whole
 from ..figures.style import with_unit
+from ..lab.cell_measures import as_array
 
 ROW_COLUMNS: dict[str, Callable[[Mapping[str, object]], str]] = {
     "convolutions": lambda row: str(row["convs"]),
@@ -47,22 +47,14 @@ def table_html(
     return f"<div style='overflow-x:auto' role='region' tabindex='0' aria-label='{label}'>{table}</div>"
 
 
-def flow(*widgets: ipywidgets.DOMWidget, width: int | None = None) -> ipywidgets.Box:
-    """A row that wraps; with ``width`` its widgets share it, each at least that many pixels wide."""
+def flow(*parts: ipywidgets.DOMWidget | list, width: int | None = None) -> ipywidgets.Box:
+    """A row that wraps, lists being columns of it; with ``width`` all share it, each at least that many pixels wide."""
+    hidden = {"overflow": "hidden"}
+    widgets = [ipywidgets.VBox(part, layout=hidden) if isinstance(part, list) else part for part in parts]
     for widget in widgets if width else ():
         widget.layout.flex, widget.layout.min_width = f"1 1 {width}px", "0"
     layout = {"flex_flow": "row wrap", "align_items": "flex-start" if width else "center", "width": "100%"}
     return ipywidgets.Box(widgets, layout=layout)
-
-
-def control(kind: type, value: object, name: str, **options: object) -> ipywidgets.DOMWidget:
-    """A control of that kind with its whole name beside it."""
-    return kind(value=value, description=name, style={"description_width": "initial"}, **options)
-
-
-def as_array(values: object) -> np.ndarray:
-    """An array of what may be a torch tensor on any device."""
-    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
 
 
 def layer_record(record: Mapping[str, object], name: str) -> dict[str, np.ndarray]:
@@ -74,20 +66,21 @@ def layer_record(record: Mapping[str, object], name: str) -> dict[str, np.ndarra
     return arrays
 
 
+def images_by_sample(images: object | None, count: int) -> np.ndarray | None:
+    """Images [B, C, H, W], or of event frames [T, B, 2, H, W] those of each sample [B, T, 2, H, W]."""
+    array = None if images is None else as_array(images)
+    array = array.swapaxes(0, 1) if array is not None and array.ndim == 5 else array
+    return one_per_sample(array, "images", count)
+
+
+def sample_name(sample: int, labels: np.ndarray | None) -> str:
+    """A sample in words, with its class where that is known."""
+    return f"sample {sample}" + ("" if labels is None else f" (class {labels[sample]})")
+
+
 def one_per_sample(values: object | None, name: str, count: int) -> np.ndarray | None:
     """Values as an array of one entry per sample, or None; ``ValueError`` for another length."""
     array = None if values is None else as_array(values)
     if array is not None and array.shape[:1] != (count,):
         raise ValueError(f"{name} must hold one entry per sample, {count}; got shape {array.shape}.")
     return array
-
-
-def chosen(value: int, name: str, count: int) -> int:
-    """``value`` as a plain number if it lies within 0..count − 1, else ``ValueError``.
-
-    >>> chosen(7, "sample", 4)
-    Traceback (most recent call last):
-    ...
-    ValueError: sample must be a whole number from 0 to 3, got 7.
-    """
-    return whole(name, value, low=0, high=count - 1)

@@ -12,6 +12,7 @@ from pathlib import Path
 import anywidget
 import plotly.graph_objects as go
 import traitlets
+from ipywidgets import CallbackDispatcher
 from plotly.offline import get_plotlyjs
 
 _script = lru_cache(1)(lambda: get_plotlyjs().encode())
@@ -35,8 +36,7 @@ class PlotView(anywidget.AnyWidget):
 
     def __init__(self, figure: go.Figure | None = None, *, label: str) -> None:
         super().__init__(spec=figure.to_json() if figure else "", label=label)
-        self._on_click: list[Callable[[dict], None]] = []
-        self._on_hover: list[Callable[[dict], None]] = []
+        self._listeners = {"click": CallbackDispatcher(), "hover": CallbackDispatcher()}
         self.on_msg(PlotView._answer)
 
     def show(self, figure: go.Figure) -> None:
@@ -45,18 +45,12 @@ class PlotView(anywidget.AnyWidget):
 
     def on_click(self, callback: Callable[[dict], None], remove: bool = False) -> None:
         """Call ``callback(point)`` on a click: ``curve``, ``point`` (its index), ``x``, ``y``, ``customdata``."""
-        if not remove:
-            self._on_click.append(callback)
-        elif callback in self._on_click:  # closed views have forgotten it already
-            self._on_click.remove(callback)
+        self._listeners["click"].register_callback(callback, remove=remove)
 
     def on_hover(self, callback: Callable[[dict], None], remove: bool = False) -> None:
         """The same for a pointer that rests on a point; ask before the view is shown."""
-        if not remove:
-            self._on_hover.append(callback)
-            self.hovers = True
-        elif callback in self._on_hover:
-            self._on_hover.remove(callback)
+        self._listeners["hover"].register_callback(callback, remove=remove)
+        self.hovers = True
 
     @property
     def payload(self) -> int:
@@ -64,14 +58,14 @@ class PlotView(anywidget.AnyWidget):
         return len(self.spec.encode())
 
     def _answer(self, content: dict, buffers: object) -> None:
-        if content.get("kind") == "plotly.js":
+        kind, point = content.get("kind"), {name: value for name, value in content.items() if name != "kind"}
+        if kind == "plotly.js":
             self.send({"kind": "plotly.js"}, buffers=[_script()])
-        elif (kind := content.get("kind")) in ("click", "hover"):
-            for callback in list(self._on_click if kind == "click" else self._on_hover):
-                callback({name: value for name, value in content.items() if name != "kind"})
+        elif kind in self._listeners:
+            self._listeners[kind](point)
 
     def close(self) -> None:
         """Close the view and forget who listens to it."""
-        self._on_click.clear()
-        self._on_hover.clear()
+        for listeners in self._listeners.values():
+            listeners.callbacks = []
         super().close()

@@ -7,23 +7,15 @@ from collections.abc import Iterable
 import ipywidgets
 import plotly.graph_objects as go
 
-from ..cells import Edge
 from ..checks import real, whole
 from ..figures.pruning import is_uncertain, margin_noise, prune_round
+from ..figures.style import number
 from ..records import read_steps
 from ..search import Decision, PruneStep
 from ..spaces import CellSpace, OpMask
 from .base import View
 from .cell_graph import CellGraph
 from .parts import flow
-
-
-def mask_before(step: PruneStep) -> OpMask:
-    """The mask at the start of a round: on the edges it scored the ops it scored, elsewhere what it left."""
-    scored: dict[Edge, list] = {}
-    for edge, op, _ in step.scores:
-        scored.setdefault(edge, []).append(op)
-    return OpMask(step.mask.space, tuple(tuple(scored.get(edge, ops)) for edge, ops in step.mask.items()))
 
 
 class PruneStepper(View):
@@ -50,6 +42,12 @@ class PruneStepper(View):
         super().__init__(theme=theme)
         self.steps = read_steps(steps, space=space)
         self._taken: list[tuple[PruneStep, Decision]] = [(step, d) for step in self.steps for d in step.pruned]
+        self._masks: list[OpMask] = [step.mask_before for step in self.steps[:1]]  # by how many decisions are taken
+        for step in self.steps:
+            mask = step.mask_before
+            for decision in step.pruned:
+                mask = mask.without(decision.edge, decision.op)
+                self._masks.append(mask)
         if not self._taken:
             raise ValueError("PruneStepper needs at least one round with a decision; the search has recorded none.")
         self.noise = None if noise is None else real("noise", noise, low=0)
@@ -60,23 +58,21 @@ class PruneStepper(View):
         wide = ipywidgets.Layout(flex="1 1 260px", width="auto")
         slider = ipywidgets.IntSlider(description="Decisions", max=len(self._taken), layout=wide)
         self.position = self.part(slider, "position")
-        moves = {"back": ("‹ Back", -1), "next": ("Next ›", 1), "round": ("Next round »", 0)}
-        self.buttons = {name: self._button(name, text) for name, (text, _) in moves.items()}
-        self.buttons["doubt"] = self._button("doubt", "Next uncertain ≈")
+        moves = {
+            "back": ("‹ Back", lambda: self.move(-1)),
+            "next": ("Next ›", lambda: self.move(1)),
+            "round": ("Next round »", self.next_round),
+            "doubt": ("Next uncertain ≈", self.next_uncertain),
+        }
+        self.buttons = {name: self.add_button(name, *move) for name, move in moves.items()}
         self.words = self.part(ipywidgets.HTML(), "words")
         self.graph = self.part(CellGraph(self.mask, space=self.steps[0].mask.space, editable=False), "graph")
         self.graph.layout.max_width = "640px"
         self.bars = self.plot("bars", "Scores of the candidates of one edge, and the margins of the round")
         self.watch(self.position, lambda _: self.redraw())
-        for name, (_, by) in moves.items():
-            self.watch(self.buttons[name], lambda _, by=by: self.move(by) if by else self.next_round())
-        self.watch(self.buttons["doubt"], lambda _: self.next_uncertain())
         self.watch(self.graph, self.show_edge, names="selected")
-        self.watch(self.bars, lambda point: self._clicked(point))
+        self.watch(self.bars, self._clicked)
         self.arrange(flow(*self.buttons.values(), self.position), self.words, flow(self.graph, self.bars, width=480))
-
-    def _button(self, name: str, text: str) -> ipywidgets.Button:
-        return self.part(ipywidgets.Button(description=text, layout={"width": "auto"}), name)
 
     # ---- the state
 
@@ -88,12 +84,7 @@ class PruneStepper(View):
     @property
     def mask(self) -> OpMask:
         """The ops alive after the decisions taken."""
-        step, _ = self.current
-        first = next(index for index, (of, _) in enumerate(self._taken) if of is step)
-        mask = mask_before(step)
-        for _, decision in self._taken[first : self.position.value]:
-            mask = mask.without(decision.edge, decision.op)
-        return mask
+        return self._masks[self.position.value]
 
     def noise_of(self, step: PruneStep) -> float:
         """The margin up to which decisions of a round are uncertain."""
@@ -160,7 +151,7 @@ class PruneStepper(View):
         at = f"decision {self.position.value} of {len(self._taken)}, round {step.round}"
         if not self.position.value:
             return f"{at}: nothing is pruned yet"
-        how = f"margin {decision.margin:.3g}".replace("inf", "∞").replace("-", "−") if decision.margin else "a tie"
+        how = f"margin {number(decision.margin, '.3g')}" if decision.margin else "a tie"
         how += f" (instead of {decision.undone}, which would have cut the last path)" * bool(decision.undone)
         return f"{at}: {decision.op} pruned from {decision.edge}, {how}"
 

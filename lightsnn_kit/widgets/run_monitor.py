@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import html
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
 import ipywidgets
 import plotly.graph_objects as go
 
 from ..figures.runs import record_curves
+from ..figures.style import number
 from ..files import RunError, at_root, reading
 from ..lab import jobs
 from ..lab.runs import listening
@@ -53,8 +53,8 @@ class RunMonitor(View):
         self._looked, self._took = 0.0, 0.0  # when its files were read last, and how long that took
         self._lost = False  # whether the message says that the last reading failed
         self.state = self.part(ipywidgets.HTML(), "state")
-        self.cancel = self.part(ipywidgets.Button(description="Cancel", icon="stop"), "cancel")
-        self.cancel.tooltip = "Stop after the record it is working on; all records are kept"
+        cancel = {"icon": "stop", "tooltip": "Stop after the record it is working on; all records are kept"}
+        self.cancel = self.add_button("cancel", "Cancel", self.stop, layout={}, **cancel)
         self.stages = self.part(ipywidgets.HTML(), "stages")
         self.curves = self.plot("curves", "Scores and training curves recorded so far")
         self.last = self.part(ipywidgets.HTML(), "last")
@@ -63,10 +63,7 @@ class RunMonitor(View):
         self.arrange(
             flow(self.cancel, self.state), self.stages, self.message, self.curves, self.last, self.printed, self.hint
         )
-        self.watch(self.cancel, lambda _: self.stop())
-        following = ExitStack()
-        following.enter_context(listening(self._recorded))
-        self._undo.append(following.close)
+        self._undo.enter_context(listening(self._recorded))
         self.check()
         self.spawn(self._keep_refreshing())
 
@@ -100,21 +97,15 @@ class RunMonitor(View):
         """Read the files once and show what is new; ``RunError`` if the folder is gone, or holds what is no record."""
         try:
             with reading(self.folder):
-                self._refresh()
+                self.status = jobs.status(self.folder)
+                self.cancel.disabled = not self.status.alive
+                self.state.value = _state(self.status)
+                self.stages.value, self.hint.value = _bar(self.status), self._what_to_do()
+                self.last.value, self.printed.value = _last_lines(self.records()), _log_lines(self.folder)
+                if self._shown() != self._drawn:
+                    self.redraw()
         except OSError as error:  # taken away between two reads
             raise RunError(f"cannot read the run in {self.folder}: {error}") from error
-
-    def _refresh(self) -> None:
-        self.status = jobs.status(self.folder)
-        self.cancel.disabled = not self.status.alive
-        symbol, state = _SYMBOLS.get(self.status.state, "○"), self.status.state
-        self.state.value = (
-            f"<span role='status'>{symbol} <b>{html.escape(state)}</b>: {html.escape(self.status.message)}</span>"
-        )
-        self.stages.value, self.hint.value = _bar(self.status), self._what_to_do()
-        self.last.value, self.printed.value = _last_lines(self.records()), _log_lines(self.folder)
-        if self._shown() != self._drawn:
-            self.redraw()
 
     def _what_to_do(self) -> str:
         """A line on what happens when the tab is closed, and how to go on."""
@@ -158,6 +149,11 @@ class RunMonitor(View):
         return f"RunMonitor: {self.status.state}: {self.status.message}"
 
 
+def _state(status: jobs.Status) -> str:
+    words = f"<b>{html.escape(status.state)}</b>: {html.escape(status.message)}"
+    return f"<span role='status'>{_SYMBOLS.get(status.state, '○')} {words}</span>"
+
+
 def _bar(status: jobs.Status) -> str:
     """One bar for the whole run, and one line of words."""
     share, words = jobs.current(status)
@@ -186,13 +182,9 @@ def _log_lines(folder: Path) -> str:
     return said and f"<div style='margin:4px 10px'>{said}</div>"
 
 
-def _in_words(number: int, row: dict[str, object]) -> str:
+def _in_words(place: int, row: dict[str, object]) -> str:
     values = {name: value for name, value in row.items() if isinstance(value, int | float | str) and name != "mask"}
-    return f"{number}: " + ", ".join(
-        f"{name.replace('_', ' ')} " + (_number(value) if isinstance(value, float) else str(value))
+    return f"{place}: " + ", ".join(
+        f"{name.replace('_', ' ')} " + (number(value) if isinstance(value, float) else str(value))
         for name, value in values.items()
     )
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}".replace("inf", "∞").replace("-", "−")

@@ -8,10 +8,10 @@ import ipywidgets
 import numpy as np
 import plotly.graph_objects as go
 
-from ..checks import real, unknown
+from ..checks import real, unknown, whole
 from ..figures import input_images, membrane_trace, rate_histogram, spike_maps, spike_raster
 from .base import View
-from .parts import as_array, chosen, control, flow, layer_record, one_per_sample
+from .parts import flow, images_by_sample, layer_record, one_per_sample, sample_name
 
 _MAX_NEURONS = 300  # of a raster: as many rows as it has pixels
 
@@ -46,10 +46,7 @@ class SpikeExplorer(View):
             if (got := getattr(self.potentials.get(layer), "shape", None)) != array.shape:
                 raise ValueError(f"potentials of {layer} must have the shape of its spikes {array.shape}, got {got}.")
         self.labels = one_per_sample(labels, "labels", self.num_samples)
-        frames = as_array(images) if images is not None else None
-        self.images = one_per_sample(
-            frames if frames is None or frames.ndim != 5 else frames.swapaxes(0, 1), "images", self.num_samples
-        )
+        self.images = images_by_sample(images, self.num_samples)
         self.levels = tuple(None if level is None else real("levels", level) for level in levels)
         self.silent = tuple(layer for layer, array in self.spikes.items() if not array.any())
         self._add_controls()
@@ -59,19 +56,19 @@ class SpikeExplorer(View):
     def _add_controls(self) -> None:
         names = [(f"{layer} (silent)" if layer in self.silent else layer, layer) for layer in self.spikes]
         first = next((layer for layer in self.spikes if layer not in self.silent), names[0][1])
-        add = self.part
-        self.layer = add(control(ipywidgets.Dropdown, first, "Layer", options=names), "layer")
+        add, last = self.add_control, self.num_steps - 1
+        self.layer = add("layer", ipywidgets.Dropdown, first, "Layer", self._change_layer, options=names)
         size = self._size(first)
         busiest = int(self.spikes[first][:, 0].sum(0).argmax())  # of the first sample
-        narrow = {"layout": {"width": "180px"}}
-        self.sample = add(control(ipywidgets.IntText, 0, f"Sample (0–{self.num_samples - 1})", **narrow), "sample")
-        self.neuron = add(control(ipywidgets.IntText, busiest, "Neuron", **narrow), "neuron")
+        narrow, samples = {"layout": {"width": "180px"}}, f"Sample (0–{self.num_samples - 1})"
+        self.sample = add("sample", ipywidgets.IntText, 0, samples, self.redraw, **narrow)
+        self.neuron = add("neuron", ipywidgets.IntText, busiest, "Neuron", self._draw_membrane, **narrow)
         wide = {"min": 0, "max": size, "continuous_update": False, "layout": {"width": "340px"}}
-        self.window = add(control(ipywidgets.IntRangeSlider, (0, size), "Neurons", **wide), "window")
-        self.step = add(control(ipywidgets.IntSlider, 0, "Step", max=self.num_steps - 1), "step")
-        self.play = add(ipywidgets.Play(max=self.num_steps - 1, interval=600, repeat=True, tooltip="Play"), "play")
-        self.play.description = "Play the steps"
-        self.warning = add(ipywidgets.HTML(self._warning()), "warning")
+        self.window = add("window", ipywidgets.IntRangeSlider, (0, size), "Neurons", self._draw_raster, **wide)
+        self.step = add("step", ipywidgets.IntSlider, 0, "Step", self._draw_maps, max=last)
+        play = ipywidgets.Play(max=last, interval=600, repeat=True, tooltip="Play", description="Play the steps")
+        self.play = self.part(play, "play")
+        self.warning = self.part(ipywidgets.HTML(self._warning()), "warning")
 
     def _add_plots(self) -> None:
         self.raster = self.plot("raster", "Raster: which neurons fire at which step")
@@ -82,13 +79,7 @@ class SpikeExplorer(View):
         left = [self.raster, self.rates, *[self.image] * (self.images is not None)]
         right = [ipywidgets.HBox([self.play, self.step]), self.maps, *[self.membrane] * (self.potentials is not None)]
         top = [self.layer, self.sample, *[self.neuron] * (self.potentials is not None), self.window]
-        columns = [ipywidgets.VBox(column, layout={"overflow": "hidden"}) for column in (left, right)]
-        self.arrange(self.warning, flow(*top), flow(*columns, width=420))
-        self.watch(self.layer, lambda _: self._change_layer())
-        self.watch(self.sample, lambda _: self.redraw())
-        self.watch(self.window, lambda _: self._draw_raster())
-        self.watch(self.neuron, lambda _: self._draw_membrane())
-        self.watch(self.step, lambda _: self._draw_maps())
+        self.arrange(self.warning, flow(*top), flow(left, right, width=420))
         self.watch(self.play, lambda step: self.step.set_trait("value", step))
         self.watch(self.raster, lambda point: self._pick(point["y"] if point["curve"] == 1 else None))
         self.watch(self.maps, lambda point: self._pick(self._at(point)))
@@ -102,14 +93,15 @@ class SpikeExplorer(View):
                 raise unknown("layer", layer, self.spikes)
             self.layer.value = self.layer.value if layer is None else layer
             if sample is not None:
-                self.sample.value = chosen(sample, "sample", self.num_samples)
+                self.sample.value = whole("sample", sample, low=0, high=self.num_samples - 1)
             if neuron is not None:
-                self.neuron.value = chosen(neuron, "neuron", self._size(self.layer.value))
+                self.neuron.value = whole("neuron", neuron, low=0, high=self._size(self.layer.value) - 1)
 
     @property
     def _chosen(self) -> np.ndarray:
         """The chosen layer's spikes for the chosen sample, [T, ...]."""
-        return self.spikes[self.layer.value][:, chosen(self.sample.value, "sample", self.num_samples)]
+        sample = whole("sample", self.sample.value, low=0, high=self.num_samples - 1)
+        return self.spikes[self.layer.value][:, sample]
 
     def _size(self, layer: str) -> int:
         return int(np.prod(self.spikes[layer].shape[2:]))
@@ -135,9 +127,9 @@ class SpikeExplorer(View):
     def figure(self) -> go.Figure:
         """The raster of the chosen layer and sample."""
         spikes = self._chosen.reshape(self.num_steps, -1)  # [T, N]
-        title = f"{self.layer.value}, {self._sample_name()}"
-        window = (max(0, self.window.value[0]), max(self.window.value[0] + 1, self.window.value[1]))
-        window = tuple(np.clip(window, (0, 1), (spikes.shape[1] - 1, spikes.shape[1])).tolist())
+        title = f"{self.layer.value}, {sample_name(self.sample.value, self.labels)}"
+        (low, high), count = self.window.value, spikes.shape[1]
+        window = (min(low, count - 1), max(low + 1, min(high, count)))
         return spike_raster(spikes, max_neurons=_MAX_NEURONS, window=window, title=title, theme=self.theme)
 
     def redraw(self) -> None:
@@ -149,8 +141,8 @@ class SpikeExplorer(View):
         over = f"{self.num_steps} steps and {self.num_samples} samples"
         self.rates.show(rate_histogram(rates, over=over, theme=self.theme))
         if self.images is not None:
-            image = self.images[[self.sample.value]]
-            self.image.show(input_images(image, titles=[self._sample_name()], theme=self.theme))
+            image, titles = self.images[[self.sample.value]], [sample_name(self.sample.value, self.labels)]
+            self.image.show(input_images(image, titles=titles, theme=self.theme))
         if self.layer.value in self.silent:
             self.say(f"{self.layer.value} is silent: no neuron fires at any step, for any sample.")
 
@@ -167,16 +159,11 @@ class SpikeExplorer(View):
         if self.potentials is None:
             return
         spikes = self._chosen.reshape(self.num_steps, -1)  # [T, N]
-        neuron = chosen(self.neuron.value, "neuron", spikes.shape[1])
+        neuron = whole("neuron", self.neuron.value, low=0, high=spikes.shape[1] - 1)
         v = self.potentials[self.layer.value][:, self.sample.value].reshape(self.num_steps, -1)[:, neuron]
         title = f"Membrane potential of neuron {neuron}"
         fig = membrane_trace(v, spikes[:, neuron], levels=self.levels, title=title, theme=self.theme)
         self.membrane.show(fig)
-
-    def _sample_name(self) -> str:
-        return f"sample {self.sample.value}" + (
-            "" if self.labels is None else f" (class {self.labels[self.sample.value]})"
-        )
 
     def _warning(self) -> str:
         if not self.silent:

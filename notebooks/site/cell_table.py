@@ -16,10 +16,10 @@ import torch
 
 from lightsnn_kit import SPACES, Cell, NetworkConfig, Scorer, build_supernet, load, prune_search
 from lightsnn_kit.files import write_text
+from lightsnn_kit.lab.cell_measures import CellMeasures, measure_cell
 from lightsnn_kit.search import PruneStep
 from lightsnn_kit.widgets import PruneStepper
 from lightsnn_kit.widgets.cell_graph import CellGraph, graph_data
-from lightsnn_kit.widgets.cell_measures import CellMeasures, measure_cell
 
 SPACE = SPACES["lightsnn-forward"]
 IMAGES, STEPS, WIDTH = 12, 4, 8  # few images, so that their kernel can be read

@@ -25,6 +25,7 @@ from lightsnn_kit.evolution import Evolution, evolve
 from lightsnn_kit.files import RunError
 from lightsnn_kit.kernels import log_det, sahd_kernel
 from lightsnn_kit.lab import presets
+from lightsnn_kit.lab.cell_measures import measure_cell
 from lightsnn_kit.lab.experiments import Experiment
 from lightsnn_kit.lab.workshop import Workshop
 from lightsnn_kit.methods import METHODS, Found, Method, Request, choose, num_weights, register_method
@@ -37,7 +38,6 @@ from lightsnn_kit.search import prune_search
 from lightsnn_kit.spaces import SPACES, CellSpace, OpMask
 from lightsnn_kit.training import TrainConfig, evaluate, fit
 from lightsnn_kit.widgets.cell_graph import CellGraph
-from lightsnn_kit.widgets.cell_measures import measure_cell
 from lightsnn_kit.workers import score_in_processes
 
 CONFIG = NetworkConfig(input_shape=(1, 8, 8), num_classes=3, width=2, hidden=8, votes=2, num_steps=3, input_scale=4.0)

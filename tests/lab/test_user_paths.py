@@ -25,7 +25,6 @@ from lightsnn_kit.lab.runs import RunFolder
 from lightsnn_kit.lab.workshop import Workshop
 from lightsnn_kit.networks import NetworkConfig, build_network
 from lightsnn_kit.pareto import Point
-from lightsnn_kit.widgets.compare_runs import read_runs
 
 CELL = Cell.parse("03 00")
 # Takes a `Path` alone: handed one by the kit, of a folder that a function above has made of what the user gave.
@@ -170,6 +169,7 @@ CALLS: dict[str, Callable[[str], object]] = {
     "lab.progress.status.run": lambda path: progress.status(path).state,
     "lab.progress.records.path": lambda path: progress.records(Path(path) / "a" / "seed0", "scores"),
     "lab.results.gather.places": results.gather,
+    "lab.results.read_runs.places": results.read_runs,
     "lab.results.row_stages.folder": results.row_stages,
     "lab.results.export.folder": lambda path: results.export(path, "out.json"),
     "lab.results.export.path": lambda path: results.export("../home/x", f"{path}.json"),
@@ -182,7 +182,6 @@ CALLS: dict[str, Callable[[str], object]] = {
     "nir_export.write_nir.path": lambda path: nir_export.write_nir(as_if_trained(), f"{path}.nir"),
     "widgets.cell_editor.CellEditor.folder": closed(lambda path: widgets.CellExplorer(CELL, folder=path)),
     "widgets.cell_explorer.CellExplorer.folder": closed(lambda path: widgets.CellExplorer(CELL, folder=path)),
-    "widgets.compare_runs.read_runs.places": read_runs,
     "widgets.compare_runs.CompareRuns.runs": closed(widgets.CompareRuns),
     "widgets.run_monitor.RunMonitor.run": closed(widgets.RunMonitor),
     "the command run --run": lambda path: command_line.main(["run", NONE, f"--run={path}"]),

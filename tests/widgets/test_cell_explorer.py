@@ -20,14 +20,14 @@ from hypothesis import strategies as st
 from lightsnn_kit.cells import Cell, Edge, Op
 from lightsnn_kit.files import RunError, RunExistsError, read_json
 from lightsnn_kit.kernels import SpikeStatistics
+from lightsnn_kit.lab.cell_measures import measure_cell, parameters_of
 from lightsnn_kit.lab.saved_cells import load_cell
 from lightsnn_kit.networks import NetworkConfig, build_network, build_supernet
 from lightsnn_kit.scoring import Scorer
 from lightsnn_kit.spaces import PUBLISHED_CELLS, SPACES, CellSpace, OpMask
 from lightsnn_kit.widgets import CellExplorer, CellGraph
-from lightsnn_kit.widgets.cell_editor import as_cell
+from lightsnn_kit.widgets.cell_facts import change, facts, facts_html
 from lightsnn_kit.widgets.cell_graph import graph_data
-from lightsnn_kit.widgets.cell_measures import change, facts, facts_html, measure_cell, parameters_of
 
 SPACE = SPACES["lightsnn"]
 CHAIN = Cell.from_edges({"1<-0": "conv3x3", "2<-1": "conv3x3", "3<-2": "conv3x3", "3<-0": "skip"}, num_nodes=4)
@@ -205,13 +205,11 @@ def test_a_wrong_text_becomes_a_message(explorer: CellExplorer, typed: str, said
 
 def test_a_cell_is_taken_into_a_space() -> None:
     forward = SPACES["lightsnn-forward"]
-    assert (
-        as_cell("0303 0030 0003 0000", forward) in forward
-    )  # a matrix always has backward edges: empty ones are dropped
+    assert forward.read("0303 0030 0003 0000") in forward  # a matrix always has backward edges: empty ones are dropped
     with pytest.raises(ValueError, match="uses 0<-3, which the space does not have"):
-        as_cell("0303 0030 0003 3000", forward)
+        forward.read("0303 0030 0003 3000")
     with pytest.raises(ValueError, match=r"a SNASNet matrix is square and of integers, .* got 3\."):
-        as_cell(3, forward)
+        forward.read(3)
     with pytest.raises(ValueError, match="unknown space 'lightsn'"):
         CellExplorer(space="lightsn")
 
@@ -439,7 +437,7 @@ def test_an_edit_scores_its_cell_before_the_other() -> None:
     async def scene() -> None:
         explorer.cell = SPACE.uniform("conv3x3")
         explorer.compare.value = "preset: all skip"
-        while explorer._scoring:
+        while explorer._running:
             await asyncio.sleep(0.01)
 
     asyncio.run(scene())
@@ -487,7 +485,7 @@ def test_of_rapid_edits_only_the_newest_is_scored() -> None:
         scorer.go.set()
         for _ in range(200):
             await asyncio.sleep(0.01)
-            if not explorer._scoring:
+            if not explorer._running:
                 break
 
     asyncio.run(scene())

@@ -78,7 +78,7 @@ def test_the_newest_cell_is_recorded(scorer: Scorer) -> None:
         view = CellInTime(CHAIN, SPACE, Slow())
         for cell in cells:
             view.show(cell)
-        while view._recording:
+        while view._running:
             await asyncio.sleep(0.01)
         return view
 
@@ -156,7 +156,7 @@ def test_the_page_stays_free_and_the_newest_counts(settings: CellSettings) -> No
         assert "building … " in settings.message.value
         assert settings.accepted == []
         Workshop.go.set()
-        while settings._building:
+        while settings._running:
             await asyncio.sleep(0.01)
 
     asyncio.run(scene())

@@ -12,6 +12,7 @@ import pytest
 
 from lightsnn_kit.cells import Cell, as_cell
 from lightsnn_kit.files import RunError, write_json
+from lightsnn_kit.lab.results import newest_row
 from lightsnn_kit.lab.runs import RunFolder
 from lightsnn_kit.widgets import CellExplorer, CellTraining
 
@@ -103,8 +104,8 @@ def test_from_the_button_to_a_row(view: CellTraining, trainer: Trainer) -> None:
     assert seen == [1]
     assert "cell-1: 50.0% of the test samples are right." in view.message.value
     assert not view.button.disabled
-    assert view.row_of(CHAIN)["test_accuracy"] == 0.5
-    assert view.row_of(SKIP) is None
+    assert newest_row(view.rows, CHAIN)["test_accuracy"] == 0.5
+    assert newest_row(view.rows, SKIP) is None
 
 
 def test_the_table_by_hand(view: CellTraining, trainer: Trainer) -> None:
@@ -158,8 +159,8 @@ def test_what_cannot_be_trained_is_told(view: CellTraining, trainer: Trainer) ->
 
 
 def test_the_explorer_hands_its_cell_on(trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lightsnn_kit.widgets import cell_measures
-    from lightsnn_kit.widgets.cell_measures import CellMeasures
+    from lightsnn_kit.lab import cell_measures
+    from lightsnn_kit.lab.cell_measures import CellMeasures
 
     kernels, rates = {kind: np.eye(2) for kind in ("sahd", "hd")}, {"hidden layer": np.zeros(2)}
     monkeypatch.setattr(cell_measures, "measure_cell", lambda cell, *_: CellMeasures(cell, 1.0, 1.0, kernels, rates))

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from lightsnn_kit.files import RunError, write_json
+from lightsnn_kit.lab.results import read_runs
 from lightsnn_kit.lab.runs import RunFolder
 from lightsnn_kit.widgets import CompareRuns
-from lightsnn_kit.widgets.compare_runs import read_runs
 
 CELLS = ["|conv3x3~0|", "|skip~0|", "|zeroize~0|"]
 

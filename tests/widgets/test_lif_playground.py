@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightsnn_kit.widgets import LIFPlayground, PlotView
-from lightsnn_kit.widgets.neurons import (
+from lightsnn_kit.neurons import (
     SURROGATES,
     LIFSettings,
     expected_rate,
@@ -20,6 +19,7 @@ from lightsnn_kit.widgets.neurons import (
     simulate_lif,
     surrogate_slope,
 )
+from lightsnn_kit.widgets import LIFPlayground, PlotView
 
 
 def drawn(view: PlotView) -> dict:

@@ -14,7 +14,6 @@ from lightsnn_kit.records import read_steps, step_record
 from lightsnn_kit.search import Decision, prune_search
 from lightsnn_kit.spaces import SPACES, CellSpace, OpMask
 from lightsnn_kit.widgets import PlotView, PruneStepper
-from lightsnn_kit.widgets.prune_stepper import mask_before
 
 SPACE = CellSpace(("zeroize", "skip", "conv3x3"), 2)  # two edges: 1<-0 and 0<-1
 WORTH = {Op.ZEROIZE: 0.0, Op.SKIP: 1.0, Op.CONV3X3: 3.0}
@@ -118,7 +117,7 @@ def test_masks_before_rounds_follow_each_other() -> None:
     space, rng = SPACES["lightsnn"], np.random.default_rng(0)
     values: dict[OpMask, float] = {}
     steps = list(prune_search(space, lambda mask: values.setdefault(mask, float(rng.normal()))))
-    assert [mask_before(step) for step in steps] == [space.full_mask(), steps[0].mask]
+    assert [step.mask_before for step in steps] == [space.full_mask(), steps[0].mask]
 
 
 def test_records_bring_the_same_search_back() -> None:

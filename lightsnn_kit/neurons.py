@@ -8,10 +8,11 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
-from ..checks import make_plain, real, unknown, whole
+from .checks import make_plain, real, unknown, whole
 
 SURROGATES = ("ATan", "Sigmoid", "PiecewiseQuadratic", "PiecewiseExp", "SoftSign", "Erf", "Rect")
 """spikingjelly's surrogate functions to choose from, each with its own default width."""
@@ -85,7 +86,7 @@ def simulate_lif(current: np.ndarray, settings: LIFSettings) -> tuple[np.ndarray
     import torch
     from spikingjelly.activation_based import neuron, surrogate
 
-    from ..recording import record_potentials
+    from .recording import record_potentials
 
     logging.getLogger("torch._library.triton").setLevel(logging.ERROR)  # a warning per kernel without CUDA
     lif = neuron.LIFNode(
@@ -98,6 +99,14 @@ def simulate_lif(current: np.ndarray, settings: LIFSettings) -> tuple[np.ndarray
     with torch.no_grad(), record_potentials(lif) as potentials:
         spikes = torch.stack([lif(x) for x in drive])
     return potentials[""].numpy(), spikes.numpy().astype(np.uint8)
+
+
+@lru_cache(16)
+def simulated_rates(settings: LIFSettings, num_steps: int = 200) -> tuple[np.ndarray, np.ndarray]:
+    """Constant currents [121] up to where every step spikes, and the rates that they lead to: the f-I curve."""
+    rise = settings.v_threshold - (settings.v_reset or 0.0)
+    currents = np.linspace(0, rise * (settings.tau + 1), 121)  # at x = tau·rise and above, every step spikes
+    return currents, simulate_lif(np.tile(currents, (num_steps, 1)), settings)[1].mean(0)
 
 
 def surrogate_slope(name: str, distance: np.ndarray) -> np.ndarray:
