@@ -282,11 +282,9 @@ class CpuEngine(Engine):
         out = two.images(two.planes[two.input_plane], 0, self.batch_size)
         average, scale = self.config.pool == "avg", np.float32(scale_of(conv))
 
-        def pool(worker: int, lo: int, hi: int) -> None:
-            for i in range(lo, hi):
-                kernels.pool_pairs(sums[i], scale, gain, shift, out[i], average)
-
-        self._each_share(pool)
+        self._each_share(
+            lambda worker, lo, hi: kernels.pool_pairs(sums[lo:hi], scale, gain, shift, out[lo:hi], average)
+        )
 
     def classify(self, *, first: bool) -> None:
         norm, linear, p = self.supernet.last[0], self.supernet.classifier[1], self.config.last_pool

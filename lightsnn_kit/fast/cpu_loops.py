@@ -157,18 +157,19 @@ def _sum_four(a, b, c, d, total, squares):
 
 @compiled
 def pool_pairs(conv, scale, gain, shift, out, average):
-    """BN then 2x2 pooling of raw sums, one image: ``conv`` [H, W, C] -> ``out`` [H // 2, W // 2, C]."""
-    for i in range(out.shape[0]):
-        for j in range(out.shape[1]):
-            for c in range(out.shape[2]):
-                y00 = np.float32(conv[2 * i, 2 * j, c]) * scale * gain[c] + shift[c]
-                y01 = np.float32(conv[2 * i, 2 * j + 1, c]) * scale * gain[c] + shift[c]
-                y10 = np.float32(conv[2 * i + 1, 2 * j, c]) * scale * gain[c] + shift[c]
-                y11 = np.float32(conv[2 * i + 1, 2 * j + 1, c]) * scale * gain[c] + shift[c]
-                if average:
-                    out[i, j, c] = (y00 + y01 + y10 + y11) / np.float32(4)
-                else:
-                    out[i, j, c] = max(max(y00, y01), max(y10, y11))
+    """BN then 2x2 pooling of raw sums: ``conv`` [B, H, W, C] -> ``out`` [B, H // 2, W // 2, C]."""
+    for n in range(out.shape[0]):
+        for i in range(out.shape[1]):
+            for j in range(out.shape[2]):
+                for c in range(out.shape[3]):
+                    y00 = np.float32(conv[n, 2 * i, 2 * j, c]) * scale * gain[c] + shift[c]
+                    y01 = np.float32(conv[n, 2 * i, 2 * j + 1, c]) * scale * gain[c] + shift[c]
+                    y10 = np.float32(conv[n, 2 * i + 1, 2 * j, c]) * scale * gain[c] + shift[c]
+                    y11 = np.float32(conv[n, 2 * i + 1, 2 * j + 1, c]) * scale * gain[c] + shift[c]
+                    if average:
+                        out[n, i, j, c] = (y00 + y01 + y10 + y11) / np.float32(4)
+                    else:
+                        out[n, i, j, c] = max(max(y00, y01), max(y10, y11))
 
 
 @compiled
