@@ -128,6 +128,7 @@ class TileConvs:
 
     def __init__(self, weights: Sequence[Tensor]) -> None:
         self.channels, inputs, self.kernel, _ = weights[0].shape
+        self.count = len(weights)
         pieces = -(-self.kernel * inputs // PIECE)
         runs = torch.cat(list(weights)).permute(0, 2, 3, 1).flatten(2).numpy()  # [ΣK, k, k·C]
         rows = np.zeros((-(-len(runs) // 32) * 32, self.kernel, pieces * PIECE), np.int8)  # blocks come in pairs
@@ -153,6 +154,14 @@ class TileConvs:
         """
         shape = (*spikes.shape[1:], self.channels, self.kernel, first)
         return convolve(spikes.reshape(len(spikes), -1), memory, self.tiles, shape, slots, conv, totals)
+
+    def sums(self, spikes: np.ndarray) -> np.ndarray:
+        """The sums alone, of any size: float32 [convolutions, B·H·W, K] of spikes uint8 [B, H, W, C]."""
+        pixels = math.prod(spikes.shape[:3])
+        conv = np.empty((self.count, pixels * self.channels), np.float32)
+        totals = np.zeros((2, self.count * self.channels), np.int64)
+        self(spikes, self.memory(spikes.shape), 0, np.arange(self.count), conv, totals)
+        return conv.reshape(self.count, pixels, self.channels)
 
 
 @compiled

@@ -90,6 +90,8 @@ class Group:
 
     def __call__(self, spikes: np.ndarray) -> np.ndarray:
         """Raw sums float32 [pixels, channels] of spikes uint8 [B, H, W, C]."""
+        if self.tiles is not None:
+            return self.tiles.sums(spikes).transpose(1, 0, 2).reshape(-1, self.channels)
         x = torch.from_numpy(spikes).permute(0, 3, 1, 2)  # [B, C, H, W], in memory still channels-last: no copy
         if self.int8:
             out = _int8_conv(x, self.weight, self.channels, self.kernel)
@@ -113,10 +115,8 @@ class HiddenLayer:
         """The sums, divided by the ``area`` that was pooled over, a power of two."""
         if self.tiles is None:
             return self.product(torch.from_numpy(features).flatten(1), self.weight).float() / area
-        pixels, hidden = features.reshape(len(features), 1, 1, -1).view(np.uint8), self.tiles.channels  # 1x1 images
-        sums, totals = np.empty((1, len(pixels) * hidden), np.float32), np.zeros((2, hidden), np.int64)
-        self.tiles(pixels, self.tiles.memory(pixels.shape), 0, np.zeros(1, np.int64), sums, totals)
-        return torch.from_numpy(sums).view(len(pixels), hidden) / area
+        [sums] = self.tiles.sums(features.reshape(len(features), 1, 1, -1).view(np.uint8))  # as of 1x1 images
+        return torch.from_numpy(sums) / area
 
 
 def packed_rows(samples: int, num_neurons: int) -> np.ndarray:

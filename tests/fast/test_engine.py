@@ -326,9 +326,10 @@ def test_work_that_no_counted_layer_sees_is_left_out(scorer, monkeypatch, use_th
 
 
 @pytest.mark.parametrize("kernel", [1, 3])
-def test_worst_case_sums_do_not_overflow(kernel, monkeypatch):
-    """All inputs spike and all weights are ±127, at four times the paper's width (by tiles: see ``test_vectors``)."""
-    monkeypatch.setattr(cpu_parts, "amx_works", lambda: False)
+@pytest.mark.parametrize("tiles", [True, False])
+def test_worst_case_sums_do_not_overflow(kernel, tiles, monkeypatch):
+    """All inputs spike and all weights are ±127, at four times the paper's width."""
+    monkeypatch.setattr(cpu_parts, "amx_works", lambda: tiles and amx_works())
     channels = 1024
     check_exact("test", channels * kernel**2)
     weight = torch.full((32, channels, kernel, kernel), 127.0)

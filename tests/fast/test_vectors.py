@@ -135,6 +135,7 @@ def test_tiles_give_the_integers_of_a_convolution(shape, inputs, out, kernel, se
     memory = convs.memory(spikes.shape)
     sums, expected = by_torch(spikes, weights)
     fits = np.array_equal(sums.astype(np.int16), sums)
+    np.testing.assert_array_equal(convs.sums(spikes).reshape(count, -1), sums)
     for kind in (np.float32, np.int16) if fits else (np.float32,):
         conv = np.full((count + 1, (shape[0] + first) * image + 5), 7, kind)
         for _ in range(2):  # what the first call leaves in the memory does not matter
