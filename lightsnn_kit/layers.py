@@ -6,7 +6,7 @@ The compiled loops load when first needed: most users of networks never train.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from types import ModuleType
 
@@ -34,9 +34,20 @@ def run_loop(name: str, arrays: tuple[np.ndarray, ...], constants: object) -> No
     kernels().in_shares(getattr(kernels(), name), arrays, constants, torch.get_num_threads())
 
 
+def numbers(tensor: Tensor) -> np.ndarray:
+    """The array of a tensor on the CPU; bfloat16, which NumPy does not know, as its 16 bits."""
+    tensor = tensor.detach()
+    return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+def in_bfloat16() -> bool:
+    """Whether products on the CPU are taken in bfloat16, by autocast."""
+    return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+
+
 def laid_out(tensor: Tensor, like: Tensor) -> Tensor:
     """The tensor in the memory layout of another of its shape."""
-    return tensor if tensor.stride() == like.stride() else torch.empty_like(like).copy_(tensor)
+    return tensor if tensor.stride() == like.stride() else torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
 
 
 class LIFStep(torch.autograd.Function):
@@ -44,17 +55,18 @@ class LIFStep(torch.autograd.Function):
 
     Backward, with the reset detached: dh = ds·g(h − threshold) + dv·(1 − spike), g the slope of ATan; dx = dh/tau and
     the previous step gets dh − dh/tau. Kept are h and the spikes, which a convolution keeps anyway. Compiled loops for
-    float32 on the CPU, torch elsewhere.
+    float32 on the CPU, torch elsewhere. Spikes are of type ``kind``: in bfloat16 0 and 1 are exact, and half the bytes.
 
     No comparison is stored as booleans and no ``masked_fill`` taken: on the CPU these two cost 5 and 40 times as much
     as arithmetic on the same numbers. h − h·1 is exactly 0.
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, v: Tensor, tau: float, v_threshold: float, alpha: float) -> tuple[Tensor, Tensor]:
-        if _has_loops(x, v):
+    def forward(ctx, x: Tensor, v: Tensor, constants: Sequence[float], kind: torch.dtype) -> tuple[Tensor, Tensor]:
+        tau, v_threshold, alpha = constants
+        if _has_loops(x) and v.dtype == x.dtype:
             v = laid_out(v, x)
-            charged, spikes, after = (torch.empty_like(x) for _ in range(3))
+            charged, spikes, after = (torch.empty_like(x, dtype=dtype) for dtype in (x.dtype, kind, x.dtype))
             _run("charge", (x, v, charged, spikes, after), (tau, v_threshold))
         else:
             charged = (x - v).div_(tau).add_(v)
@@ -63,43 +75,43 @@ class LIFStep(torch.autograd.Function):
         ctx.save_for_backward(charged, spikes)
         ctx.settings = tau, v_threshold, math.pi * alpha / 2, alpha / 2
         ctx.set_materialize_grads(False)
-        return spikes.to(x.dtype), after
+        return spikes.to(kind), after
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_spikes: Tensor | None, grad_v: Tensor | None) -> tuple[Tensor | None, ...]:
         charged, spikes = ctx.saved_tensors
         tau, v_threshold, scale, top = ctx.settings
-        if grad_spikes is not None and _has_loops(charged, grad_spikes):
+        if grad_spikes is not None and _has_loops(charged) and grad_spikes.dtype in (torch.float32, torch.bfloat16):
             later = charged.new_empty(0) if grad_v is None else laid_out(grad_v, charged)
             grad_x, grad_before = torch.empty_like(charged), torch.empty_like(charged)
             _run("gradient", (charged, laid_out(grad_spikes, charged), later, grad_x, grad_before), ctx.settings)
-            return grad_x, grad_before, None, None, None
-        grad = None if grad_v is None else torch.addcmul(grad_v, grad_v, spikes, value=-1)
+            return grad_x, grad_before, None, None
+        grad = None if grad_v is None else torch.addcmul(grad_v, grad_v, spikes.to(grad_v.dtype), value=-1)
         if grad_spikes is not None:
             slope = (charged - v_threshold).mul_(scale)
             slope = slope.mul_(slope).add_(1).reciprocal_().mul_(top).mul_(grad_spikes)
             grad = slope if grad is None else grad.add_(slope)
         if grad is None:
-            return None, None, None, None, None
+            return None, None, None, None
         grad_x = grad / tau
-        return grad_x, grad.sub_(grad_x), None, None, None
+        return grad_x, grad.sub_(grad_x), None, None
 
 
-def _has_loops(x: Tensor, other: Tensor) -> bool:
+def _has_loops(x: Tensor) -> bool:
     dense = x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last)
-    return dense and x.device.type == "cpu" and x.dtype == other.dtype == torch.float32
+    return dense and x.device.type == "cpu" and x.dtype == torch.float32
 
 
 def _run(name: str, tensors: tuple[Tensor, ...], constants: tuple[float, ...]) -> None:
-    arrays = tuple(tensor.detach().as_strided((tensor.numel(),), (1,)).numpy() for tensor in tensors)
+    arrays = tuple(numbers(tensor.detach().as_strided((tensor.numel(),), (1,))) for tensor in tensors)
     run_loop(name, arrays, tuple(arrays[0].dtype.type(value) for value in constants))
 
 
 class LIF(neuron.LIFNode):
     """spikingjelly's LIF layer (hard reset to 0, detached, ATan); where gradients are wanted it takes ``LIFStep``.
 
-    On a GPU spikingjelly has kernels of its own.
+    On a GPU spikingjelly has kernels of its own. Potentials are in float32 also where products are in bfloat16.
     """
 
     def __init__(self, tau: float, v_threshold: float) -> None:
@@ -116,19 +128,23 @@ class LIF(neuron.LIFNode):
         x, v = inputs[0], states[0]
         if x.is_cuda or not (torch.is_grad_enabled() and (x.requires_grad or v.requires_grad)):
             return super().single_step_functional_forward(inputs, states, **kwargs)
-        spikes, v = LIFStep.apply(x, v, self.tau, self.v_threshold, self.surrogate_function.alpha)
+        kind = x.dtype
+        if in_bfloat16() and kind in (torch.float32, torch.bfloat16):
+            x, v, kind = x.float(), v.float(), torch.bfloat16
+        spikes, v = LIFStep.apply(x, v, (self.tau, self.v_threshold, self.surrogate_function.alpha), kind)
         return (spikes,), (v, *states[1:])
 
 
 class NormStep(torch.autograd.Function):
     """(y, γ, β, addend) → (y − mean)·γ/√(var + ε) + β + addend; updates the running statistics of ``norm``.
 
-    For float32 images in channels-last layout on the CPU.
+    For float32 images in channels-last layout on the CPU. Where products are in bfloat16, so are y and its gradient;
+    all else, the result too, is float32.
     """
 
     @staticmethod
     def forward(ctx, y: Tensor, gamma: Tensor, beta: Tensor, plus: Tensor | None, norm: BatchNorm) -> Tensor:
-        rows, out = _rows(y), torch.empty_like(y)
+        rows, out = _rows(y), torch.empty_like(y, dtype=gamma.dtype)
         ctx.count, ctx.statistics = y.numel() // y.shape[1], np.empty((2, y.shape[1]))
         constants = np.empty((2, rows.shape[2]), np.float32)
         weights, running = (gamma, beta), (norm.running_mean, norm.running_var)
@@ -163,7 +179,7 @@ def _rows(tensor: Tensor) -> np.ndarray:
     samples, channels, height, width = tensor.shape
     row = channels * _pixels_per_row(channels, height * width)
     size = channels * height * width
-    return tensor.detach().as_strided((samples, size // row, row), (size, row, 1)).numpy()  # no copy: [B, H·W/k, k·C]
+    return numbers(tensor.detach().as_strided((samples, size // row, row), (size, row, 1)))  # no copy: [B, H·W/k, k·C]
 
 
 def _sums(rows: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -190,7 +206,8 @@ class SharedNormStep(torch.autograd.Function):
         norm.running_var += norm.momentum * (variance * count / (count - 1) - norm.running_var)
         ctx.save_for_backward(y, gamma)
         scale = gamma * ctx.invstd
-        return (y * _like(scale, gamma) + _like(beta - mean * scale, beta)).to(y.dtype)
+        out = y * _like(scale, gamma) + _like(beta - mean * scale, beta)
+        return out.to(y.dtype) if y.is_cuda else out  # float32, as one process has it on the CPU
 
     @staticmethod
     @once_differentiable
@@ -239,13 +256,15 @@ class BatchNorm(nn.BatchNorm2d):
         return NormStep.apply(y, self.weight, self.bias, plus, self)
 
     def _fits(self, y: Tensor, plus: Tensor | None) -> bool:
-        def plain(tensor: Tensor) -> bool:
+        def plain(tensor: Tensor, *kinds: torch.dtype) -> bool:
             rows = tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
-            return rows and tensor.device.type == "cpu" and tensor.dtype == torch.float32 == self.weight.dtype
+            return rows and tensor.device.type == "cpu" and tensor.dtype in (torch.float32, *kinds)
 
+        product = (torch.bfloat16,) if in_bfloat16() else ()
         ours = self.affine and self.track_running_stats and self.momentum is not None
+        ours = ours and self.weight.dtype == torch.float32
         return (
-            ours and plain(y) and y.numel() > y.shape[1] and (plus is None or (plain(plus) and plus.shape == y.shape))
+            ours and plain(y, *product) and y.numel() > y.shape[1] and (plus is None or (plain(plus) and plus.shape == y.shape))
         )
 
 

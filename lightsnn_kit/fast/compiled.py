@@ -7,6 +7,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numba
@@ -31,9 +32,9 @@ class _LoopCache(FunctionCache):
             _warn_once(f"cannot be written ({error})")
 
 
-def compiled(function: Callable) -> Callable:
+def compiled(function: Callable, *, parallel: bool = False) -> Callable:
     """A loop for numba: without the interpreter lock, divisions as NumPy's, kept on disk where that is possible."""
-    loop = numba.njit(nogil=True, error_model="numpy")(function)
+    loop = numba.njit(nogil=True, error_model="numpy", parallel=parallel)(function)
     for folder in (None, _own_folder):  # numba's own choices first: beside the module, or in the user's cache folder
         before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, folder() if folder else numba.config.CACHE_DIR
         try:
@@ -68,3 +69,6 @@ def _warn_once(what: str) -> None:
 
 
 _warned: set[str] = set()
+
+
+compiled_for_threads = partial(compiled, parallel=True)
