@@ -22,6 +22,7 @@ NONE = np.empty((0, 1, 1), np.float32)
 LANES = 64  # loops over fewer numbers than this do not fill the processor's vectors
 
 
+@cache
 def kernels() -> ModuleType:
     """The module of compiled loops; numba takes a second to import."""
     from .fast import training_loops
@@ -36,7 +37,6 @@ def run_loop(name: str, arrays: tuple[np.ndarray, ...], constants: object) -> No
 
 def numbers(tensor: Tensor) -> np.ndarray:
     """The array of a tensor on the CPU; bfloat16, which NumPy does not know, as its 16 bits."""
-    tensor = tensor.detach()
     return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
@@ -104,7 +104,7 @@ def _has_loops(x: Tensor) -> bool:
 
 
 def _run(name: str, tensors: tuple[Tensor, ...], constants: tuple[float, ...]) -> None:
-    arrays = tuple(numbers(tensor.detach().as_strided((tensor.numel(),), (1,))) for tensor in tensors)
+    arrays = tuple([numbers(tensor.as_strided((tensor.numel(),), (1,))) for tensor in tensors])
     run_loop(name, arrays, tuple(arrays[0].dtype.type(value) for value in constants))
 
 
@@ -179,7 +179,7 @@ def _rows(tensor: Tensor) -> np.ndarray:
     samples, channels, height, width = tensor.shape
     row = channels * _pixels_per_row(channels, height * width)
     size = channels * height * width
-    return numbers(tensor.detach().as_strided((samples, size // row, row), (size, row, 1)))  # no copy: [B, H·W/k, k·C]
+    return numbers(tensor.as_strided((samples, size // row, row), (size, row, 1)))  # no copy: [B, H·W/k, k·C]
 
 
 def _sums(rows: np.ndarray, other: np.ndarray) -> np.ndarray:
