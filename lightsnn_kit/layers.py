@@ -64,16 +64,16 @@ class LIFStep(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, v: Tensor, constants: Sequence[float], kind: torch.dtype) -> tuple[Tensor, Tensor]:
         tau, v_threshold, alpha = constants
-        if _has_loops(x) and v.dtype == x.dtype:
+        if _has_loops(x) and v.dtype == torch.float32:
             v = laid_out(v, x)
-            charged, spikes, after = (torch.empty_like(x, dtype=dtype) for dtype in (x.dtype, kind, x.dtype))
+            charged, spikes, after = (torch.empty_like(x, dtype=dtype) for dtype in (v.dtype, kind, v.dtype))
             _run("charge", (x, v, charged, spikes, after), (tau, v_threshold))
         else:
             charged = (x - v).div_(tau).add_(v)
             spikes = torch.ge(charged, v_threshold, out=torch.empty_like(charged))
             after = torch.addcmul(charged, charged, spikes, value=-1)
         ctx.save_for_backward(charged, spikes)
-        ctx.settings = tau, v_threshold, math.pi * alpha / 2, alpha / 2
+        ctx.settings, ctx.kind = (tau, v_threshold, math.pi * alpha / 2, alpha / 2), x.dtype
         ctx.set_materialize_grads(False)
         return spikes.to(kind), after
 
@@ -82,9 +82,9 @@ class LIFStep(torch.autograd.Function):
     def backward(ctx, grad_spikes: Tensor | None, grad_v: Tensor | None) -> tuple[Tensor | None, ...]:
         charged, spikes = ctx.saved_tensors
         tau, v_threshold, scale, top = ctx.settings
-        if grad_spikes is not None and _has_loops(charged) and grad_spikes.dtype in (torch.float32, torch.bfloat16):
+        if grad_spikes is not None and _has_loops(charged) and charged.dtype == torch.float32:
             later = charged.new_empty(0) if grad_v is None else laid_out(grad_v, charged)
-            grad_x, grad_before = torch.empty_like(charged), torch.empty_like(charged)
+            grad_x, grad_before = torch.empty_like(charged, dtype=ctx.kind), torch.empty_like(charged)
             _run("gradient", (charged, laid_out(grad_spikes, charged), later, grad_x, grad_before), ctx.settings)
             return grad_x, grad_before, None, None
         grad = None if grad_v is None else torch.addcmul(grad_v, grad_v, spikes.to(grad_v.dtype), value=-1)
@@ -100,12 +100,12 @@ class LIFStep(torch.autograd.Function):
 
 def _has_loops(x: Tensor) -> bool:
     dense = x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last)
-    return dense and x.device.type == "cpu" and x.dtype == torch.float32
+    return dense and x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16)
 
 
 def _run(name: str, tensors: tuple[Tensor, ...], constants: tuple[float, ...]) -> None:
     arrays = tuple([numbers(tensor.as_strided((tensor.numel(),), (1,))) for tensor in tensors])
-    run_loop(name, arrays, tuple(arrays[0].dtype.type(value) for value in constants))
+    run_loop(name, arrays, tuple(map(np.float32, constants)))
 
 
 class LIF(neuron.LIFNode):
@@ -124,13 +124,18 @@ class LIF(neuron.LIFNode):
             detach_reset=True,
         )
 
+    def materialize_states(self, inputs: tuple, states: tuple, step_mode: str) -> tuple:
+        x, v = inputs[0], states[0]
+        if x.dtype != torch.bfloat16 or not in_bfloat16():
+            return super().materialize_states(inputs, states, step_mode)  # potentials of the input's type
+        kept = isinstance(v, Tensor) and v.shape == x.shape and v.dtype == torch.float32
+        return (v if kept else torch.zeros_like(x, dtype=torch.float32), *states[1:])
+
     def single_step_functional_forward(self, inputs: tuple, states: tuple, **kwargs: object) -> tuple[tuple, tuple]:
         x, v = inputs[0], states[0]
         if x.is_cuda or not (torch.is_grad_enabled() and (x.requires_grad or v.requires_grad)):
             return super().single_step_functional_forward(inputs, states, **kwargs)
-        kind = x.dtype
-        if in_bfloat16() and kind in (torch.float32, torch.bfloat16):
-            x, v, kind = x.float(), v.float(), torch.bfloat16
+        kind = torch.bfloat16 if v.dtype == torch.float32 and in_bfloat16() else x.dtype
         spikes, v = LIFStep.apply(x, v, (self.tau, self.v_threshold, self.surrogate_function.alpha), kind)
         return (spikes,), (v, *states[1:])
 
@@ -144,7 +149,7 @@ class NormStep(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, y: Tensor, gamma: Tensor, beta: Tensor, plus: Tensor | None, norm: BatchNorm) -> Tensor:
-        rows, out = _rows(y), torch.empty_like(y, dtype=gamma.dtype)
+        rows, out = _rows(y), torch.empty_like(y)
         ctx.count, ctx.statistics = y.numel() // y.shape[1], np.empty((2, y.shape[1]))
         constants = np.empty((2, rows.shape[2]), np.float32)
         weights, running = (gamma, beta), (norm.running_mean, norm.running_var)
@@ -206,8 +211,7 @@ class SharedNormStep(torch.autograd.Function):
         norm.running_var += norm.momentum * (variance * count / (count - 1) - norm.running_var)
         ctx.save_for_backward(y, gamma)
         scale = gamma * ctx.invstd
-        out = y * _like(scale, gamma) + _like(beta - mean * scale, beta)
-        return out.to(y.dtype) if y.is_cuda else out  # float32, as one process has it on the CPU
+        return (y * _like(scale, gamma) + _like(beta - mean * scale, beta)).to(y.dtype)
 
     @staticmethod
     @once_differentiable
@@ -256,15 +260,16 @@ class BatchNorm(nn.BatchNorm2d):
         return NormStep.apply(y, self.weight, self.bias, plus, self)
 
     def _fits(self, y: Tensor, plus: Tensor | None) -> bool:
-        def plain(tensor: Tensor, *kinds: torch.dtype) -> bool:
-            rows = tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
-            return rows and tensor.device.type == "cpu" and tensor.dtype in (torch.float32, *kinds)
+        kinds = (torch.float32, torch.bfloat16) if in_bfloat16() else (torch.float32,)
 
-        product = (torch.bfloat16,) if in_bfloat16() else ()
+        def plain(tensor: Tensor) -> bool:
+            rows = tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+            return rows and tensor.device.type == "cpu" and tensor.dtype in kinds
+
         ours = self.affine and self.track_running_stats and self.momentum is not None
         ours = ours and self.weight.dtype == torch.float32
         return (
-            ours and plain(y, *product) and y.numel() > y.shape[1] and (plus is None or (plain(plus) and plus.shape == y.shape))
+            ours and plain(y) and y.numel() > y.shape[1] and (plus is None or (plain(plus) and plus.shape == y.shape))
         )
 
 

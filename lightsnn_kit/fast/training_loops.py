@@ -53,7 +53,7 @@ def charge(x, v, charged, spikes, after, constants):
     tau, threshold = constants
     one, silent, zero = stored(np.float32(1), spikes), stored(np.float32(0), spikes), np.float32(0)
     for i in range(len(x)):
-        h = (x[i] - v[i]) / tau + v[i]
+        h = (widened(x[i]) - v[i]) / tau + v[i]
         charged[i] = h
         spikes[i] = one if h >= threshold else silent
         after[i] = zero if h >= threshold else h
@@ -74,7 +74,7 @@ def gradient(charged, grad_spikes, grad_v, grad_x, grad_before, constants):
         grad = one / (u * u + one) * top * widened(grad_spikes[i])
         if has_v:
             grad = (zero if h >= threshold else later[i]) + grad
-        grad_x[i] = grad / tau
+        grad_x[i] = stored(grad / tau, grad_x)
         grad_before[i] = grad - grad / tau
 
 
@@ -127,10 +127,11 @@ def normalise(y, plus, out, constants):
         for p in range(y.shape[1]):
             if len(plus) > 0:
                 for c in range(y.shape[2]):
-                    out[n, p, c] = widened(y[n, p, c]) * scale[c] + shift[c] + plus[n, p, c]
+                    value = widened(y[n, p, c]) * scale[c] + shift[c] + widened(plus[n, p, c])
+                    out[n, p, c] = stored(value, out)
             else:
                 for c in range(y.shape[2]):
-                    out[n, p, c] = widened(y[n, p, c]) * scale[c] + shift[c]
+                    out[n, p, c] = stored(widened(y[n, p, c]) * scale[c] + shift[c], out)
 
 
 @compiled
@@ -154,7 +155,7 @@ def normalise_gradient(y, grad, out, constants):
         for p in range(y.shape[1]):
             for c in range(y.shape[2]):
                 centred = widened(y[n, p, c]) - mean[c]
-                out[n, p, c] = stored((grad[n, p, c] - mean_grad[c] - centred * slope[c]) * scale[c], out)
+                out[n, p, c] = stored((widened(grad[n, p, c]) - mean_grad[c] - centred * slope[c]) * scale[c], out)
 
 
 @compiled_for_threads
