@@ -7,7 +7,6 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numba
@@ -33,7 +32,10 @@ class _LoopCache(FunctionCache):
 
 
 def compiled(function: Callable, *, parallel: bool = False) -> Callable:
-    """A loop for numba: without the interpreter lock, divisions as NumPy's, kept on disk where that is possible."""
+    """A loop for numba: without the interpreter lock, divisions as NumPy's, kept on disk where that is possible.
+
+    ``parallel``: iterations of ``prange`` are shared among numba's threads.
+    """
     loop = numba.njit(nogil=True, error_model="numpy", parallel=parallel)(function)
     for folder in (None, _own_folder):  # numba's own choices first: beside the module, or in the user's cache folder
         before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, folder() if folder else numba.config.CACHE_DIR
@@ -69,6 +71,3 @@ def _warn_once(what: str) -> None:
 
 
 _warned: set[str] = set()
-
-
-compiled_for_threads = partial(compiled, parallel=True)

@@ -7,16 +7,18 @@ channels]. Nothing depends on the number of threads: sums are taken per sample, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from threading import Lock
 
 import numba
 import numpy as np
 from numba import prange, types
 from numba.extending import overload
 
-from .compiled import compiled, compiled_for_threads
-from .threads import thread_pool
+from .compiled import compiled
 
 SHARE = 2**16  # least number of elements that is worth a thread
+SHARING = Lock()  # of numba's ways to make threads, one ends the process when two Python threads use it at once
 
 
 def widened(value):
@@ -24,7 +26,10 @@ def widened(value):
 
 
 def stored(value, array):
-    """A float32 as an array keeps it: as it is, or rounded to the nearest bfloat16, ties to even."""
+    """A float32 as an array keeps it: as it is, or rounded to the nearest bfloat16, ties to even.
+
+    Infinities stay, and NaN as arithmetic makes it; one whose lower bits are all set would come out as 0.
+    """
 
 
 @overload(widened)
@@ -158,7 +163,13 @@ def normalise_gradient(y, grad, out, constants):
                 out[n, p, c] = stored((widened(grad[n, p, c]) - mean_grad[c] - centred * slope[c]) * scale[c], out)
 
 
-@compiled_for_threads
+# ---- the same, shared among numba's threads. They wait for work at the ready, as torch's do; Python's would have to be
+# woken, on cores that torch's threads hold for some milliseconds after each of their operations.
+
+shared = partial(compiled, parallel=True)
+
+
+@shared
 def charge_shared(arrays, constants, workers):
     x, v, charged, spikes, after = arrays
     step = -(-len(x) // workers)
@@ -167,7 +178,7 @@ def charge_shared(arrays, constants, workers):
         charge(x[own], v[own], charged[own], spikes[own], after[own], constants)
 
 
-@compiled_for_threads
+@shared
 def gradient_shared(arrays, constants, workers):
     charged, grad_spikes, grad_v, grad_x, grad_before = arrays
     step = -(-len(charged) // workers)
@@ -176,7 +187,7 @@ def gradient_shared(arrays, constants, workers):
         gradient(charged[own], grad_spikes[own], grad_v[own], grad_x[own], grad_before[own], constants)
 
 
-@compiled_for_threads
+@shared
 def sums_shared(arrays, constants, workers):
     y, other, totals = arrays
     step = -(-len(y) // workers)
@@ -185,7 +196,7 @@ def sums_shared(arrays, constants, workers):
         sums(y[own], other[own], totals[own], constants)
 
 
-@compiled_for_threads
+@shared
 def normalise_shared(arrays, constants, workers):
     y, plus, out = arrays
     step = -(-len(y) // workers)
@@ -194,7 +205,7 @@ def normalise_shared(arrays, constants, workers):
         normalise(y[own], plus[own], out[own], constants)
 
 
-@compiled_for_threads
+@shared
 def normalise_gradient_shared(arrays, constants, workers):
     y, grad, out = arrays
     step = -(-len(y) // workers)
@@ -203,16 +214,26 @@ def normalise_gradient_shared(arrays, constants, workers):
         normalise_gradient(y[own], grad[own], out[own], constants)
 
 
+SHARED = {
+    charge: charge_shared,
+    gradient: gradient_shared,
+    sums: sums_shared,
+    normalise: normalise_shared,
+    normalise_gradient: normalise_gradient_shared,
+}
+
+
 def in_shares(loop: Callable, arrays: Sequence[np.ndarray], constants: object, threads: int) -> None:
     """Run a loop of this module on all arrays, cut along their first axis; empty arrays are handed on as they are."""
-    length = len(arrays[0])
-    if not length:
-        return
-    workers = max(1, min(threads, length, arrays[0].size // SHARE, numba.config.NUMBA_NUM_THREADS))
-    if workers == 1:
+    size = arrays[0].size
+    workers = min(threads, len(arrays[0]), size // SHARE, numba.config.NUMBA_NUM_THREADS)
+    if workers > 1 and SHARING.acquire(blocking=False):
+        before = numba.get_num_threads()
+        try:
+            numba.set_num_threads(workers)
+            SHARED[loop](tuple(arrays), constants, workers)
+        finally:
+            numba.set_num_threads(before)
+            SHARING.release()
+    elif size:
         loop(*arrays, constants)
-        return
-    before = numba.get_num_threads()
-    numba.set_num_threads(workers)
-    globals()[loop.py_func.__name__+"_shared"](tuple(arrays), constants, workers)
-    numba.set_num_threads(before)
