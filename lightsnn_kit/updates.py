@@ -181,6 +181,7 @@ class Updates:
 
     def _add_gradient(self, x: Tensor, y: Tensor, size: int, where: str) -> tuple[float, float, float]:
         """Add the gradient of a part of a batch of ``size``; returns loss, correct and seen samples of all ranks."""
+        torch.clear_autocast_cache()  # of rounded weights: ``own_state`` around the epoch would keep it for all updates
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
             logits = self.model(x, reset=False, recompute=self.config.recompute).float()
         loss = loss_of(logits, y, self.config.loss)

@@ -172,6 +172,21 @@ def test_a_resumed_training_stays_with_what_it_began_with(amx, tmp_path: Path, b
     assert_same(contents(tmp_path / "moved"), contents(whole))
 
 
+@pytest.mark.parametrize("recompute", [False, True])
+def test_every_update_sees_the_weights_of_the_one_before(recompute: bool) -> None:
+    network, weights = make_network(), []
+
+    def check(conv: nn.Module, inputs: tuple, output: Tensor) -> None:
+        if network.training:
+            weights.append(conv.weight.detach().clone())
+            assert torch.equal(output, F.conv2d(inputs[0].bfloat16(), weights[-1].bfloat16(), padding=1))
+
+    network.stem[0].register_forward_hook(check)
+    list(fit(network, SPLITS, replace(CONFIG, epochs=1, amp="on", recompute=recompute)))
+    assert len(weights) == 3  # batches
+    assert not any(torch.equal(a.bfloat16(), b.bfloat16()) for a, b in zip(weights, weights[1:], strict=False))
+
+
 def test_parts_of_a_batch() -> None:
     [record] = fit(make_network(), SPLITS, replace(CONFIG, epochs=1, amp="on", accumulate=2))
     [whole] = fit(make_network(), SPLITS, replace(CONFIG, epochs=1, amp="on"))
