@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -184,7 +185,7 @@ def test_every_update_sees_the_weights_of_the_one_before(recompute: bool) -> Non
     network.stem[0].register_forward_hook(check)
     list(fit(network, SPLITS, replace(CONFIG, epochs=1, amp="on", recompute=recompute)))
     assert len(weights) == 3  # batches
-    assert not any(torch.equal(a.bfloat16(), b.bfloat16()) for a, b in zip(weights, weights[1:], strict=False))
+    assert not any(torch.equal(a.bfloat16(), b.bfloat16()) for a, b in pairwise(weights))
 
 
 def test_parts_of_a_batch() -> None:
