@@ -55,8 +55,8 @@ class LIFStep(torch.autograd.Function):
 
     Backward, with the reset detached: dh = ds·g(h − threshold) + dv·(1 − spike), g the slope of ATan; dx = dh/tau and
     the previous step gets dh − dh/tau. Kept are h and the spikes, which a convolution keeps anyway. Compiled loops for
-    float32 potentials on the CPU, torch elsewhere. Spikes are of type ``kind``; in bfloat16 0 and 1 are exact, and x and
-    its gradient are of half the bytes.
+    float32 potentials on the CPU, torch elsewhere. Spikes are of type ``kind``; in bfloat16 0 and 1 are exact, and x
+    and its gradient are of half the bytes.
 
     No comparison is stored as booleans and no ``masked_fill`` taken: on the CPU these two cost 5 and 40 times as much
     as arithmetic on the same numbers. h − h·1 is exactly 0.
@@ -144,7 +144,7 @@ class LIF(neuron.LIFNode):
 class NormStep(torch.autograd.Function):
     """(y, γ, β, addend) → (y − mean)·γ/√(var + ε) + β + addend; updates the running statistics of ``norm``.
 
-    For images in channels-last layout on the CPU, in float32, or in bfloat16 where products are taken in it: statistics,
+    For channels-last images on the CPU, in float32, or in bfloat16 where products are taken in it: statistics,
     γ, β and all arithmetic are the same, and each result is rounded once.
     """
 
