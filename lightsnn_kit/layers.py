@@ -6,7 +6,7 @@ The compiled loops load when first needed: most users of networks never train.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from types import ModuleType
 
@@ -22,6 +22,7 @@ NONE = np.empty((0, 1, 1), np.float32)
 LANES = 64  # loops over fewer numbers than this do not fill the processor's vectors
 
 
+@cache
 def kernels() -> ModuleType:
     """The module of compiled loops; numba takes a second to import."""
     from .fast import training_loops
@@ -34,9 +35,19 @@ def run_loop(name: str, arrays: tuple[np.ndarray, ...], constants: object) -> No
     kernels().in_shares(getattr(kernels(), name), arrays, constants, torch.get_num_threads())
 
 
+def numbers(tensor: Tensor) -> np.ndarray:
+    """The array of a tensor on the CPU; bfloat16, which NumPy does not know, as its 16 bits."""
+    return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+def in_bfloat16() -> bool:
+    """Whether products on the CPU are taken in bfloat16, by autocast."""
+    return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+
+
 def laid_out(tensor: Tensor, like: Tensor) -> Tensor:
     """The tensor in the memory layout of another of its shape."""
-    return tensor if tensor.stride() == like.stride() else torch.empty_like(like).copy_(tensor)
+    return tensor if tensor.stride() == like.stride() else torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
 
 
 class LIFStep(torch.autograd.Function):
@@ -44,62 +55,64 @@ class LIFStep(torch.autograd.Function):
 
     Backward, with the reset detached: dh = ds·g(h − threshold) + dv·(1 − spike), g the slope of ATan; dx = dh/tau and
     the previous step gets dh − dh/tau. Kept are h and the spikes, which a convolution keeps anyway. Compiled loops for
-    float32 on the CPU, torch elsewhere.
+    float32 potentials on the CPU, torch elsewhere. Spikes are of type ``kind``; in bfloat16 0 and 1 are exact, and x
+    and its gradient are of half the bytes.
 
     No comparison is stored as booleans and no ``masked_fill`` taken: on the CPU these two cost 5 and 40 times as much
     as arithmetic on the same numbers. h − h·1 is exactly 0.
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, v: Tensor, tau: float, v_threshold: float, alpha: float) -> tuple[Tensor, Tensor]:
-        if _has_loops(x, v):
+    def forward(ctx, x: Tensor, v: Tensor, constants: Sequence[float], kind: torch.dtype) -> tuple[Tensor, Tensor]:
+        tau, v_threshold, alpha = constants
+        if _has_loops(x) and v.dtype == torch.float32:
             v = laid_out(v, x)
-            charged, spikes, after = (torch.empty_like(x) for _ in range(3))
+            charged, spikes, after = (torch.empty_like(x, dtype=dtype) for dtype in (v.dtype, kind, v.dtype))
             _run("charge", (x, v, charged, spikes, after), (tau, v_threshold))
         else:
             charged = (x - v).div_(tau).add_(v)
             spikes = torch.ge(charged, v_threshold, out=torch.empty_like(charged))
             after = torch.addcmul(charged, charged, spikes, value=-1)
         ctx.save_for_backward(charged, spikes)
-        ctx.settings = tau, v_threshold, math.pi * alpha / 2, alpha / 2
+        ctx.settings, ctx.kind = (tau, v_threshold, math.pi * alpha / 2, alpha / 2), x.dtype
         ctx.set_materialize_grads(False)
-        return spikes.to(x.dtype), after
+        return spikes.to(kind), after
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_spikes: Tensor | None, grad_v: Tensor | None) -> tuple[Tensor | None, ...]:
         charged, spikes = ctx.saved_tensors
         tau, v_threshold, scale, top = ctx.settings
-        if grad_spikes is not None and _has_loops(charged, grad_spikes):
+        if grad_spikes is not None and _has_loops(charged) and charged.dtype == torch.float32:
             later = charged.new_empty(0) if grad_v is None else laid_out(grad_v, charged)
-            grad_x, grad_before = torch.empty_like(charged), torch.empty_like(charged)
+            grad_x, grad_before = torch.empty_like(charged, dtype=ctx.kind), torch.empty_like(charged)
             _run("gradient", (charged, laid_out(grad_spikes, charged), later, grad_x, grad_before), ctx.settings)
-            return grad_x, grad_before, None, None, None
-        grad = None if grad_v is None else torch.addcmul(grad_v, grad_v, spikes, value=-1)
+            return grad_x, grad_before, None, None
+        grad = None if grad_v is None else torch.addcmul(grad_v, grad_v, spikes.to(grad_v.dtype), value=-1)
         if grad_spikes is not None:
             slope = (charged - v_threshold).mul_(scale)
             slope = slope.mul_(slope).add_(1).reciprocal_().mul_(top).mul_(grad_spikes)
             grad = slope if grad is None else grad.add_(slope)
         if grad is None:
-            return None, None, None, None, None
+            return None, None, None, None
         grad_x = grad / tau
-        return grad_x, grad.sub_(grad_x), None, None, None
+        return grad_x, grad.sub_(grad_x), None, None
 
 
-def _has_loops(x: Tensor, other: Tensor) -> bool:
+def _has_loops(x: Tensor) -> bool:
     dense = x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last)
-    return dense and x.device.type == "cpu" and x.dtype == other.dtype == torch.float32
+    return dense and x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16)
 
 
 def _run(name: str, tensors: tuple[Tensor, ...], constants: tuple[float, ...]) -> None:
-    arrays = tuple(tensor.detach().as_strided((tensor.numel(),), (1,)).numpy() for tensor in tensors)
-    run_loop(name, arrays, tuple(arrays[0].dtype.type(value) for value in constants))
+    arrays = tuple([numbers(tensor.as_strided((tensor.numel(),), (1,))) for tensor in tensors])
+    run_loop(name, arrays, tuple(map(np.float32, constants)))
 
 
 class LIF(neuron.LIFNode):
     """spikingjelly's LIF layer (hard reset to 0, detached, ATan); where gradients are wanted it takes ``LIFStep``.
 
-    On a GPU spikingjelly has kernels of its own.
+    On a GPU spikingjelly has kernels of its own. Potentials are in float32 also where products are in bfloat16.
     """
 
     def __init__(self, tau: float, v_threshold: float) -> None:
@@ -112,18 +125,27 @@ class LIF(neuron.LIFNode):
             detach_reset=True,
         )
 
+    def materialize_states(self, inputs: tuple, states: tuple, step_mode: str) -> tuple:
+        x, v = inputs[0], states[0]
+        if x.dtype != torch.bfloat16 or not in_bfloat16():
+            return super().materialize_states(inputs, states, step_mode)  # potentials of the input's type
+        kept = isinstance(v, Tensor) and v.shape == x.shape and v.dtype == torch.float32
+        return (v if kept else torch.zeros_like(x, dtype=torch.float32), *states[1:])
+
     def single_step_functional_forward(self, inputs: tuple, states: tuple, **kwargs: object) -> tuple[tuple, tuple]:
         x, v = inputs[0], states[0]
         if x.is_cuda or not (torch.is_grad_enabled() and (x.requires_grad or v.requires_grad)):
             return super().single_step_functional_forward(inputs, states, **kwargs)
-        spikes, v = LIFStep.apply(x, v, self.tau, self.v_threshold, self.surrogate_function.alpha)
+        kind = torch.bfloat16 if v.dtype == torch.float32 and in_bfloat16() else x.dtype
+        spikes, v = LIFStep.apply(x, v, (self.tau, self.v_threshold, self.surrogate_function.alpha), kind)
         return (spikes,), (v, *states[1:])
 
 
 class NormStep(torch.autograd.Function):
     """(y, γ, β, addend) → (y − mean)·γ/√(var + ε) + β + addend; updates the running statistics of ``norm``.
 
-    For float32 images in channels-last layout on the CPU.
+    For channels-last images on the CPU, in float32, or in bfloat16 where products are taken in it: statistics,
+    γ, β and all arithmetic are the same, and each result is rounded once.
     """
 
     @staticmethod
@@ -163,7 +185,7 @@ def _rows(tensor: Tensor) -> np.ndarray:
     samples, channels, height, width = tensor.shape
     row = channels * _pixels_per_row(channels, height * width)
     size = channels * height * width
-    return tensor.detach().as_strided((samples, size // row, row), (size, row, 1)).numpy()  # no copy: [B, H·W/k, k·C]
+    return numbers(tensor.as_strided((samples, size // row, row), (size, row, 1)))  # no copy: [B, H·W/k, k·C]
 
 
 def _sums(rows: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -239,11 +261,14 @@ class BatchNorm(nn.BatchNorm2d):
         return NormStep.apply(y, self.weight, self.bias, plus, self)
 
     def _fits(self, y: Tensor, plus: Tensor | None) -> bool:
+        kinds = (torch.float32, torch.bfloat16) if in_bfloat16() else (torch.float32,)
+
         def plain(tensor: Tensor) -> bool:
             rows = tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
-            return rows and tensor.device.type == "cpu" and tensor.dtype == torch.float32 == self.weight.dtype
+            return rows and tensor.device.type == "cpu" and tensor.dtype in kinds
 
         ours = self.affine and self.track_running_stats and self.momentum is not None
+        ours = ours and self.weight.dtype == torch.float32
         return (
             ours and plain(y) and y.numel() > y.shape[1] and (plus is None or (plain(plus) and plus.shape == y.shape))
         )

@@ -37,6 +37,7 @@ class EpochRecord:
     val_accuracy: float
     learning_rate: float
     seconds: float
+    precision: str = ""  # of products and activations: "float32" or "bfloat16"; "" where it was not written down
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,8 @@ class _Training:
             ) from None
         val_loss, val_accuracy = self._validated()
         seconds = time.perf_counter() - start
-        return EpochRecord(epoch, loss / seen, correct / seen, val_loss, val_accuracy, rate, seconds)
+        found = (loss / seen, correct / seen, val_loss, val_accuracy, rate, seconds)
+        return EpochRecord(epoch, *found, self.updates.precision)
 
     def _validated(self) -> tuple[float, float]:
         """Loss and accuracy on the validation part, of which each rank takes its share."""
@@ -190,6 +192,8 @@ class _Training:
         self.network.load_state_dict(stored["network"])
         self.updates.optimizer.load_state_dict(stored["optimizer"])
         self.history = [EpochRecord(**record) for record in stored["history"]]
+        if self.config.amp == "fast" and self.history:  # as it began, wherever that was
+            self.updates.amp = self.history[-1].precision == "bfloat16"
         self.ranks.once(lambda: [self._save(name) for name in ("best.pt", "last.pt") if mended])
 
     def _begin(self) -> None:

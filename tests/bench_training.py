@@ -1,14 +1,16 @@
 """Training throughput: steps of SNASNet's published CIFAR10 cell, ours against spikingjelly's zoo cells.
 
 Same weights, noise images (the work does not depend on them), batch, T = 5, SGD with momentum and weight decay; ours as
-``fit`` sets it up. Both sides in turn in one process, medians of seven steps, in processor time of one thread, where
-a shared machine tells the truth; then by the clock on all threads, as users train (the target). ``train_products`` is
-the share of our step that goes into convolutions and matrix products, which both sides hand to oneDNN and MKL: no
-arrangement of the same cell leaves them out, so no speed-up of one thread passes ``train_bound``.
+``fit`` sets it up, and in bfloat16 as it does with ``amp="fast"`` on a processor with AMX (elsewhere that is slow). All
+sides in turn in one process, medians of seven steps, in processor time of one thread, where a shared machine tells the
+truth; then by the clock on all threads, as users train (the targets). ``train_products`` is the share of our step that
+goes into convolutions and matrix products, which all sides hand to oneDNN and MKL: no arrangement of the same cell
+leaves them out, so in float32 no speed-up of one thread passes ``train_bound``.
 """
 
 from __future__ import annotations
 
+import copy
 import statistics
 import time
 from collections.abc import Callable
@@ -23,9 +25,9 @@ from lightsnn_kit.training import TrainConfig
 from tests.per_edge import twins
 
 CELL = "snasnet-cifar10"
-SIZES = {16: 32, 32: 16}  # width: batch
+SIZES = {16: 32, 32: 16, 64: 8}  # width: batch
 ROUNDS = 7
-TARGET = 2.0
+TARGETS = {"": 2.0, "bfloat16_": 3.0}  # of float32, and of bfloat16 on a processor with AMX
 PRODUCTS = ("mkldnn_convolution", "convolution_backward", "mm", "addmm")
 
 
@@ -55,34 +57,46 @@ def product_share(step) -> float:
     return sum(times.get(name, 0.0) for name in PRODUCTS) / sum(times.values())
 
 
-def compare_training(width: int) -> list[dict]:
-    """Speed-up over the per-edge network, images per second of both, and the time that both must spend."""
-    from tests.bench import row, seconds_of
+def has_amx() -> bool:
+    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
+
+def make_sides(width: int) -> dict[str, Callable[[], None]]:
+    """A step of spikingjelly's cells in float32, and of ours in float32 and in bfloat16: same weights, same images."""
     batch = SIZES[width]
     config = NetworkConfig(input_shape=(3, 32, 32), num_classes=10, width=width, num_steps=5, pool="avg")
-    plain, ours = twins(PUBLISHED_CELLS[CELL], config)
-    ours.to(memory_format=torch.channels_last)
     x, y = torch.rand(batch, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.arange(batch) % 10
-    steps = {"plain": make_step(plain, x, y), "ours": make_step(ours, x, y)}
-    threads, rows = torch.get_num_threads(), []
+    plain, ours = twins(PUBLISHED_CELLS[CELL], config)
+    sides = {"plain": make_step(plain, x, y)}
+    for name, amp in (("ours", False), ("bfloat16", True)):
+        network = copy.deepcopy(ours).to(memory_format=torch.channels_last)
+        sides[name] = make_step(network, x, y, amp=amp)
+    return sides
+
+
+def compare_training(width: int) -> list[dict]:
+    """Speed-ups over the per-edge network, images per second of all sides, and the time that all must spend."""
+    from tests.bench import row, seconds_of
+
+    sides, threads, rows = make_sides(width), torch.get_num_threads(), []
     for count, clock in ((1, time.process_time), (threads, time.perf_counter)):
         torch.set_num_threads(count)
-        times: dict[str, list[float]] = {name: [] for name in steps}
+        times: dict[str, list[float]] = {name: [] for name in sides}
         for turn in range(ROUNDS + 1):
-            for name, step in steps.items():
+            for name, step in sides.items():
                 seconds = seconds_of(step, clock)
                 times[name] += [seconds] if turn else []
         median = {name: statistics.median(values) for name, values in times.items()}
         suffix = f"C{width}" if count == 1 else f"C{width}_{count}_threads"
-        rows.append(
-            row(f"train_speedup_{suffix}", median["plain"] / median["ours"], "×", TARGET if count == threads else None)
-        )
-        rows += [row(f"train_{name}_{suffix}", batch / value, "images/s") for name, value in median.items()]
+        for name, side in (("", "ours"), ("bfloat16_", "bfloat16")):
+            aim = TARGETS[name] if count == threads and (side == "ours" or has_amx()) else None
+            rows.append(row(f"train_{name}speedup_{suffix}", median["plain"] / median[side], "×", aim))
+        rows += [row(f"train_{name}_{suffix}", SIZES[width] / value, "images/s") for name, value in median.items()]
         if count == 1:
-            share = statistics.median(product_share(steps["ours"]) for _ in range(3))
-            rows.append(row(f"train_products_C{width}", share, "of our step"))
-            rows.append(row(f"train_bound_C{width}", rows[0]["value"] / share, "×"))
+            for name, side in (("", "ours"), ("bfloat16_", "bfloat16")):
+                share = statistics.median(product_share(sides[side]) for _ in range(3))
+                rows.append(row(f"train_{name}products_C{width}", share, "of our step"))
+            rows.append(row(f"train_bound_C{width}", rows[0]["value"] / rows[-2]["value"], "×"))
         if threads == 1:
             break
     torch.set_num_threads(threads)

@@ -31,9 +31,12 @@ class _LoopCache(FunctionCache):
             _warn_once(f"cannot be written ({error})")
 
 
-def compiled(function: Callable) -> Callable:
-    """A loop for numba: without the interpreter lock, divisions as NumPy's, kept on disk where that is possible."""
-    loop = numba.njit(nogil=True, error_model="numpy")(function)
+def compiled(function: Callable, *, parallel: bool = False) -> Callable:
+    """A loop for numba: without the interpreter lock, divisions as NumPy's, kept on disk where that is possible.
+
+    ``parallel``: iterations of ``prange`` are shared among numba's threads.
+    """
+    loop = numba.njit(nogil=True, error_model="numpy", parallel=parallel)(function)
     for folder in (None, _own_folder):  # numba's own choices first: beside the module, or in the user's cache folder
         before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, folder() if folder else numba.config.CACHE_DIR
         try:

@@ -1,4 +1,4 @@
-"""The one pool of threads for compiled loops and for convolutions on one core each."""
+"""The one pool of threads of scoring: compiled loops and convolutions on one core each."""
 
 from __future__ import annotations
 

@@ -7,24 +7,60 @@ channels]. Nothing depends on the number of threads: sums are taken per sample, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from threading import Lock
 
+import numba
 import numpy as np
+from numba import prange, types
+from numba.extending import overload
 
 from .compiled import compiled
-from .threads import thread_pool
 
-SHARE = 2**18  # least number of elements that is worth a thread
+SHARE = 2**16  # least number of elements that is worth a thread
+SHARING = Lock()  # of numba's ways to make threads, one ends the process when two Python threads use it at once
+
+
+def widened(value):
+    """A number as float32: bfloat16, which numba does not know, comes as its 16 bits, the upper half of a float32."""
+
+
+def stored(value, array):
+    """A float32 as an array keeps it: as it is, or rounded to the nearest bfloat16, ties to even.
+
+    Infinities stay, and NaN as arithmetic makes it; one whose lower bits are all set would come out as 0.
+    """
+
+
+@overload(widened)
+def _widened(value):
+    if value is types.uint16:
+        return lambda value: np.uint32(np.uint32(value) << np.uint32(16)).view(np.float32)
+    return lambda value: value
+
+
+@overload(stored)
+def _stored(value, array):
+    if array.dtype is not types.uint16:
+        return lambda value, array: value
+
+    def rounded(value, array):
+        bits = np.float32(value).view(np.uint32)
+        odd = np.uint32(np.uint32(bits >> np.uint32(16)) & np.uint32(1))
+        return np.uint16(np.uint32(np.uint32(bits + np.uint32(0x7FFF)) + odd) >> np.uint32(16))
+
+    return rounded
 
 
 @compiled
 def charge(x, v, charged, spikes, after, constants):
     """Write charged potentials, spikes and potentials after the reset; ``constants``: tau, threshold."""
     tau, threshold = constants
-    one, zero = np.float32(1), np.float32(0)
+    one, silent, zero = stored(np.float32(1), spikes), stored(np.float32(0), spikes), np.float32(0)
     for i in range(len(x)):
-        h = (x[i] - v[i]) / tau + v[i]
+        h = (widened(x[i]) - v[i]) / tau + v[i]
         charged[i] = h
-        spikes[i] = one if h >= threshold else zero
+        spikes[i] = one if h >= threshold else silent
         after[i] = zero if h >= threshold else h
 
 
@@ -40,10 +76,10 @@ def gradient(charged, grad_spikes, grad_v, grad_x, grad_before, constants):
     for i in range(len(charged)):
         h = charged[i]
         u = (h - threshold) * scale
-        grad = one / (u * u + one) * top * grad_spikes[i]
+        grad = one / (u * u + one) * top * widened(grad_spikes[i])
         if has_v:
             grad = (zero if h >= threshold else later[i]) + grad
-        grad_x[i] = grad / tau
+        grad_x[i] = stored(grad / tau, grad_x)
         grad_before[i] = grad - grad / tau
 
 
@@ -54,9 +90,9 @@ def sums(y, other, totals, constants):
         first, second = totals[n, 0], totals[n, 1]
         for p in range(y.shape[1]):
             for c in range(y.shape[2]):
-                value = np.float64(y[n, p, c])
+                value = np.float64(widened(y[n, p, c]))
                 first[c] += value
-                second[c] += value * np.float64(other[n, p, c])
+                second[c] += value * np.float64(widened(other[n, p, c]))
 
 
 @compiled
@@ -96,10 +132,11 @@ def normalise(y, plus, out, constants):
         for p in range(y.shape[1]):
             if len(plus) > 0:
                 for c in range(y.shape[2]):
-                    out[n, p, c] = y[n, p, c] * scale[c] + shift[c] + plus[n, p, c]
+                    value = widened(y[n, p, c]) * scale[c] + shift[c] + widened(plus[n, p, c])
+                    out[n, p, c] = stored(value, out)
             else:
                 for c in range(y.shape[2]):
-                    out[n, p, c] = y[n, p, c] * scale[c] + shift[c]
+                    out[n, p, c] = stored(widened(y[n, p, c]) * scale[c] + shift[c], out)
 
 
 @compiled
@@ -122,18 +159,81 @@ def normalise_gradient(y, grad, out, constants):
     for n in range(len(y)):
         for p in range(y.shape[1]):
             for c in range(y.shape[2]):
-                out[n, p, c] = (grad[n, p, c] - mean_grad[c] - (y[n, p, c] - mean[c]) * slope[c]) * scale[c]
+                centred = widened(y[n, p, c]) - mean[c]
+                out[n, p, c] = stored((widened(grad[n, p, c]) - mean_grad[c] - centred * slope[c]) * scale[c], out)
+
+
+# ---- the same, shared among numba's threads. They wait for work at the ready, as torch's do; Python's would have to be
+# woken, on cores that torch's threads hold for some milliseconds after each of their operations.
+
+shared = partial(compiled, parallel=True)
+
+
+@shared
+def charge_shared(arrays, constants, workers):
+    x, v, charged, spikes, after = arrays
+    step = -(-len(x) // workers)
+    for i in prange(workers):
+        own = slice(i * step, (i + 1) * step)
+        charge(x[own], v[own], charged[own], spikes[own], after[own], constants)
+
+
+@shared
+def gradient_shared(arrays, constants, workers):
+    charged, grad_spikes, grad_v, grad_x, grad_before = arrays
+    step = -(-len(charged) // workers)
+    for i in prange(workers):
+        own = slice(i * step, (i + 1) * step)
+        gradient(charged[own], grad_spikes[own], grad_v[own], grad_x[own], grad_before[own], constants)
+
+
+@shared
+def sums_shared(arrays, constants, workers):
+    y, other, totals = arrays
+    step = -(-len(y) // workers)
+    for i in prange(workers):
+        own = slice(i * step, (i + 1) * step)
+        sums(y[own], other[own], totals[own], constants)
+
+
+@shared
+def normalise_shared(arrays, constants, workers):
+    y, plus, out = arrays
+    step = -(-len(y) // workers)
+    for i in prange(workers):
+        own = slice(i * step, (i + 1) * step)
+        normalise(y[own], plus[own], out[own], constants)
+
+
+@shared
+def normalise_gradient_shared(arrays, constants, workers):
+    y, grad, out = arrays
+    step = -(-len(y) // workers)
+    for i in prange(workers):
+        own = slice(i * step, (i + 1) * step)
+        normalise_gradient(y[own], grad[own], out[own], constants)
+
+
+SHARED = {
+    charge: charge_shared,
+    gradient: gradient_shared,
+    sums: sums_shared,
+    normalise: normalise_shared,
+    normalise_gradient: normalise_gradient_shared,
+}
 
 
 def in_shares(loop: Callable, arrays: Sequence[np.ndarray], constants: object, threads: int) -> None:
     """Run a loop of this module on all arrays, cut along their first axis; empty arrays are handed on as they are."""
-    length = len(arrays[0])
-    if not length:
-        return
-    workers = max(1, min(threads, length, arrays[0].size // SHARE))
-    step = -(-length // workers)
-    first, *others = ([array[low : low + step] for array in arrays] for low in range(0, length, step))
-    done = [thread_pool(threads).submit(loop, *share, constants) for share in others]
-    loop(*first, constants)
-    for future in done:
-        future.result()
+    size = arrays[0].size
+    workers = min(threads, len(arrays[0]), size // SHARE, numba.config.NUMBA_NUM_THREADS)
+    if workers > 1 and SHARING.acquire(blocking=False):
+        before = numba.get_num_threads()
+        try:
+            numba.set_num_threads(workers)
+            SHARED[loop](tuple(arrays), constants, workers)
+        finally:
+            numba.set_num_threads(before)
+            SHARING.release()
+    elif size:
+        loop(*arrays, constants)

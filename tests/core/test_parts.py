@@ -36,7 +36,9 @@ def moving_splits() -> Splits:
 
 def results(network: SpikingNetwork, splits: Splits, config: TrainConfig) -> list[Tensor]:
     """Everything that a training leaves: records, weights, running statistics, momenta; and the random state."""
-    records = [list(vars(replace(record, seconds=0.0)).values()) for record in fit(network, splits, config)]
+    records = [
+        list(vars(replace(record, seconds=0.0, precision=0)).values()) for record in fit(network, splits, config)
+    ]
     updates = Updates(network, splits.train, config, Ranks())
     updates.epoch(1)
     momenta = [state["momentum_buffer"] for state in updates.optimizer.state.values()]

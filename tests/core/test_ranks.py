@@ -151,17 +151,18 @@ def test_two_ranks_are_one_process_with_the_whole_batch(both, name: str) -> None
         assert torch.allclose(first["weights"][key], weights, rtol=0, atol=1e-5), key
         moved = max(moved, (weights - start[key]).abs().max().item())
     assert moved > 0.01
-    for mine, theirs in zip(first["records"], one["records"], strict=True):
+    for mine, theirs in zip(map(dict, first["records"]), map(dict, one["records"]), strict=True):
+        assert mine.pop("precision") == theirs.pop("precision") == "float32"
         assert mine == pytest.approx(theirs, rel=1e-6)
 
 
 def test_bfloat16_on_two_ranks(both) -> None:
-    """There rounding is coarse, and spikes differ: losses to 1e-3."""
+    """There rounding is coarse, spikes differ, and every update makes more of it: losses to 1 %."""
     one, (first, second) = trained("plain", amp="on"), (found["bfloat16"] for found in both[1])
     assert first["records"] == second["records"]
     assert all(torch.equal(value, second["weights"][name]) for name, value in first["weights"].items())
     assert [record["train_loss"] for record in first["records"]] == pytest.approx(
-        [record["train_loss"] for record in one["records"]], rel=1e-3
+        [record["train_loss"] for record in one["records"]], rel=1e-2
     )
     assert first["records"][0]["train_loss"] != both[1][0]["plain"]["records"][0]["train_loss"]
 
