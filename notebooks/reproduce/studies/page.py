@@ -155,18 +155,21 @@ def bench_tables(bench: Mapping[str, object]) -> tuple[str, str, str]:
         times = values((f"{side}_ms_C{width}" for side in ("plain", "conv", "fast")), 0)
         aims = [aimed(f"speedup_plain_C{width}"), aimed(f"ratio_conv_C{width}")]
         scoring.append([f"{width}, {batch}", *times, *aims])
-    for width, batch, threads in ((16, 32, 2), (16, 32, 1), (32, 16, 2), (32, 16, 1)):
+    for width, batch, threads in ((w, b, t) for w, b in ((16, 32), (32, 16), (64, 8)) for t in (2, 1)):
         end = f"C{width}" + f"_{threads}_threads" * (threads > 1)
-        speeds = values((f"train_{side}_{end}" for side in ("plain", "ours")), 1)
-        training.append([f"{width}, {batch}", str(threads), *speeds, aimed(f"train_speedup_{end}")])
+        line = [f"{width}, {batch}", str(threads), *values([f"train_plain_{end}"], 1)]
+        for side, kind in (("ours", ""), ("bfloat16", "bfloat16_")):
+            line += [*values([f"train_{side}_{end}"], 1), aimed(f"train_{kind}speedup_{end}")]
+        training.append(line)
     rest = ("memory_ratio", "memory_ratio_C256", "first_use_cold_seconds", "first_use_warm_seconds")
     rest += ("int8_rate_C64", "int8_rate_best", "train_products_C32", "train_bound_C32")
     searches = [name for name in rows if name.startswith("search60") and "share" not in name]
     others = [[f"`{name}`", aimed(name), rows[name]["unit"]] for name in (*searches, *rest)]
+    sides = ["width, batch", "threads", "spikingjelly's cells (images/s)"]
     head = ["width, batch", "plain scorer (ms)", "its convolutions (ms)", "engine (ms)", "speed-up (aim)"]
     return (
         table([*head, "engine / convolutions (aim)"], scoring),
-        table(["width, batch", "threads", "spikingjelly's cells (images/s)", "here", "speed-up (aim)"], training),
+        table([*sides, "here", "speed-up (aim)", "in bfloat16", "speed-up (aim)"], training),
         table(["row", "value (aim)", "unit"], others),
     )
 
