@@ -6,6 +6,7 @@ channels]. Nothing depends on the number of threads: sums are taken per sample, 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from threading import Lock
@@ -19,6 +20,8 @@ from .compiled import compiled
 
 SHARE = 2**16  # least number of elements that is worth a thread
 SHARING = Lock()  # of numba's ways to make threads, one ends the process when two Python threads use it at once
+if hasattr(os, "register_at_fork"):  # another ends a forked process, which therefore shares nothing
+    os.register_at_fork(after_in_child=lambda: SHARING.acquire(blocking=False))
 
 
 def widened(value):

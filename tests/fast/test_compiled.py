@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -91,3 +93,28 @@ def test_every_loop_is_decorated_here(module: object) -> None:
     assert len(loops) > 5
     assert all(isinstance(loop._cache, home._LoopCache) for loop in loops)
     assert "njit" not in Path(module.__file__).read_text()
+
+
+FORKED = """
+import os
+import numpy as np
+from lightsnn_kit.fast import training_loops as loops
+
+def spikes():
+    x, v, charged, spikes, after = (np.full(2**20, 3, np.float32) for _ in range(5))
+    loops.in_shares(loops.charge, (x, v, charged, spikes, after), (np.float32(2), np.float32(1)), 2)
+    return int(spikes.sum())
+
+assert spikes() == 2**20
+child = os.fork()
+if child == 0:
+    os._exit(spikes() != 2**20)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_process_goes_on() -> None:
+    """GNU's OpenMP, one of numba's ways to make threads, ends a process that was forked from one which used it."""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
