@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
 import re
 import subprocess
 import sys
+import tokenize
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -323,6 +325,24 @@ def test_modules_and_functions_stay_small(module: str) -> None:
     loops = dict.fromkeys(("fast.amx", "fast.cpu_loops", "fast.training_loops"), 10)
     most = (loops | {"fast.triton_kernels": 30}).get(module, 6)
     assert [node.name for node in functions if parameter_count(node.args) > most] == []
+
+
+def code_lines(text: str) -> int:
+    """Lines that hold code: neither blank, nor comments or docstrings alone."""
+    nodes = [node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Expr)]
+    texts = [node for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    beside = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
+    tokens = [one for one in tokenize.generate_tokens(io.StringIO(text).readline) if one.type not in beside]
+    held = {line for token in tokens for line in range(token.start[0], token.end[0] + 1)}
+    return len(held - {line for node in texts for line in range(node.lineno, node.end_lineno + 1)})
+
+
+def test_views_stay_within_their_budget() -> None:
+    """Figures and widgets are the largest door; what they compute has its home elsewhere."""
+    assert code_lines('"""Words."""\n\n# why\nx = [\n    1,  # one\n]\n') == 3
+    views = [path for name, path in MODULES.items() if name.startswith(("figures", "widgets"))]
+    assert len(views) > 25
+    assert sum(code_lines(path.read_text()) for path in views) <= 3200
 
 
 def parameter_count(arguments: ast.arguments) -> int:
