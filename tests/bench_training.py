@@ -19,9 +19,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightsnn_kit.networks import NetworkConfig
+from lightsnn_kit.data import Split
+from lightsnn_kit.networks import NetworkConfig, build_network
+from lightsnn_kit.ranks import Ranks
 from lightsnn_kit.spaces import PUBLISHED_CELLS
 from lightsnn_kit.training import TrainConfig
+from lightsnn_kit.updates import Updates
 from tests.per_edge import twins
 
 CELL = "snasnet-cifar10"
@@ -103,9 +106,32 @@ def compare_training(width: int) -> list[dict]:
     return rows
 
 
+def saving_memory() -> list[dict]:
+    """What less memory costs: processor time of an update of 64 images in parts, with steps taken again, and both."""
+    from tests.bench import row, seconds_of
+
+    config = NetworkConfig(input_shape=(3, 32, 32), num_classes=10, width=16, num_steps=5)
+    generator = torch.Generator().manual_seed(0)
+    split = Split(torch.randint(0, 256, (64, 3, 32, 32), generator=generator, dtype=torch.uint8), torch.arange(64) % 10)
+    changes = {"plain": {}, "accumulate": {"accumulate": 4}, "recompute": {"recompute": True}}
+    changes["both"] = changes["accumulate"] | changes["recompute"]
+    updates, times = {}, {name: [] for name in changes}
+    for name, settings in changes.items():
+        network = build_network(PUBLISHED_CELLS[CELL], config)
+        updates[name] = Updates(network, split, TrainConfig(batch_size=64, **settings), Ranks())
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    for turn in range(1, ROUNDS + 2):
+        for name, each in updates.items():
+            times[name].append(seconds_of(lambda each=each, turn=turn: each.epoch(turn), time.process_time))
+    torch.set_num_threads(threads)
+    plain, *others = (statistics.median(each[1:]) for each in times.values())
+    return [row(f"train_cost_{name}", other / plain, "×") for name, other in zip([*times][1:], others, strict=True)]
+
+
 def training() -> list[dict]:
     """All rows of the training benchmark."""
-    return [line for width in SIZES for line in compare_training(width)]
+    return [line for width in SIZES for line in compare_training(width)] + saving_memory()
 
 
 if __name__ == "__main__":
