@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -194,11 +197,18 @@ def test_threads_and_onednn_do_not_disturb_each_other():
         assert all(pool.map(work, range(8)))
 
 
+@pytest.mark.parametrize("setting", [{"NUMBA_CPU_NAME": "generic"}, {"NUMBA_CPU_FEATURES": "+sse4.2,+avx2"}])
+def test_code_for_other_processors_has_no_tiles(setting):
+    """Whose cache of compiled loops serves several machines: LLVM would end the process at the first tile."""
+    ask = "from lightsnn_kit.fast.amx import amx_works; print(amx_works())"
+    done = subprocess.run([sys.executable, "-c", ask], env=os.environ | setting, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, "False")
+
+
 @pytest.mark.parametrize("lacking", ["numba", "system", "permission", "integers"])
 def test_tiles_are_left_alone_where_something_lacks(lacking, monkeypatch):
-    monkeypatch.setattr(
-        amx, "get_host_cpu_features", lambda: "+avx2" if lacking == "numba" else "+amx-int8,+amx-tile,+avx512f"
-    )
+    has = {"+avx2"} if lacking == "numba" else {"+amx-int8", "+amx-tile", "+avx512f"}
+    monkeypatch.setattr(amx, "compiled_for", lambda: has)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: lacking != "system")
     monkeypatch.setattr(torch.cpu, "_init_amx", lambda: lacking != "permission")
     monkeypatch.setattr(amx, "convolve", lambda *args: True)  # and writes nothing
