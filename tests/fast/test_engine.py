@@ -151,7 +151,7 @@ def test_event_counts_past_the_bound_are_refused():
 
 @pytest.mark.parametrize("tiles", [False, True])
 @pytest.mark.parametrize("fill", [None, 127.0])
-def test_wide_layers_leave_int16_and_stay_exact(tiles, fill, monkeypatch):
+def test_wide_layers_leave_int16_and_stay_exact(tiles, fill, monkeypatch, use_threads):
     """Where sums are looked at (by tiles) int16 goes on until one is too large: 9 · 80 · 127 = 91,440 > 32,767."""
     if tiles and not amx_works():
         pytest.skip("needs a processor with AMX")
@@ -164,9 +164,14 @@ def test_wide_layers_leave_int16_and_stay_exact(tiles, fill, monkeypatch):
                 module.weight.data[:40] = fill
     fast = Scorer(supernet=supernet, batches=(x,), engine="fast")
     plain = Scorer(supernet=supernet, batches=(x,), engine="plain")
-    for mask in (LIGHTSNN.full_mask(), OpMask.from_cell(LIGHTSNN.uniform("conv3x3"), LIGHTSNN)):
-        assert fast(mask) == plain(mask)
+    masks = [LIGHTSNN.full_mask(), OpMask.from_cell(LIGHTSNN.uniform("conv3x3"), LIGHTSNN)]
+    expected = [plain(mask) for mask in masks]
+    assert [fast(mask) for mask in masks] == expected
     kinds = [buffers.conv.dtype for buffers in fast._engine.cell_buffers]
+    monkeypatch.setattr(cpu_engine, "SHARE", 1)
+    use_threads(3)  # one of several workers may find it, and each lane by itself
+    for scores in (lambda again: [again(mask) for mask in masks], lambda again: again.many(masks)):
+        assert scores(Scorer(supernet=supernet, batches=(x,), engine="fast")) == expected
     if not int8_works():
         return
     if tiles:

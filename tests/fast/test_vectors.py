@@ -197,6 +197,12 @@ def test_threads_and_onednn_do_not_disturb_each_other():
         assert all(pool.map(work, range(8)))
 
 
+@pytest.mark.skipif(not {"+amx-int8", "+amx-tile", "+avx512f"} <= amx.compiled_for(), reason="needs a processor with AMX")
+def test_tiles_work_where_the_processor_has_them():
+    """Else wrong sums would be noticed by nobody: those of the other way are right."""
+    assert amx_works() == (torch.cpu._is_amx_tile_supported() and torch.cpu._init_amx())
+
+
 @pytest.mark.parametrize("setting", [{"NUMBA_CPU_NAME": "generic"}, {"NUMBA_CPU_FEATURES": "+sse4.2,+avx2"}])
 def test_code_for_other_processors_has_no_tiles(setting):
     """Whose cache of compiled loops serves several machines: LLVM would end the process at the first tile."""
