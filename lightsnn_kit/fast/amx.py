@@ -27,6 +27,7 @@ from .vectors import as_int16, as_int32, as_int64, copy, loader, pairs, store, z
 ROWS, PIECE = 32, 64  # pixels worked on together; bytes of a row of a tile
 TILE = 1024  # bytes of a tile: 16 rows
 PIXELS = 1024  # at least, for which the weights are read once: the sums of 32 channels stay in the second cache
+NEEDED = {"+amx-int8", "+amx-tile", "+avx512f"}  # of what LLVM knows
 AT_ONCE = 18  # pieces whose weights (2 KiB each) stay in the first cache
 load8, load16, no_sums, no_squares = loader(8), loader(16), zeros("int32", 16), zeros("int64", 8)
 
@@ -241,8 +242,8 @@ def compiled_for() -> set[str]:
 @cache
 def amx_works() -> bool:
     """True where the processor has tiles of bytes, the system and numba let us use them, and the sums are right."""
-    has = {"+amx-int8", "+amx-tile", "+avx512f"} <= compiled_for()  # LLVM ends the process where tiles lack
-    if not has or not torch.cpu._is_amx_tile_supported() or not torch.cpu._init_amx():
+    # first, as LLVM ends the process where tiles lack
+    if not compiled_for() >= NEEDED or not torch.cpu._is_amx_tile_supported() or not torch.cpu._init_amx():
         return False
     generator = torch.Generator().manual_seed(0)
     spikes = torch.randint(0, 2, (35, 5, 6, 40), generator=generator, dtype=torch.uint8)
