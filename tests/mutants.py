@@ -45,7 +45,7 @@ TESTS = {
     "fast/device": "fast/device fast/engine core/golden",
     "fast/parts": "fast/device fast/engine core/golden",
     "fast/cpu_engine": "fast/engine core/golden",
-    "fast/cpu_loops": "fast/engine core/golden",
+    "fast/cpu_loops": "fast/vectors fast/engine core/golden",
     "fast/cpu_parts": "fast/engine core/golden",
     "fast/threads": "fast/engine",
     "fast/amx": "fast/vectors fast/engine",
