@@ -32,7 +32,7 @@ TESTS = {
     "pareto": "core/evolution core/methods core/golden",
     "kernels": "core/scoring core/golden fast/device fast/engine",
     "exact": "core/scoring fast/engine core/golden core/own",
-    "recording": "core/scoring core/golden",
+    "recording": "core/scoring core/golden fast/engine",
     "nir_export": "core/nir",
     "networks": "core/networks core/scoring core/training_oracle core/golden fast/engine core/own",
     "scoring": "core/scoring core/golden fast/engine core/energy core/own",

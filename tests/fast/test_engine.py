@@ -308,6 +308,9 @@ def test_only_so_many_passes_are_kept(scorer, monkeypatch):
     monkeypatch.setattr(CpuEngine, "run_many", lambda *a, **o: most.append(len(a[1])) or run_many(*a, **o))
     found = again.many(masks)
     assert most == [8, 8, 4]
+    most.clear()
+    again.many_with_synops([OpMask.from_cell(LIGHTSNN.sample(np.random.default_rng(n)), LIGHTSNN) for n in range(4)])
+    assert most == [4]  # with_synops of each takes what is known
     assert found == [again(mask) for mask in masks]
 
 
