@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 
 import torch
@@ -230,3 +231,40 @@ def spike_statistics(
     if max(neurons.values()) >= MAX_NEURONS:
         raise ValueError(f"a LIF layer has {max(neurons.values())} neurons; counts are exact below 2**24 only.")
     return SpikeStatistics.stacked(list(neurons.values()), {(name,): steps for name, steps in found.items()})
+
+
+NOTHING = ((), {})  # no masks, and what is known of them
+
+
+class Passes:
+    """Statistics of masks that are wanted together: as one is asked for, those of all are computed.
+
+    They are known to the thread that wants them. A score of one's own may ask in other threads: they compute theirs, as
+    a lock that is held from one mask to the next would have them wait for ever.
+    """
+
+    def __init__(self) -> None:
+        self._wanted: dict[int, tuple[Sequence[OpMask], dict]] = {}  # by thread
+
+    @contextmanager
+    def of(self, masks: Sequence[OpMask]) -> Iterator[None]:
+        """In the ``with`` block the masks are wanted; in one within another those of the outer one stay so."""
+        thread = threading.get_ident()
+        outer = self._wanted.get(thread, NOTHING)
+        self._wanted[thread] = outer if outer[0] else (masks, {})
+        try:
+            yield
+        finally:
+            self._wanted[thread] = outer
+
+    def take(self, mask: OpMask, patterns: bool, compute: Callable) -> tuple[SpikeStatistics, ...]:
+        """What is known of a mask, or ``compute(masks, patterns)``; with patterns it tells what it does without."""
+        wanted, known = self._wanted.get(threading.get_ident(), NOTHING)
+        for found in ((mask, patterns), (mask, True)):
+            if found in known:
+                return known[found]
+        masks = wanted if mask in wanted else (mask,)
+        found = {(one, patterns): passes for one, passes in zip(masks, compute(masks, patterns), strict=True)}
+        if mask in wanted:
+            known |= found
+        return found[mask, patterns]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from .exact import LatticeConv2d, check_exact
 from .kernels import SpikeStatistics, log_det
 from .networks import SpikingNetwork, reset_state
 from .recording import (
+    Passes,
     as_network,
     check_mask,
     check_weights,
@@ -83,6 +84,8 @@ class ScoringConfig:
             raise ValueError("the fast engine always starts from reset states; use engine='plain' with reset=False.")
 
 
+T = TypeVar("T")
+TOGETHER = 8  # masks at least whose passes are kept at a time: [B, B] of each layer and step would add up
 _ONE_AT_A_TIME = threading.RLock()  # buffers, hooks and states are shared: threads take turns, processes do not
 
 
@@ -113,8 +116,7 @@ class Scorer:
 
             check_supported(supernet)
         _check_batches(supernet, self.batches)
-        self._wanted: tuple[OpMask, ...] = ()
-        self._passes: dict[tuple[OpMask, bool], tuple[SpikeStatistics, ...]] = {}
+        self._passes = Passes()
 
     def __call__(self, mask: OpMask) -> float:
         return PROXIES[self.config.proxy](self, mask)
@@ -127,13 +129,16 @@ class Scorer:
 
     def many(self, masks: Sequence[OpMask]) -> list[float]:
         """The scores of several masks, the same bits as one by one; their passes are computed side by side."""
-        with self._together(masks):
+        kind = self.config.proxy
+        with _ONE_AT_A_TIME:
             log_dets = getattr(self._engine, "log_dets", None)
-            if log_dets is None or self.config.proxy not in ("sahd", "hd"):
-                return [self(mask) for mask in masks]
-            options = {"feedback": self.config.feedback, "kind": self.config.proxy}
-            scores = [log_dets(masks, index, **options) for index in range(len(self.batches))]
-            return [float(np.mean(each)) for each in zip(*scores, strict=True)]
+        if log_dets is None or kind not in ("sahd", "hd"):
+            return self._side_by_side(self, masks)
+        for mask in masks:
+            check_mask(self.supernet, mask)
+        with _ONE_AT_A_TIME:
+            scores = [log_dets(masks, i, feedback=self.config.feedback, kind=kind) for i in range(len(self.batches))]
+        return [float(np.mean(each)) for each in zip(*scores, strict=True)]
 
     def with_synops(self, mask: OpMask) -> tuple[float, float]:
         """The score of a cell's mask and its ``energy.mean_synops``, from the same passes."""
@@ -146,42 +151,37 @@ class Scorer:
 
     def many_with_synops(self, masks: Sequence[OpMask]) -> list[tuple[float, float]]:
         """``with_synops`` of several masks, their passes side by side."""
-        with self._together(masks):
-            return [self.with_synops(mask) for mask in masks]
+        return self._side_by_side(self.with_synops, masks)
+
+    def _side_by_side(self, score: Callable[[OpMask], T], masks: Sequence[OpMask]) -> list[T]:
+        found, count = [], max(TOGETHER, self.at_once)
+        for start in range(0, len(masks), count):
+            now = masks[start : start + count]
+            with self._together(now):
+                found += map(score, now)
+        return found
 
     @contextmanager
     def _together(self, masks: Sequence[OpMask]) -> Iterator[None]:
         """Inside, the first call of ``statistics`` for one of the masks computes those of all, unless order matters."""
         for mask in masks:
             check_mask(self.supernet, mask)
-        new = tuple(masks) if self.config.reset or len(masks) == 1 else ()
-        with _ONE_AT_A_TIME:
-            outer, self._wanted = self._wanted, self._wanted or new
-            try:
-                yield
-            finally:
-                self._wanted, self._passes = outer, self._passes if outer else {}
+        with self._passes.of(masks if self.config.reset or len(masks) == 1 else ()):
+            yield
 
     def statistics(self, mask: OpMask, *, patterns: bool = False) -> tuple[SpikeStatistics, ...]:
         """The spike statistics of a mask, one per batch; with ``patterns`` different columns are counted, too."""
         check_mask(self.supernet, mask)
-        with _ONE_AT_A_TIME:
-            for known in ((mask, patterns), (mask, True)):
-                if known in self._passes:
-                    return self._passes[known]
-            if mask not in self._wanted:
-                return next(iter(self._compute((mask,), patterns)))
-            for one, passes in zip(self._wanted, self._compute(self._wanted, patterns), strict=True):
-                self._passes[one, patterns] = passes
-            return self._passes[mask, patterns]
+        return self._passes.take(mask, patterns, self._compute)
 
-    def _compute(self, masks: Sequence[OpMask], patterns: bool) -> Iterator[tuple[SpikeStatistics, ...]]:
+    def _compute(self, masks: Sequence[OpMask], patterns: bool) -> list[tuple[SpikeStatistics, ...]]:
         options = {"feedback": self.config.feedback, "patterns": patterns}
-        if self._engine is not None:
-            passes = (self._engine.run_many(masks, index, **options) for index in range(len(self.batches)))
-            return zip(*passes, strict=True)
-        options |= {"bn": self.config.bn, "reset": self.config.reset}
-        return (tuple(spike_statistics(self.supernet, mask, x, **options) for x in self.batches) for mask in masks)
+        with _ONE_AT_A_TIME:
+            if self._engine is not None:
+                passes = (self._engine.run_many(masks, index, **options) for index in range(len(self.batches)))
+                return list(zip(*passes, strict=True))
+            options |= {"bn": self.config.bn, "reset": self.config.reset}
+            return [tuple(spike_statistics(self.supernet, mask, x, **options) for x in self.batches) for mask in masks]
 
     def record(self, mask: OpMask, *, samples: int = 16) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Spikes and potentials [T, B, ...] of each of ``spiking_layers``, for the first samples of the first batch.

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from llvmlite import ir
 from numba import types
-from numba.core.codegen import get_host_cpu_features
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 from torch import Tensor
 from torch.nn import functional as F
@@ -27,6 +27,7 @@ from .vectors import as_int16, as_int32, as_int64, copy, loader, pairs, store, z
 ROWS, PIECE = 32, 64  # pixels worked on together; bytes of a row of a tile
 TILE = 1024  # bytes of a tile: 16 rows
 PIXELS = 1024  # at least, for which the weights are read once: the sums of 32 channels stay in the second cache
+NEEDED = {"+amx-int8", "+amx-tile", "+avx512f"}  # of what LLVM knows
 AT_ONCE = 18  # pieces whose weights (2 KiB each) stay in the first cache
 load8, load16, no_sums, no_squares = loader(8), loader(16), zeros("int32", 16), zeros("int64", 8)
 
@@ -50,14 +51,17 @@ def _pointer(builder, address: ir.Value, offset: int | ir.Value = 0) -> ir.Value
 
 @intrinsic
 def exchange_settings(typing_context, old, new):
-    """Keep the tiles' settings at address ``old``, then take those at ``new``: 64 bytes each."""
+    """Keep the tiles' settings in ``old``, then take those in ``new``, uint8 [64] each.
+
+    Arrays, not their addresses: numba may free an array of a function's own before a call that gets its address alone.
+    """
 
     def generate(context, builder, signature, args):
-        _emit(builder, "sttilecfg", (), [_pointer(builder, args[0])])
-        _emit(builder, "ldtilecfg", (), [_pointer(builder, args[1])])
+        for name, array in zip(("sttilecfg", "ldtilecfg"), args, strict=True):
+            _emit(builder, name, (), [context.make_array(old)(context, builder, array).data])
         return context.get_dummy_value()
 
-    return types.void(types.int64, types.int64), generate
+    return types.void(old, new), generate
 
 
 @intrinsic
@@ -174,7 +178,7 @@ def convolve(spikes, memory, tiles, shape, slots, conv, totals):
     sums, large = np.zeros((blocks, 2, 16), np.int64), np.zeros(16, np.int32)
     old, new = np.zeros(64, np.uint8), np.zeros(64, np.uint8)
     new[0], new[16:32:2], new[48:56] = 1, 64, 16  # palette; eight tiles with rows of 64 bytes; 16 rows
-    exchange_settings(old.ctypes.data, new.ctypes.data)
+    exchange_settings(old, new)
     for n in range(0, len(spikes), together):
         images = min(together, len(spikes) - n)
         for i in range(images):
@@ -188,7 +192,7 @@ def convolve(spikes, memory, tiles, shape, slots, conv, totals):
             slot, channel = divmod(16 * block, channels)
             place = slots[slot] * conv.shape[1] + (first + n) * height * width * channels + channel
             _sort(scratch, block % 2, (images, height, width, border, channels), conv, place, sums[block], large)
-    exchange_settings(new.ctypes.data, old.ctypes.data)
+    exchange_settings(new, old)
     for block in range(blocks):
         for c in range(16):
             totals[0, 16 * block + c] += sums[block, 0, c]
@@ -239,11 +243,16 @@ def _sort(scratch, half, shape, conv, place, sums, large):
     store(large, 0, load16(large, 0) | lost)
 
 
+def compiled_for() -> set[str]:
+    """What numba compiles for: the processor's features, or fewer (NUMBA_CPU_NAME, NUMBA_CPU_FEATURES)."""
+    return set(cpu_target.target_context.codegen().magic_tuple()[2].split(","))
+
+
 @cache
 def amx_works() -> bool:
     """True where the processor has tiles of bytes, the system and numba let us use them, and the sums are right."""
-    has = {"+amx-int8", "+amx-tile", "+avx512f"} <= set(get_host_cpu_features().split(","))
-    if not has or not torch.cpu._is_amx_tile_supported() or not torch.cpu._init_amx():
+    # first, as LLVM ends the process where tiles lack
+    if not compiled_for() >= NEEDED or not torch.cpu._is_amx_tile_supported() or not torch.cpu._init_amx():
         return False
     generator = torch.Generator().manual_seed(0)
     spikes = torch.randint(0, 2, (35, 5, 6, 40), generator=generator, dtype=torch.uint8)

@@ -7,14 +7,25 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import numba
 from numba.core.caching import FunctionCache
 
+_SOURCES = sha256(b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
+
 
 class _LoopCache(FunctionCache):
-    """numba's cache on disk; one that cannot be read or written costs seconds, and never a score or a training."""
+    """numba's cache on disk; one that cannot be read or written costs seconds, and never a score or a training.
+
+    Loops are made of other files' vectors, numbers and loops, too: what was kept is good for all of this folder as it
+    is, not for the loop's own file.
+    """
+
+    def __init__(self, function: Callable) -> None:
+        super().__init__(function)
+        self._cache_file._source_stamp = _SOURCES
 
     def load_overload(self, sig, target_context):
         try:

@@ -61,7 +61,7 @@ class CpuEngine(Engine):
         self.name = "fast (int8)" if self.int8 else "fast (float32)"
         self.tiles = self.int8 and uses_tiles(conv_layers(self.cells[0]))
         self.short = True  # sums are kept as int16 where they are looked at, until one does not fit
-        self.lanes = [self]
+        self.lanes: list[CpuEngine] = []  # others like it; itself would keep the buffers until the next collection
         self.groups: dict[tuple, Group] = {}
         self.cell_buffers: tuple[CellBuffers, CellBuffers] | None = None
         self.down = self._group(("down",), [supernet.down[2]], [supernet.down[3]])
@@ -74,10 +74,11 @@ class CpuEngine(Engine):
     ) -> list[SpikeStatistics]:
         plans = [plan_cell(mask, feedback=feedback) for mask in masks]
         with own_state(self.supernet, grad=False):
-            if len(masks) == 1 or self.at_once == 1:
+            at_once = self.at_once
+            if len(masks) == 1 or at_once == 1:
                 return [self._pass(plan, index, patterns) for plan in plans]
             free: SimpleQueue[CpuEngine] = SimpleQueue()
-            for lane in self._lanes():
+            for lane in self._lanes(at_once):
                 free.put(lane)
 
             @torch.no_grad()  # each thread has a setting of its own
@@ -88,26 +89,27 @@ class CpuEngine(Engine):
                 finally:
                     free.put(lane)
 
-            return run_all(run, plans, self.at_once)
+            return run_all(run, plans, at_once)
 
     @property
     def at_once(self) -> int:
         """A pass for every thread where memory has room for them: small networks give threads too little to share."""
         threads = torch.get_num_threads()
-        return threads if threads * self._pass_bytes() < psutil.virtual_memory().available / 2 else 1
+        missing = threads - sum(one.cell_buffers is not None for one in (self, *self.lanes))  # the others' is taken
+        return threads if missing * self._pass_bytes() < psutil.virtual_memory().available / 2 else 1
 
     def _pass_bytes(self) -> int:
         floats, space = max(drives[0].numel() for drives in self.drives), self.supernet.design  # of cell 1: B·H·W·C
         sums = 4 * (len(space.edges) * sum(op.is_conv for op in space.ops) + 2)
         return 3 * floats // 2 * (8 * (space.num_nodes + 1) + sums)
 
-    def _lanes(self) -> list[CpuEngine]:
+    def _lanes(self, count: int) -> list[CpuEngine]:
         """This engine and others like it, with buffers of their own."""
-        while len(self.lanes) < self.at_once:
+        while len(self.lanes) < count - 1:
             lane = copy(self)
-            lane.cell_buffers, lane.short = None, True
+            lane.cell_buffers, lane.short, lane.lanes = None, True, []
             self.lanes.append(lane)
-        return self.lanes[: self.at_once]
+        return [self, *self.lanes[: count - 1]]
 
     def _pass(self, plan: CellPlan, index: int, patterns: bool) -> SpikeStatistics:
         self.recorder, self.fits = Recorder(patterns=patterns), True
@@ -126,12 +128,13 @@ class CpuEngine(Engine):
         self.shares = Shares(batch_size, together, min(torch.get_num_threads(), batch_size * images[0] // SHARE))
         shapes = [(batch_size, *size), (batch_size, *half)]
         if self.cell_buffers is None or [b.shape[:3] for b in self.cell_buffers] != shapes:
+            self.cell_buffers = None  # until all are there, also if memory runs out
+            self.down_conv = np.empty((1, batch_size * math.prod(size) * 2 * width), self._sum_type(self.down.convs))
             cells = zip(shapes, (width, 2 * width), self.cells, strict=True)
             self.cell_buffers = tuple(
                 CellBuffers(cell.num_nodes, shape, channels, self._sum_type(conv_layers(cell)))
                 for shape, channels, cell in cells
             )
-            self.down_conv = np.empty((1, batch_size * math.prod(size) * 2 * width), self._sum_type(self.down.convs))
         for buffers in self.cell_buffers:
             buffers.free, buffers.coefficients = list(range(len(buffers.conv)))[::-1], {}
 
@@ -183,7 +186,8 @@ class CpuEngine(Engine):
         if group.tiles is not None:
             memory = buffers.memory(worker, group.tiles)
             fits = group.tiles(buffers.images(buffers.spikes, first, end), memory, first, slots, out, totals)
-            self.fits &= fits or out.dtype != np.int16
+            if not fits and out.dtype == np.int16:
+                self.fits = False  # and never True: other workers write it, too
             return
         step = max(1, BLOCK * buffers.channels // (group.channels * buffers.image))
         for lo in range(first, end, step):

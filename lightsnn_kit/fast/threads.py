@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -28,13 +29,15 @@ def thread_pool(workers: int) -> ThreadPoolExecutor:
 
 def run_all(function: Callable[[T], R], items: Iterable[T], workers: int) -> list[R]:
     """The results of a function by threads of the pool; whatever ends this, also an interrupt, none runs on."""
-    futures = [thread_pool(workers).submit(function, item) for item in items]
+    pool, futures = thread_pool(workers), []
     try:
+        for item in items:
+            futures.append(pool.submit(function, item))
         return [future.result() for future in futures]
     finally:
-        for future in futures:
-            future.cancel()
-        wait(futures)
+        while running := [future for future in futures if not future.cancel() and not future.done()]:
+            with contextlib.suppress(KeyboardInterrupt):  # another than that on its way up: they use buffers
+                wait(running)
 
 
 if hasattr(os, "register_at_fork"):  # POSIX; a forked process has none of the threads

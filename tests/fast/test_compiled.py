@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import subprocess
 import sys
@@ -44,6 +45,22 @@ def test_another_folder_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert folder.stat().st_mode & 0o777 == 0o700  # code is loaded from it: nobody else may write there
     assert [*folder.rglob("*.nbi")]
     assert before == numba.config.CACHE_DIR
+
+
+def test_code_is_kept_for_the_sources_that_it_was_made_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A loop takes vectors and constants of other files: one that they have changed is not read back."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "kit_loops.py").write_text("from kit_number import NUMBER\ndef loop(x):\n    return x + NUMBER\n")
+    found = []
+    for number, sources in ((1, "a"), (1, "a"), (2, "b")):
+        (tmp_path / "kit_number.py").write_text(f"NUMBER = {number}\n")
+        monkeypatch.setattr(home, "_SOURCES", sources)
+        for name in ("kit_number", "kit_loops"):
+            sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+        loop = compiled(importlib.import_module("kit_loops").loop)
+        found.append((loop(10), sum(loop.stats.cache_hits.values())))
+    assert found == [(11, 0), (11, 1), (12, 0)]
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="folders of others are told by their owner")

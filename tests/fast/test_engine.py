@@ -1,8 +1,11 @@
 """The fast engine against the plain scorer: the same integers, the same bits, whatever computes them."""
 
+import gc
 import itertools
+import signal
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -31,7 +34,7 @@ from lightsnn_kit.fast.threads import run_all, thread_pool
 from lightsnn_kit.kernels import SpikeStatistics, log_det
 from lightsnn_kit.networks import NetworkConfig, build_supernet
 from lightsnn_kit.recording import record_spikes, scoring_mode
-from lightsnn_kit.scoring import Scorer, spiking_layers
+from lightsnn_kit.scoring import PROXIES, Scorer, register_score, spiking_layers
 from lightsnn_kit.search import prune_search
 from lightsnn_kit.spaces import SPACES, CellSpace, OpMask
 from lightsnn_kit.workers import score_in_processes
@@ -148,7 +151,7 @@ def test_event_counts_past_the_bound_are_refused():
 
 @pytest.mark.parametrize("tiles", [False, True])
 @pytest.mark.parametrize("fill", [None, 127.0])
-def test_wide_layers_leave_int16_and_stay_exact(tiles, fill, monkeypatch):
+def test_wide_layers_leave_int16_and_stay_exact(tiles, fill, monkeypatch, use_threads):
     """Where sums are looked at (by tiles) int16 goes on until one is too large: 9 · 80 · 127 = 91,440 > 32,767."""
     if tiles and not amx_works():
         pytest.skip("needs a processor with AMX")
@@ -161,9 +164,14 @@ def test_wide_layers_leave_int16_and_stay_exact(tiles, fill, monkeypatch):
                 module.weight.data[:40] = fill
     fast = Scorer(supernet=supernet, batches=(x,), engine="fast")
     plain = Scorer(supernet=supernet, batches=(x,), engine="plain")
-    for mask in (LIGHTSNN.full_mask(), OpMask.from_cell(LIGHTSNN.uniform("conv3x3"), LIGHTSNN)):
-        assert fast(mask) == plain(mask)
+    masks = [LIGHTSNN.full_mask(), OpMask.from_cell(LIGHTSNN.uniform("conv3x3"), LIGHTSNN)]
+    expected = [plain(mask) for mask in masks]
+    assert [fast(mask) for mask in masks] == expected
     kinds = [buffers.conv.dtype for buffers in fast._engine.cell_buffers]
+    monkeypatch.setattr(cpu_engine, "SHARE", 1)
+    use_threads(3)  # one of several workers may find it, and each lane by itself
+    for scores in (lambda again: [again(mask) for mask in masks], lambda again: again.many(masks)):
+        assert scores(Scorer(supernet=supernet, batches=(x,), engine="fast")) == expected
     if not int8_works():
         return
     if tiles:
@@ -211,12 +219,62 @@ def test_same_bits_side_by_side(scorer, proxy, monkeypatch, use_threads):
     for count in (2, 3):
         use_threads(count)
         assert (again.at_once, again.many(masks), again.many([])) == (count, found, [])
-        assert len(again._engine.lanes) == (1 if proxy == "params" else count)  # which needs no pass
+        assert len(again._engine.lanes) == (0 if proxy == "params" else count - 1)  # which needs no pass
     assert [again(mask) for mask in masks] == found
     cells = [OpMask.from_cell(LIGHTSNN.sample(np.random.default_rng(seed)), LIGHTSNN) for seed in range(4)]
     assert again.many_with_synops(cells) == [again.with_synops(cell) for cell in cells]
     monkeypatch.setattr(cpu_engine.psutil, "virtual_memory", lambda: SimpleNamespace(available=10**6))
-    assert (again.at_once, again.many(masks)) == (1, found)
+    poor = Scorer(supernet=scorer.supernet, batches=scorer.batches, engine="fast", proxy=proxy)
+    assert (poor.at_once, poor.many(masks)) == (1, found)
+
+
+def test_memory_that_lanes_hold_is_not_asked_for_again(scorer, monkeypatch, use_threads):
+    use_threads(2)
+    again = Scorer(supernet=scorer.supernet, batches=scorer.batches, engine="fast")
+    needed, memory = again._engine._pass_bytes(), SimpleNamespace()
+    monkeypatch.setattr(cpu_engine.psutil, "virtual_memory", lambda: memory)
+    memory.available = 4 * needed
+    assert again.at_once == 1
+    memory.available += 2
+    assert again.at_once == 2
+    again.many([LIGHTSNN.full_mask()] * 2)
+    memory.available -= 2 * needed  # it is theirs now
+    assert again.at_once == 2
+
+
+def test_an_engine_ends_with_its_scorer(scorer):
+    """Buffers may be gigabytes: none waits for the collector of circles."""
+    again = Scorer(supernet=scorer.supernet, batches=scorer.batches, engine="fast")
+    again(LIGHTSNN.full_mask())
+    buffers = weakref.ref(again._engine.cell_buffers[0])
+    gc.disable()
+    try:
+        del again
+        assert buffers() is None
+    finally:
+        gc.enable()
+
+
+def test_buffers_are_all_there_or_none(scorer, monkeypatch):
+    """Where memory runs out in between, a pass with other sizes begins anew: nobody checks what loops write to."""
+    again = Scorer(supernet=scorer.supernet, batches=(scorer.batches[0], scorer.batches[1][:5]), engine="fast")
+    mask = LIGHTSNN.full_mask()
+    expected = again(mask)  # ends with the smaller batch
+    for fails in range(3):
+        kinds, kind = iter([False] * fails + [True]), cpu_parts.sum_type
+
+        def short_of_memory(*args, kinds=kinds, kind=kind, **options):
+            if next(kinds, False):
+                raise MemoryError
+            return kind(*args, **options)
+
+        monkeypatch.setattr(cpu_engine, "sum_type", short_of_memory)
+        with pytest.raises(MemoryError):
+            again(mask)
+        monkeypatch.undo()
+        sizes = [b.floats for b in again._engine.cell_buffers or ()]
+        assert not sizes or sizes == [5 * 12 * 10 * 6, 5 * 6 * 5 * 12]
+        assert again(mask) == expected
 
 
 def test_what_side_by_side_takes_is_known(scorer):
@@ -240,6 +298,66 @@ def test_order_is_kept_where_scores_depend_on_those_before(scorer):
     expected = [one_by_one(mask) for mask in masks]
     assert len(set(expected)) == 3
     assert carried().many(masks) == expected
+
+
+def test_only_so_many_passes_are_kept(scorer, monkeypatch):
+    """A pass takes [B, B] numbers of every layer and step: those of a thousand masks do not lie in memory together."""
+    most, masks = [], [random_mask(LIGHTSNN, np.random.default_rng(seed)) for seed in range(20)]
+    again = Scorer(supernet=scorer.supernet, batches=scorer.batches[:1], engine="fast", proxy="firing_rate")
+    run_many = CpuEngine.run_many
+    monkeypatch.setattr(CpuEngine, "run_many", lambda *a, **o: most.append(len(a[1])) or run_many(*a, **o))
+    found = again.many(masks)
+    assert most == [8, 8, 4]
+    most.clear()
+    again.many_with_synops([OpMask.from_cell(LIGHTSNN.sample(np.random.default_rng(n)), LIGHTSNN) for n in range(4)])
+    assert most == [4]  # with_synops of each takes what is known
+    assert found == [again(mask) for mask in masks]
+
+
+def test_a_score_may_ask_in_threads_of_its_own(scorer):
+    """It would wait for ever for a lock that is held while several masks are scored."""
+    other = Scorer(supernet=scorer.supernet, batches=scorer.batches, engine="fast")
+    masks = [random_mask(LIGHTSNN, np.random.default_rng(seed)) for seed in range(3)]
+
+    def both(scorer: Scorer, mask: OpMask) -> float:
+        with ThreadPoolExecutor(2) as pool:
+            asked = [pool.submit(other, mask), pool.submit(scorer.statistics, mask)]
+            assert len(asked[1].result(60)) == 2
+            return asked[0].result(60)
+
+    register_score("both", both)
+    try:
+        again = Scorer(supernet=scorer.supernet, batches=scorer.batches, engine="fast", proxy="both")
+        assert again.many(masks) == [other(mask) for mask in masks]
+    finally:
+        PROXIES.pop("both")
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs POSIX")
+@pytest.mark.parametrize("interrupts", [1, 2])
+def test_interrupts_wait_for_what_runs(interrupts):
+    """Who presses Ctrl-C once more because nothing happens must not meet work that still writes to the buffers."""
+    seen, running = [], threading.Event()
+
+    def work(number: int) -> None:
+        running.set()
+        time.sleep(0.5)
+        seen.append(number)
+
+    def press() -> None:
+        running.wait(10)
+        for _ in range(interrupts):
+            time.sleep(0.1)
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        run_all(work, range(5), 2)
+    thread.join()
+    done = len(seen)
+    time.sleep(0.7)
+    assert len(seen) == done == 2
 
 
 def test_none_runs_on_when_one_fails():

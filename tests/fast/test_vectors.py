@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -14,7 +17,9 @@ from torch.nn import functional as F
 from lightsnn_kit.fast import amx
 from lightsnn_kit.fast.amx import TileConvs, amx_works
 from lightsnn_kit.fast.compiled import compiled
-from lightsnn_kit.fast.cpu_parts import int8_works
+from lightsnn_kit.fast.cpu_loops import Target, integrate
+from lightsnn_kit.fast.cpu_parts import int8_works, make_terms
+from lightsnn_kit.fast.plan import EDGE, INSIDE, SIDE
 from lightsnn_kit.fast.vectors import as_float, as_int16, as_int32, as_int64, copy, loader, pairs, store, where, zeros
 
 needs_tiles = pytest.mark.skipif(not amx_works(), reason="needs a processor with AMX")
@@ -102,6 +107,35 @@ def test_what_does_not_fit_is_not_compiled():
 
     with pytest.raises(TypingError):
         mixed(np.zeros(16, np.float32), np.zeros(16, np.int32))
+
+
+ENDS = (SIDE, INSIDE, EDGE, INSIDE, INSIDE, SIDE, INSIDE, SIDE)  # the drive; edges of two terms, of three; fed back
+
+
+@pytest.mark.parametrize("channels", [3, 16, 20])
+def test_terms_are_summed_in_their_order(channels):
+    """Each operation rounds once, and which come first shows in the last bit: terms of an edge, edges, sides."""
+    rng, count = np.random.default_rng(channels), 40 * channels
+    planes, v = (rng.normal(size=shape).astype(np.float32) for shape in ((3, count + 32), count + 32))
+    sums = rng.integers(-9999, 9999, planes.shape).astype(np.int16)
+    gains, shifts = rng.normal(size=(2, len(ENDS), channels)).astype(np.float32)
+    rows = [((n % 2, n % 2, end), 1 / (n + 3), (1 / (n + 7), gains[n], shifts[n])) for n, end in enumerate(ENDS)]
+    value, side, edge = np.zeros((3, count), np.float32)
+    for (of_conv, index, end), weight, (scale, gain, shift) in rows:
+        x = planes[index, :count]
+        if of_conv:
+            x = sums[index, :count].astype(np.float32) * np.float32(scale) * np.tile(gain, 40) + np.tile(shift, 40)
+        edge = edge + x * np.float32(weight)
+        side, edge = (side, edge) if end == INSIDE else (side + edge, 0 * edge)
+        value, side = (value + side, 0 * side) if end == SIDE else (value, side)
+    charged = v[:count] + (value - v[:count]) * np.float32(0.7)
+    fired, spikes = charged >= np.float32(0.5), np.zeros(count + 32, np.uint8)
+    terms, target = make_terms(rows, channels), Target(2, True, False, v, spikes, 0.7, 0.5)
+    for lo, hi in ((0, 64), (64, count)):
+        integrate(lo, hi, terms, sums, planes, target)
+    np.testing.assert_array_equal(planes[2, :count], value)
+    np.testing.assert_array_equal(spikes[:count], fired)
+    np.testing.assert_array_equal(v[:count], np.where(fired, 0, charged))
 
 
 # ---- tiles
@@ -195,11 +229,24 @@ def test_threads_and_onednn_do_not_disturb_each_other():
         assert all(pool.map(work, range(8)))
 
 
+@pytest.mark.skipif(not amx.compiled_for() >= amx.NEEDED, reason="needs a processor with AMX")
+def test_tiles_work_where_the_processor_has_them():
+    """Else wrong sums would be noticed by nobody: those of the other way are right."""
+    assert amx_works() == (torch.cpu._is_amx_tile_supported() and torch.cpu._init_amx())
+
+
+@pytest.mark.parametrize("setting", [{"NUMBA_CPU_NAME": "generic"}, {"NUMBA_CPU_FEATURES": "+sse4.2,+avx2"}])
+def test_code_for_other_processors_has_no_tiles(setting):
+    """Whose cache of compiled loops serves several machines: LLVM would end the process at the first tile."""
+    ask = "from lightsnn_kit.fast.amx import amx_works; print(amx_works())"
+    done = subprocess.run([sys.executable, "-c", ask], env=os.environ | setting, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, "False")
+
+
 @pytest.mark.parametrize("lacking", ["numba", "system", "permission", "integers"])
 def test_tiles_are_left_alone_where_something_lacks(lacking, monkeypatch):
-    monkeypatch.setattr(
-        amx, "get_host_cpu_features", lambda: "+avx2" if lacking == "numba" else "+amx-int8,+amx-tile,+avx512f"
-    )
+    has = {"+avx2"} if lacking == "numba" else amx.NEEDED
+    monkeypatch.setattr(amx, "compiled_for", lambda: has)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: lacking != "system")
     monkeypatch.setattr(torch.cpu, "_init_amx", lambda: lacking != "permission")
     monkeypatch.setattr(amx, "convolve", lambda *args: True)  # and writes nothing
