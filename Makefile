@@ -101,7 +101,7 @@ lint: $(READY)  ## check style and format, notebooks included
 notebooks: $(READY)  ## run every notebook headless in quick mode
 	$(PY) -m pytest -m notebooks
 
-bench: $(READY)  ## measure scoring and training against plain versions (10 minutes); runs/bench/scoring.json
+bench: $(READY)  ## measure scoring and training against plain versions (12 minutes); runs/bench/scoring.json
 	$(PY) -m tests.bench
 
 gpu: $(READY)  ## is the CUDA code right, and how fast: 8 minutes on one card; ARGS=--rehearse goes through it on the CPU
