@@ -22,9 +22,11 @@ NONE = np.empty((0, 1, 1), np.float32)
 LANES = 64  # loops over fewer numbers than this do not fill the processor's vectors
 
 
-@cache
 def kernels() -> ModuleType:
-    """The module of compiled loops; numba takes a second to import."""
+    """The module of compiled loops; numba takes a second to import.
+
+    Not cached: ``torch.compile`` warns of a cache where a network is compiled.
+    """
     from .fast import training_loops
 
     return training_loops
@@ -32,7 +34,8 @@ def kernels() -> ModuleType:
 
 def run_loop(name: str, arrays: tuple[np.ndarray, ...], constants: object) -> None:
     """Run a loop by name on arrays that share their first axis, on torch's number of threads."""
-    kernels().in_shares(getattr(kernels(), name), arrays, constants, torch.get_num_threads())
+    loops = kernels()
+    loops.in_shares(getattr(loops, name), arrays, constants, torch.get_num_threads())
 
 
 def numbers(tensor: Tensor) -> np.ndarray:
