@@ -244,6 +244,21 @@ def test_score_and_synops_from_one_pass(proxy: str, monkeypatch: pytest.MonkeyPa
     assert scorer_of(proxy=proxy, engine="plain").with_synops(mask) == scorer.with_synops(mask)
 
 
+@pytest.mark.parametrize("feedback", [True, False])
+def test_synops_are_of_what_is_read_and_a_mean_over_the_batches(feedback: bool) -> None:
+    space = SPACES["lightsnn"]
+    config = NetworkConfig(input_shape=(1, 8, 8), num_classes=2, width=4, hidden=16, num_steps=3)
+    batches = tuple(torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    scorer = Scorer(supernet=build_supernet(space, config, seed=2), batches=batches, feedback=feedback)
+    cell = space.uniform("conv3x3")
+    mask, read = OpMask.from_cell(cell, space), cell if feedback else cell.forward_part()
+    rates = [{name: rate.numpy() for name, rate in one.firing_rate.items()} for one in scorer.statistics(mask)]
+    first, second = (estimate_synops(config, read, one) for one in rates)
+    assert first != second
+    assert scorer.with_synops(mask)[1] == (first + second) / 2
+    assert estimate_synops(config, cell.forward_part(), rates[0]) < estimate_synops(config, cell, rates[0])
+
+
 def test_synops_by_counting_every_target() -> None:
     """Each spike of the scoring pass sent through its kernel: exact for conv1x1, at borders to 3 % for conv3x3."""
     scorer = scorer_of("snasnet", engine="plain")
