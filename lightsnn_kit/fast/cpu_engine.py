@@ -59,7 +59,7 @@ class CpuEngine(Engine):
         self.lattice = isinstance(supernet.down[2], LatticeConv2d)
         self.int8 = self.lattice and (int8_works() if int8 is None else int8)
         self.name = "fast (int8)" if self.int8 else "fast (float32)"
-        self.tiles = self.int8 and uses_tiles(conv_layers(self.cells[0]))
+        self.tiles = self.int8 and uses_tiles(conv.out_channels for conv in conv_layers(self.cells[0]))
         self.short = True  # sums are kept as int16 where they are looked at, until one does not fit
         self.lanes: list[CpuEngine] = []  # others like it; itself would keep the buffers until the next collection
         self.groups: dict[tuple, Group] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -83,7 +83,7 @@ class Group:
         self.norm = join_norms(self.norms)
         self.grids = [norm.grid for norm in self.norms]
         self.tiles = self.weight = None
-        if self.int8 and uses_tiles(self.convs):
+        if self.int8 and uses_tiles(conv.out_channels for conv in self.convs):
             self.tiles = TileConvs([conv.weight.detach() for conv in self.convs])
         else:
             self.weight = _packed_weight(weight) if self.int8 else weight.contiguous(memory_format=torch.channels_last)
@@ -107,7 +107,7 @@ class HiddenLayer:
     def __init__(self, linear: nn.Linear, size: tuple[int, int], *, lattice: bool, int8: bool) -> None:
         weight = linear.weight.detach().unflatten(1, (-1, *size))  # [hidden, C, H, W]
         weight = weight.permute(0, 2, 3, 1).flatten(1)  # [hidden, F], as planes have it
-        self.tiles = TileConvs([weight[..., None, None]]) if int8 and len(weight) % 16 == 0 and amx_works() else None
+        self.tiles = TileConvs([weight[..., None, None]]) if int8 and uses_tiles([len(weight)]) else None
         self.weight = None if self.tiles else weight.T.contiguous().to(torch.int8 if lattice else torch.float32)
         self.product = torch._int_mm if int8 else lambda x, y: x.float() @ y.float()
 
@@ -234,11 +234,8 @@ def plane_sums(values: np.ndarray, channels: int, shares: Shares) -> tuple[np.nd
 
     Two passes: the largest magnitude of the whole batch sets the grid, then integers are summed, in any order.
     """
-    image, largest, totals = (
-        len(values) // shares.bounds[-1],
-        [np.uint32(0)] * shares.workers,
-        shares.totals([channels]),
-    )
+    image = len(values) // shares.bounds[-1]
+    largest, totals = [np.uint32(0)] * shares.workers, shares.totals([channels])
 
     def find(worker: int, lo: int, hi: int) -> None:
         largest[worker] = cpu_loops.largest(values[lo * image : hi * image].view(np.uint32))
@@ -253,9 +250,9 @@ def plane_sums(values: np.ndarray, channels: int, shares: Shares) -> tuple[np.nd
     return sum(t[0] for t in totals), grid
 
 
-def uses_tiles(convs: list[nn.Conv2d]) -> bool:
-    """True where integer convolutions go through the processor's tile registers."""
-    return all(conv.out_channels % 16 == 0 for conv in convs) and amx_works()
+def uses_tiles(channels: Iterable[int]) -> bool:
+    """True where integer products with so many channels out go through the processor's tile registers."""
+    return all(count % 16 == 0 for count in channels) and amx_works()
 
 
 def sum_type(convs: list[nn.Conv2d], *, int8: bool, short: bool) -> type:
@@ -263,5 +260,5 @@ def sum_type(convs: list[nn.Conv2d], *, int8: bool, short: bool) -> type:
 
     With ``short`` also where sums are looked at one by one, and one that does not fit is told.
     """
-    fits = largest_sum(convs) < 2**15 or (short and int8 and uses_tiles(convs))
+    fits = largest_sum(convs) < 2**15 or (short and int8 and uses_tiles(conv.out_channels for conv in convs))
     return np.int16 if convs and fits else np.float32
