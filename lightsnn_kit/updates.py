@@ -51,9 +51,9 @@ class TrainConfig:
     loss: str = "cross_entropy"  # or "mse" to one-hot labels (gestures)
     crop: int = 0  # random shift by up to this many pixels (CIFAR: 4)
     flip: bool = False  # random mirror image; never where left and right are classes
-    # bfloat16 autocast. auto: on a GPU that has it. fast: on a processor with AMX, too, where a step takes half (width
-    # 64) to 0.7 (width 16) of the time. By default such a processor trains as all others do: which of them a worker or
-    # a colleague has would else decide how a cell is trained.
+    # bfloat16 autocast. auto: on a GPU that has it. fast: on a processor with AMX, too, where a step takes 0.5 (width
+    # 64, one core) to 0.8 (width 16, two cores) of the time. By default such a processor trains as all others do: which
+    # of them a worker or a colleague has would else decide how a cell is trained.
     amp: str = "auto"
     # auto: on. On 2 CPU cores a step of SNASNet's CIFAR10 cell takes 0.8 of the contiguous time (width 16).
     channels_last: str = "auto"
